@@ -1,0 +1,111 @@
+"""Checkpoints and artefacts: Orbax directories whose content is compared name by name before anything is loaded.
+
+Arrays are stored flat, under names like `params/body/block_0/query/kernel`; a JSON record lies beside them.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or does not fit; the message names the difference and the way out."""
+
+
+def flatten(tree: Any) -> dict[str, jax.Array]:
+    """Leaves of a tree by their slash-joined path."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+class CheckpointStore:
+    """Numbered checkpoints (arrays + JSON record) in `directory`; atomic, so a killed save leaves no trace.
+
+    keep: how many of the latest are kept; None keeps all. Nothing is created on disk before the first save.
+    """
+
+    def __init__(self, directory: str | pathlib.Path, keep: int | None = 1):
+        self.directory = pathlib.Path(directory).absolute()
+        self._keep = keep
+        self._manager = None
+
+    def _open(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            policy = managers.LatestN(self._keep) if self._keep else managers.LatestN(10**9)
+            self._manager = ocp.CheckpointManager(
+                self.directory,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=policy, cleanup_tmp_directories=True, enable_async_checkpointing=False
+                ),
+                item_handlers={"arrays": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()},
+            )
+        return self._manager
+
+    def steps(self) -> list[int]:
+        """Saved steps, ascending."""
+        return sorted(self._open().all_steps()) if self.directory.is_dir() else []
+
+    def save(self, step: int, tree: Any, record: dict):
+        """Save a tree of arrays and a JSON-able record as `step`, replacing a checkpoint of the same step."""
+        manager = self._open()
+        if step in manager.all_steps():
+            manager.delete(step)
+        arrays = {name: jax.numpy.asarray(leaf) for name, leaf in flatten(tree).items()}
+        args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
+        manager.save(step, args=args, force=True)
+
+    def record(self, step: int | None = None) -> dict:
+        """The JSON record of a step (default: the latest); raises CheckpointError where it cannot be read."""
+        return self._restore(self._resolve(step), record=ocp.args.JsonRestore()).record
+
+    def restore(self, like: Any, step: int | None = None) -> Any:
+        """The tree of a step (default: the latest) in the structure, shapes and dtypes of `like`.
+
+        `like` may hold arrays or jax.ShapeDtypeStructs. Raises CheckpointError naming the first difference.
+        """
+        step = self._resolve(step)
+        wanted = flatten(like)
+        try:
+            stored = self._open().item_metadata(step)["arrays"].tree
+        except Exception as error:
+            raise self._damaged(step, error) from error
+        for name in sorted(wanted.keys() | stored.keys()):
+            if name not in stored or name not in wanted:
+                where = "this run" if name not in stored else "the checkpoint"
+                raise CheckpointError(f"{self._path(step)}: array {name!r} exists only in {where}.")
+            found, need = stored[name], wanted[name]
+            for field in ("shape", "dtype"):
+                a, b = getattr(found, field), getattr(need, field)
+                if (tuple(a) if field == "shape" else np.dtype(a)) != (tuple(b) if field == "shape" else np.dtype(b)):
+                    raise CheckpointError(f"{self._path(step)}: {field} of {name!r} is {a}, this run needs {b}.")
+        target = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
+        arrays = self._restore(step, arrays=ocp.args.StandardRestore(target)).arrays
+        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+    def _restore(self, step: int, **items):
+        try:
+            return self._open().restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:
+            raise self._damaged(step, error) from error
+
+    def _resolve(self, step: int | None) -> int:
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(f"No checkpoint in {self.directory}: the directory is missing or holds no saved step.")
+        if step is not None and step not in steps:
+            raise CheckpointError(f"{self.directory} holds no step {step}; saved steps: {steps}.")
+        return steps[-1] if step is None else step
+
+    def _path(self, step: int) -> pathlib.Path:
+        return self.directory / str(step)
+
+    def _damaged(self, step: int, error: Exception) -> CheckpointError:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return CheckpointError(
+            f"Checkpoint {self._path(step)} is damaged or incomplete and cannot be read ({first_line[:200]}). "
+            f"Restore it from a copy, or delete that directory to go on without it."
+        )

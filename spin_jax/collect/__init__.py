@@ -1,0 +1,1 @@
+"""Making data: behaviour policies, roll-outs, shipped weights, the TFDS builder."""

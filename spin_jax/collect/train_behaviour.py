@@ -1,0 +1,163 @@
+"""Train behaviour policies online with DecQN: `python -m spin_jax.collect.train_behaviour --task=cheetah_run`.
+
+Environments run in lockstep with one batched policy call a step. Every `eval_every_frames` a checkpoint is kept with
+its greedy returns; `ship.py` makes `medium` and `expert` of two of them. The same command goes on after an
+interruption: learner, replay and frames continue (not bit for bit: running episodes start afresh).
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from spin_jax.checkpoint import CheckpointStore
+from spin_jax.collect.replay import Replay
+from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
+from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
+from spin_jax.learners.decqn import DecQNConfig, make_decqn
+from spin_jax.metrics import MetricsWriter, Progress, log, setup_logging
+from spin_jax.types import Normaliser
+
+UPDATES_AT_ONCE = 8  # gradient steps in one compiled program
+
+
+@dataclasses.dataclass(frozen=True)
+class BehaviourConfig:
+    """Settings of the online loop; a frame is one environment step."""
+
+    num_frames: int = 1_000_000
+    num_envs: int = 8
+    num_workers: int = 0  # environment processes, 0 = inline
+    random_frames: int = 8_000  # uniform random joint actions first
+    frames_per_update: int = 4
+    batch_size: int = 128
+    n_step: int = 3
+    gamma: float = 0.99
+    explore: float = 0.1  # p: each slot is random with probability (p / N) / (p / N + 1 - p)
+    replay_frames: int = 1_000_000
+    eval_every_frames: int = 20_000
+    eval_episodes: int = 5
+    learner: DecQNConfig = DecQNConfig()
+
+
+def config_for(task: str) -> BehaviourConfig:
+    """The recipe by number of slots: from about 20 on, larger batches, fewer updates, a smaller step, min targets."""
+    if TASKS[task].num_slots <= 12:
+        return BehaviourConfig()
+    learner = DecQNConfig(learning_rate=1.5e-4, target="min")
+    return BehaviourConfig(batch_size=256, frames_per_update=8, learner=learner)
+
+
+class RunningStatistics:
+    """Mean and variance of all observations seen (Chan's parallel update), float64 on the host."""
+
+    def __init__(self, num_features: int):
+        self.count, self.mean, self.m2 = 0.0, np.zeros(num_features), np.zeros(num_features)
+
+    def add(self, rows: np.ndarray):
+        delta, total = rows.mean(0) - self.mean, self.count + len(rows)
+        self.m2 += rows.var(0) * len(rows) + delta**2 * self.count * len(rows) / total
+        self.mean += delta * len(rows) / total
+        self.count = total
+
+    def normaliser(self) -> Normaliser:
+        std = np.sqrt(self.m2 / max(self.count, 1.0))
+        mean = self.mean.astype(np.float32)
+        return Normaliser(mean, np.maximum(std, 1e-3).astype(np.float32), np.float32(10))
+
+    def to_json(self) -> dict:
+        return {"count": self.count, "mean": self.mean.tolist(), "m2": self.m2.tolist()}
+
+    def load_json(self, saved: dict):
+        self.count, self.mean, self.m2 = saved["count"], np.array(saved["mean"]), np.array(saved["m2"])
+
+
+def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, config: BehaviourConfig):
+    """Explore, learn from the replay, evaluate and keep, until config.num_frames frames have been played."""
+    rng = np.random.default_rng([seed, time.time_ns()])  # exploration and sampling; not replayed after a resume
+    store = CheckpointStore(workdir / "policies", keep=None)
+    envs = VectorEnv(task, bins, config.num_envs, config.num_workers)
+    eval_envs = VectorEnv(task, bins, config.eval_episodes, config.num_workers)
+    num_slots, num_features = envs.spec.num_slots, TASKS[task].num_features
+    learner = make_decqn(envs.spec, num_features, config.learner)
+    state, statistics, frame = learner.init(jax.random.key(seed)), RunningStatistics(num_features), 0
+    replay = Replay(
+        workdir / "replay", config.replay_frames, config.num_envs, EPISODE_STEPS, (num_features, num_slots)
+    )
+    if store.steps():
+        state, record = store.restore(state), store.record()
+        frame = record["frame"]
+        statistics.load_json(record["statistics"])
+        log.info(f"Going on from frame {frame} in {workdir}, with {replay.size} transitions in the replay.")
+
+    act = jax.jit(lambda state, normaliser, observation: learner.act(state, normaliser, observation, None))
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def learn(state, normaliser, batches):
+        return jax.lax.scan(lambda s, b: learner.update(s, normaliser, b, None), state, batches)
+
+    def evaluate() -> list[float]:
+        normaliser = statistics.normaliser()
+        seeds = [episode_seed(seed + 1, i) for i in range(config.eval_episodes)]
+        episodes = play_episodes(eval_envs, lambda o, _: act(state, normaliser, o), seeds)
+        return [float(e.reward.sum()) for e in episodes]
+
+    explore = config.explore / num_slots
+    explore = explore / (explore + 1 - config.explore)
+    observation = envs.reset([episode_seed(seed, frame + i) for i in range(config.num_envs)])
+    for i in range(config.num_envs):
+        replay.begin(i, observation[i])
+    learned, writer = {}, MetricsWriter(workdir, frame)
+    progress = Progress(f"{task} {bins} bins", config.num_frames, frame, "frame", every_seconds=60)
+    while frame < config.num_frames:
+        action = rng.integers(0, bins, (config.num_envs, num_slots))
+        if frame >= config.random_frames:
+            best = np.asarray(act(state, statistics.normaliser(), observation))
+            action = np.where(rng.random(action.shape) < explore, action, best)
+        statistics.add(observation)
+        observation, reward, terminal, last = envs.step(action)
+        replay.add(observation, action, reward, terminal)
+        for i in np.flatnonzero(last):
+            observation[i] = envs.reset_one(int(i), episode_seed(seed, frame + int(i) + 1))
+            replay.begin(int(i), observation[i])
+        before, frame = frame, frame + config.num_envs
+
+        def passed(interval, before=before, frame=frame):
+            return frame // interval > before // interval
+
+        if frame >= config.random_frames and passed(config.frames_per_update * UPDATES_AT_ONCE):
+            batches = replay.sample(rng, (UPDATES_AT_ONCE, config.batch_size), config.n_step, config.gamma)
+            state, learned = learn(state, statistics.normaliser(), batches)
+        if passed(config.eval_every_frames):
+            returns = evaluate()
+            writer.write(frame, greedy_return=np.mean(returns), **{k: v.mean() for k, v in learned.items()})
+            record = {"task": task, "bins": bins, "seed": seed, "frame": frame, "returns": returns}
+            store.save(frame, state, record | {"statistics": statistics.to_json(), "seconds": writer.seconds})
+            log.info(f"{task} {bins} bins, frame {frame}, {writer.seconds:.0f} s: greedy return {np.mean(returns):.1f}")
+        progress.update(frame)
+    for thing in (envs, eval_envs, writer, progress):
+        thing.close()
+
+
+def main(_):
+    setup_logging()
+    config = dataclasses.replace(config_for(FLAGS.task), num_frames=FLAGS.frames, num_workers=FLAGS.num_workers)
+    if FLAGS.explore is not None:
+        config = dataclasses.replace(config, explore=FLAGS.explore)
+    train_behaviour(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.seed, config)
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_enum("task", None, list(TASKS), "task to train on", required=True)
+    flags.DEFINE_integer("bins", 3, "choices per action dimension", lower_bound=2)
+    flags.DEFINE_string("workdir", None, "where checkpoints, replay and curves go", required=True)
+    flags.DEFINE_integer("frames", 1_000_000, "environment steps in all")
+    flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process")
+    flags.DEFINE_integer("seed", 0, "seed")
+    flags.DEFINE_float("explore", None, "exploration p (BehaviourConfig.explore)")
+    app.run(main)

@@ -1,0 +1,1 @@
+"""Reading logs of decisions: TFDS shards of RLDS episodes into arrays on the device."""

@@ -1,0 +1,73 @@
+"""Stage 1 as a learner (Algorithm 1): masked modelling of the joint actions in a log."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from spin_jax.learners.base import Learner
+from spin_jax.models import categorical
+from spin_jax.models.asm import ASM, ASMConfig
+from spin_jax.objectives.masked_modelling import MaskingConfig, corrupt, masked_cross_entropy
+from spin_jax.types import ActionSpec, Transition
+
+
+@dataclasses.dataclass(frozen=True)
+class ASMOptimiserConfig:
+    """Adam at a constant rate behind a global-norm clip."""
+
+    learning_rate: float
+    clip_norm: float
+
+
+class ASMState(NamedTuple):
+    params: dict
+    opt_state: optax.OptState
+    step: jax.Array
+
+
+def full_mask_logits(asm: ASM, params: dict, observation: jax.Array) -> jax.Array:
+    """Logits [B, N, K] of every slot when all of them are [MASK]: what the ASM knows from the state alone."""
+    masked = jnp.full((len(observation), asm.spec.num_slots), asm.spec.num_choices)
+    return asm.apply({"params": params}, observation, masked)
+
+
+def make_asm_learner(
+    spec: ActionSpec, num_features: int, asm_config: ASMConfig, masking: MaskingConfig, config: ASMOptimiserConfig
+) -> Learner:
+    """The learner; `frozen` is ignored, batches are Transitions of which only state and action are read."""
+    asm = ASM(spec, asm_config)
+    optimiser = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(config.learning_rate))
+
+    def init(key) -> ASMState:
+        blank = jnp.zeros((1, num_features)), jnp.zeros((1, spec.num_slots), jnp.int32)
+        params = asm.init(key, *blank)["params"]
+        return ASMState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
+
+    def update(state: ASMState, frozen, batch: Transition, key):
+        """Mask and replace, predict, one Adam step on the masked cross-entropy."""
+        del frozen
+        mask_key, dropout_key = jax.random.split(key)
+        choices, chosen = corrupt(mask_key, batch.action, spec, masking)
+
+        def loss_fn(params):
+            rngs = {"dropout": dropout_key}
+            logits = asm.apply({"params": params}, batch.observation, choices, deterministic=False, rngs=rngs)
+            return masked_cross_entropy(logits, batch.action, chosen, spec.valid)
+
+        (_, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimiser.update(grads, state.opt_state)
+        metrics["grad_norm"] = optax.global_norm(grads)
+        return ASMState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
+
+    def act(state: ASMState, frozen, observation, key):
+        """The ASM's own behaviour cloning: every slot from its distribution under full masking."""
+        del frozen
+        logits = full_mask_logits(asm, state.params, observation)
+        if key is None:
+            return categorical.mode(logits, spec.valid)
+        return categorical.sample(key, logits, spec.valid)
+
+    return Learner(init, update, act)

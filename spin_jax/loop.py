@@ -1,0 +1,99 @@
+"""The one training loop of both stages: compiled chunks of gradient steps, hooks at their boundaries."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spin_jax.data.sampler import sample_batch
+from spin_jax.learners.base import Learner
+from spin_jax.metrics import Progress, log
+
+
+class Hook(NamedTuple):
+    """call(step, state) after every `every_steps` steps and after the last one."""
+
+    every_steps: int
+    call: Callable[[int, Any], None]
+
+
+def chunk_length(limit: int, *intervals: int) -> int:
+    """The longest chunk up to `limit` that divides every interval, so that one program serves the whole run."""
+    common = math.gcd(*intervals)
+    return max(c for c in range(1, min(limit, common) + 1) if common % c == 0)
+
+
+def make_run_chunk(learner: Learner, batch_size: int, chunk: int) -> Callable:
+    """run(state, frozen, data, key, start) -> (state, metrics averaged over the chunk); the state is donated."""
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def run_chunk(state, frozen, data, key, start):
+        def one_step(state, step):
+            # everything random in a step follows from (key, step): a resumed run repeats it exactly
+            batch_key, update_key = jax.random.split(jax.random.fold_in(key, step))
+            return learner.update(state, frozen, sample_batch(batch_key, data, batch_size), update_key)
+
+        state, metrics = jax.lax.scan(one_step, state, start + jnp.arange(chunk))
+        return state, jax.tree.map(lambda m: m.mean(0), metrics)
+
+    return run_chunk
+
+
+def fit(
+    learner: Learner,
+    state: Any,
+    frozen: Any,
+    data: Any,
+    key: jax.Array,
+    *,
+    num_steps: int,
+    batch_size: int,
+    max_chunk: int,
+    start_step: int = 0,
+    on_metrics: Callable[[int, dict], None] = lambda step, metrics: None,
+    hooks: Sequence[Hook] = (),
+    what: str = "training",
+    show: Sequence[str] = (),
+) -> Any:
+    """Run gradient steps start_step … num_steps and return the final state.
+
+    data: a tree of arrays [T, …] on the device. on_metrics(step, metrics) gets every chunk's means (fetched after the
+    next chunk was started); `show` names those that go beside the bar. Raises FloatingPointError, naming the steps,
+    where a metric is not finite: before any hook sees that state.
+    """
+    chunk = chunk_length(max_chunk, num_steps, start_step, *(hook.every_steps for hook in hooks))
+    run_chunk = make_run_chunk(learner, batch_size, chunk)
+    pending = None
+
+    def report():
+        nonlocal pending
+        if pending is None:
+            return
+        (step, metrics), pending = pending, None
+        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+        if bad:
+            raise FloatingPointError(
+                f"{what}: {', '.join(bad)} became NaN or infinite between steps {step - chunk} and {step}. "
+                f"Lower the learning rate or look at the data; the last checkpoint is from before."
+            )
+        on_metrics(step, metrics)
+        progress.update(step, **{name: metrics[name] for name in show})
+
+    log.info(f"{what}: compiling {chunk} gradient steps of batch {batch_size} into one program …")
+    with Progress(what, num_steps, start_step) as progress:
+        for step in range(start_step + chunk, num_steps + 1, chunk):
+            state, metrics = run_chunk(state, frozen, data, key, step - chunk)
+            report()
+            pending = (step, metrics)
+            due = [hook for hook in hooks if step % hook.every_steps == 0 or step == num_steps]
+            if due:
+                report()
+            for hook in due:
+                hook.call(step, state)
+        report()
+    return state

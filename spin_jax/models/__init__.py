@@ -1,0 +1,1 @@
+"""Networks: flax modules and pure functions of arrays."""

@@ -1,0 +1,75 @@
+"""The Action Structure Model (stage 1) and the slot heads that both stages use."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from spin_jax.models.transformer import Body, BodyConfig, gelu
+from spin_jax.types import ActionSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class ASMConfig:
+    """Architecture of the ASM: the body, M state tokens, and the width of the slot heads."""
+
+    body: BodyConfig
+    state_tokens: int
+    head_width: int
+
+
+class SlotHeads(nn.Module):
+    """A head of its own for each slot: D -> width -> GELU -> dropout -> K; z [B, N, D] -> logits [B, N, K].
+
+    All heads are one einsum over padded K; logits of padding are meaningless and masked by the categorical.
+    """
+
+    spec: ActionSpec
+    width: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, z: jax.Array, deterministic: bool) -> jax.Array:
+        n, d = z.shape[-2:]
+        init = nn.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=0)
+        kernel_in = self.param("kernel_in", init, (n, d, self.width))
+        bias_in = self.param("bias_in", nn.initializers.zeros, (n, self.width))
+        kernel_out = self.param("kernel_out", init, (n, self.width, self.spec.num_choices))
+        bias_out = self.param("bias_out", nn.initializers.zeros, (n, self.spec.num_choices))
+        h = gelu(jnp.einsum("bnd,ndh->bnh", z, kernel_in) + bias_in[None])
+        h = nn.Dropout(self.dropout)(h, deterministic=deterministic)
+        return jnp.einsum("bnh,nhk->bnk", h, kernel_out) + bias_out[None]
+
+
+class ASM(nn.Module):
+    """p(a_i | s, the slots that are not masked): state encoder, per-slot tables, equivariant body, slot heads.
+
+    Choices are [B, N] int32 with K standing for [MASK] in every slot (row K of its table).
+    """
+
+    spec: ActionSpec
+    config: ASMConfig
+
+    def setup(self):
+        width = self.config.body.width
+        self.encoder_in = nn.Dense(2 * width)
+        self.encoder_out = nn.Dense(self.config.state_tokens * width)
+        # N(0, 1) rows, as the published code; rows between K_i and K are never looked up.
+        self.table = self.param(
+            "table", nn.initializers.normal(1.0), (self.spec.num_slots, self.spec.num_choices + 1, width)
+        )
+        self.body = Body(self.config.body)
+        self.heads = SlotHeads(self.spec, self.config.head_width, self.config.body.dropout)
+
+    def contextual(self, observation: jax.Array, tokens: jax.Array, deterministic: bool = True) -> jax.Array:
+        """Contextual slot embeddings z [B, N, D] of observation [B, S] and action tokens [B, N, D]."""
+        state = self.encoder_out(gelu(self.encoder_in(observation)))
+        state = state.reshape(len(observation), self.config.state_tokens, self.config.body.width)
+        x = self.body(jnp.concatenate([state, tokens], axis=1), deterministic)
+        return x[:, self.config.state_tokens :]
+
+    def __call__(self, observation: jax.Array, choices: jax.Array, deterministic: bool = True) -> jax.Array:
+        """Logits [B, N, K] of every slot given observation [B, S] and choices [B, N]."""
+        tokens = self.table[jnp.arange(self.spec.num_slots)[None, :], choices]
+        return self.heads(self.contextual(observation, tokens, deterministic), deterministic)

@@ -1,0 +1,37 @@
+"""The masked factored categorical: one independent distribution a slot, slots padded to K choices.
+
+Padding gets log-probability -inf, so it has no probability, is never sampled, and passes no gradient.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def log_softmax(logits: jax.Array, valid) -> jax.Array:
+    """Log-probabilities [B, N, K] of logits [B, N, K]; valid [N, K] is False on padding (-inf there)."""
+    chex.assert_rank(logits, 3)
+    masked = jnp.where(valid[None], logits, -jnp.inf)
+    return jnp.where(valid[None], jax.nn.log_softmax(masked, axis=-1), -jnp.inf)
+
+
+def take(values: jax.Array, actions: jax.Array) -> jax.Array:
+    """The chosen entry of each slot: values [..., B, N, K], actions [B, N] -> [..., B, N]."""
+    index = jnp.broadcast_to(actions[..., None], (*values.shape[:-1], 1))
+    return jnp.take_along_axis(values, index, axis=-1)[..., 0]
+
+
+def log_prob(logits: jax.Array, actions: jax.Array, valid) -> jax.Array:
+    """log p of joint actions [B, N] under independent slots: [B]."""
+    chex.assert_shape(actions, logits.shape[:-1])
+    return take(log_softmax(logits, valid), actions).sum(-1)
+
+
+def sample(key: jax.Array, logits: jax.Array, valid) -> jax.Array:
+    """Joint actions [B, N] int32, every slot drawn on its own."""
+    return jax.random.categorical(key, jnp.where(valid[None], logits, -jnp.inf), axis=-1).astype(jnp.int32)
+
+
+def mode(logits: jax.Array, valid) -> jax.Array:
+    """The most probable joint action [B, N] int32."""
+    return jnp.where(valid[None], logits, -jnp.inf).argmax(-1).astype(jnp.int32)

@@ -1,0 +1,1 @@
+"""Losses: pure functions of arrays, each citing its equation."""

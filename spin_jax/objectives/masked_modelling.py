@@ -1,0 +1,76 @@
+"""Masked modelling of joint actions (Algorithm 1): which slots are hidden, and the loss on those alone."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spin_jax.models.categorical import log_softmax, take
+from spin_jax.types import ActionSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskingConfig:
+    """How slots are chosen and replaced.
+
+    masking 'fixed' (published): each slot with probability mask_rate; 'full_range' (ours): a rate drawn from U(0, 1)
+    for each row, and all slots of a row with probability full_mask_share. Of the chosen slots, replace_mask become
+    [MASK], replace_random a uniform choice of the slot, the rest stay (0.8, 0.1 published; 1, 0 with 'full_range').
+    Raises ValueError outside of these.
+    """
+
+    masking: str
+    mask_rate: float
+    full_mask_share: float
+    replace_mask: float
+    replace_random: float
+
+    def __post_init__(self):
+        if self.masking not in ("fixed", "full_range"):
+            raise ValueError(f"masking must be 'fixed' or 'full_range', got {self.masking!r}.")
+        shares = (self.mask_rate, self.full_mask_share, self.replace_mask, self.replace_random)
+        if min(shares) < 0 or max(shares) > 1 or self.replace_mask + self.replace_random > 1 + 1e-9:
+            raise ValueError(
+                "mask_rate, full_mask_share, replace_mask, replace_random must lie in [0, 1], the last two summing "
+                f"to at most 1; got {shares}."
+            )
+
+
+def choose_slots(key: jax.Array, shape: tuple[int, int], config: MaskingConfig) -> jax.Array:
+    """[B, N] bool, True where a slot is chosen; at least one in the batch."""
+    slot_key, rate_key, full_key = jax.random.split(key, 3)
+    draw = jax.random.uniform(slot_key, shape)
+    if config.masking == "fixed":
+        chosen = draw < config.mask_rate
+    else:
+        chosen = draw < jax.random.uniform(rate_key, (shape[0], 1))
+        chosen |= jax.random.uniform(full_key, (shape[0], 1)) < config.full_mask_share
+    return chosen | (~chosen.any() & (draw == draw.min()))
+
+
+def corrupt(key: jax.Array, actions: jax.Array, spec: ActionSpec, config: MaskingConfig):
+    """(choices, chosen): actions [B, N] with the chosen slots replaced (K is [MASK]), and which were chosen, bool."""
+    chex.assert_shape(actions, (None, spec.num_slots))
+    choose_key, kind_key, random_key = jax.random.split(key, 3)
+    chosen = choose_slots(choose_key, actions.shape, config)
+    kind = jax.random.uniform(kind_key, actions.shape)
+    random = jax.random.randint(random_key, actions.shape, 0, np.asarray(spec.cardinalities)[None, :])
+    replaced = jnp.where(kind < config.replace_mask + config.replace_random, random, actions)
+    replaced = jnp.where(kind < config.replace_mask, spec.num_choices, replaced)
+    return jnp.where(chosen, replaced, actions), chosen
+
+
+def masked_cross_entropy(logits: jax.Array, actions: jax.Array, chosen: jax.Array, valid) -> tuple[jax.Array, dict]:
+    """Cross-entropy summed over the chosen slots divided by their number: scalar, and metrics.
+
+    logits [B, N, K], actions [B, N] (the true ones), chosen [B, N] bool, valid [N, K]. Slots not chosen never count.
+    """
+    chex.assert_equal_shape([actions, chosen])
+    chex.assert_shape(logits, (*actions.shape, None))
+    count = chosen.sum()
+    # where() before the sum: a slot that was not chosen contributes neither value nor gradient
+    loss = jnp.where(chosen, -take(log_softmax(logits, valid), actions), 0.0).sum() / count
+    hits = chosen & (jnp.where(valid[None], logits, -jnp.inf).argmax(-1) == actions)
+    return loss, {"masked_cross_entropy": loss, "masked_accuracy": hits.sum() / count}

@@ -1,0 +1,1 @@
+"""Policies: one file and one line in registry.py each."""

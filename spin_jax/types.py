@@ -1,0 +1,87 @@
+"""Types that every room shares, and the glossary of shapes.
+
+Glossary (the letters used in every docstring): B batch · S state width · N sub-actions (slots of a joint
+action) · K choices of the largest slot (smaller slots are padded to K and masked) · M state tokens · D model
+width · H attention heads · L blocks · E critics · T transitions.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any  # a numpy or a jax array; importing jax here would make every environment worker pay for it
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionSpec:
+    """A joint action: one choice out of `cardinalities[i]` for each slot i.
+
+    Raises ValueError when there is no slot or a slot has no choice.
+    """
+
+    cardinalities: tuple[int, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "cardinalities", tuple(int(k) for k in self.cardinalities))
+        if not self.cardinalities or min(self.cardinalities) < 1:
+            raise ValueError(
+                f"ActionSpec.cardinalities must name at least one slot with at least one choice each, "
+                f"got {self.cardinalities}."
+            )
+
+    @property
+    def num_slots(self) -> int:
+        """N."""
+        return len(self.cardinalities)
+
+    @property
+    def num_choices(self) -> int:
+        """K, the largest cardinality."""
+        return max(self.cardinalities)
+
+    @property
+    def valid(self) -> np.ndarray:
+        """[N, K] bool: True where slot i really has choice k, False on padding."""
+        return np.arange(self.num_choices)[None, :] < np.asarray(self.cardinalities)[:, None]
+
+
+class Transition(NamedTuple):
+    """A batch of transitions (s, a, r, discount, s').
+
+    discount is 0 where the episode terminated in s' and 1 otherwise; a time limit is a truncation, so it stays 1.
+    """
+
+    observation: Array  # [B, S] float32
+    action: Array  # [B, N] int32, choice of each slot
+    reward: Array  # [B] float32
+    discount: Array  # [B] float32 in {0, 1}
+    next_observation: Array  # [B, S] float32
+
+
+class Episode(NamedTuple):
+    """One episode of T steps, T + 1 observations; `terminal` says whether it ended by termination (not by time)."""
+
+    observation: np.ndarray  # [T + 1, S] float32
+    action: np.ndarray  # [T, N] int32
+    reward: np.ndarray  # [T] float32
+    terminal: bool
+
+
+class Normaliser(NamedTuple):
+    """Per-feature observation statistics; mean 0, std 1, clip inf leaves observations as they are."""
+
+    mean: Array  # [S]
+    std: Array  # [S]
+    clip: Array  # scalar, in standard deviations
+
+
+def identity_normaliser(num_features: int) -> Normaliser:
+    """The normaliser that changes nothing, for S features."""
+    return Normaliser(np.zeros(num_features, np.float32), np.ones(num_features, np.float32), np.float32(np.inf))
+
+
+def normalise(normaliser: Normaliser, observation: Array) -> Array:
+    """(observation - mean) / std, clipped to [-clip, clip]; observation [B, S]; for numpy and jax arrays alike."""
+    scaled = (observation - normaliser.mean[None, :]) / normaliser.std[None, :]
+    return scaled.clip(-normaliser.clip, normaliser.clip)
