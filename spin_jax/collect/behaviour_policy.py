@@ -1,0 +1,67 @@
+"""The shipped behaviour policies: float16 weights with a JSON card, played with numpy alone."""
+
+import json
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from spin_jax.envs.dm_control import TASKS
+from spin_jax.models.decqn import greedy
+from spin_jax.types import Normaliser, normalise
+
+WEIGHTS = pathlib.Path(__file__).parent / "weights"
+LEVELS = ("random", "medium", "expert")
+Act = Callable[[np.ndarray], np.ndarray]
+
+
+def weights_path(task: str, bins: int, level: str) -> pathlib.Path:
+    """Where the weights of a policy are; its card has the suffix .json."""
+    return WEIGHTS / f"{task}_{bins}bins_{level}.npz"
+
+
+def save_policy(path: pathlib.Path, critics: list, normaliser: Normaliser, card: dict):
+    """Write weights as float16 (statistics as float32) and the card beside them."""
+    arrays = {"mean": normaliser.mean, "std": normaliser.std, "clip": normaliser.clip}
+    for i, critic in enumerate(critics):
+        for layer, parameters in critic.items():
+            for name, value in parameters.items():
+                arrays[f"{i}/{layer}/{name}"] = np.asarray(value, np.float16)
+    np.savez_compressed(path, **arrays)
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+
+
+def load_policy(path: pathlib.Path, num_slots: int) -> Act:
+    """act(observation [B, S]) -> greedy joint actions [B, N]."""
+    with np.load(path, allow_pickle=False) as arrays:
+        normaliser = Normaliser(*(arrays[name] for name in Normaliser._fields))
+        critics = []
+        for key in arrays.files:
+            if "/" in key:
+                i, layer, name = key.split("/")
+                critics += [{} for _ in range(int(i) + 1 - len(critics))]
+                critics[int(i)].setdefault(layer, {})[name] = arrays[key].astype(np.float32)
+    return lambda observation: greedy(critics, normalise(normaliser, observation), num_slots)
+
+
+def behaviour_policy(task: str, bins: int, level: str, epsilon: float, rng: np.random.Generator) -> Act:
+    """The policy of a level; each sub-action is replaced by a uniform choice with probability epsilon.
+
+    'random' is uniform over joint actions. Raises FileNotFoundError where no weights are shipped.
+    """
+    num_slots = TASKS[task].num_slots
+    if level == "random":
+        return lambda observation: rng.integers(0, bins, (len(observation), num_slots))
+    path = weights_path(task, bins, level)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"No {level} behaviour policy for {task} with {bins} bins is shipped ({path.name}). Train one: "
+            f"python -m spin_jax.collect.train_behaviour --task={task} --bins={bins} --workdir=DIR"
+        )
+    act = load_policy(path, num_slots)
+
+    def explore(observation):
+        best = act(observation)
+        return np.where(rng.random(best.shape) < epsilon, rng.integers(0, bins, best.shape), best)
+
+    return explore

@@ -1,0 +1,93 @@
+"""Roll out behaviour policies in worker processes, in pieces that survive a kill."""
+
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from spin_jax.collect.behaviour_policy import LEVELS, Act, behaviour_policy
+from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
+from spin_jax.types import Episode
+
+PIECE = 20  # episodes played in lockstep and saved together; part of what a seed means
+
+
+def play_policy(envs: VectorEnv, act: Act, seeds: Sequence[int]) -> list[Episode]:
+    """One episode on every environment with a numpy policy, on one BLAS thread.
+
+    More threads only wait for each other at these sizes (measured on two cores: 0.3 against 7-56 ms a call).
+    """
+    with threadpool_limits(limits=1, user_api="blas"):
+        return play_episodes(envs, lambda observation, _: act(observation), seeds)
+
+
+def roll_out(
+    directory: pathlib.Path,
+    task: str,
+    bins: int,
+    level: str,
+    *,
+    episodes: int,
+    epsilon: float,
+    seed: int,
+    num_workers: int,
+    on_episodes: Callable[[int], None],
+):
+    """Play `episodes` episodes of a level into `directory`/NNNNN.npz; pieces that are there already are kept.
+
+    The episodes depend on (task, bins, level, epsilon, seed) and the weights alone, not on the number of workers.
+    on_episodes(n) is called after every piece with the number of episodes done so far.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    starts = range(0, episodes, PIECE)
+    missing = [s for s in starts if not _piece(directory, s).exists()]
+    done = sum(min(PIECE, episodes - s) for s in starts) - sum(min(PIECE, episodes - s) for s in missing)
+    envs = None
+    for start in missing:
+        count = min(PIECE, episodes - start)
+        if envs is None or envs.num_envs != count:
+            if envs:
+                envs.close()
+            envs = VectorEnv(task, bins, count, num_workers)
+        rng = np.random.default_rng([seed, LEVELS.index(level), start])
+        act = behaviour_policy(task, bins, level, epsilon, rng)
+        seeds = [episode_seed(seed * len(LEVELS) + LEVELS.index(level), start + i) for i in range(count)]
+        _save(_piece(directory, start), play_policy(envs, act, seeds))
+        done += count
+        on_episodes(done)
+    if envs:
+        envs.close()
+    on_episodes(done)
+
+
+def read_pieces(directory: pathlib.Path) -> Iterator[Episode]:
+    """The episodes of `roll_out`, in order."""
+    for path in sorted(directory.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as arrays:
+            bounds = np.concatenate([[0], np.cumsum(arrays["length"])])
+            data = {name: arrays[name] for name in ("observation", "action", "reward")}
+            for i, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+                rows = data["observation"][a + i : b + i + 1]
+                yield Episode(rows, data["action"][a:b], data["reward"][a:b], bool(arrays["terminal"][i]))
+
+
+def _piece(directory: pathlib.Path, start: int) -> pathlib.Path:
+    return directory / f"{start:07d}.npz"
+
+
+def _save(path: pathlib.Path, episodes: list[Episode]):
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.savez(
+            file,
+            observation=np.concatenate([e.observation for e in episodes]),
+            action=np.concatenate([e.action for e in episodes]),
+            reward=np.concatenate([e.reward for e in episodes]),
+            length=[len(e.reward) for e in episodes],
+            terminal=[e.terminal for e in episodes],
+        )
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

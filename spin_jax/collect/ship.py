@@ -1,0 +1,77 @@
+"""Choose and ship behaviour policies: `python -m spin_jax.collect.ship --task=cheetah_run --workdir=DIR`.
+
+Out of the checkpoints of a training run, the best few by their greedy returns are played again for 20 episodes each:
+the best becomes `expert`; of those from before training first passed 60 % of its return, the one nearest to
+`medium_share` of it becomes `medium`.
+"""
+
+import pathlib
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from spin_jax.checkpoint import CheckpointStore
+from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_path
+from spin_jax.collect.rollout import play_policy
+from spin_jax.collect.train_behaviour import RunningStatistics, config_for
+from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.vector import VectorEnv, episode_seed
+from spin_jax.learners.decqn import make_decqn
+from spin_jax.metrics import log, setup_logging
+
+EPISODES = 20
+CANDIDATES = 5
+
+
+def ship(task: str, bins: int, workdir: pathlib.Path, medium_share: float, num_workers: int):
+    """Write the weights and cards of `medium` and `expert` into the package."""
+    store = CheckpointStore(workdir / "policies", keep=None)
+    records = {step: store.record(step) for step in store.steps()}
+    mean = {step: np.mean(record["returns"]) for step, record in records.items()}
+    with VectorEnv(task, bins, EPISODES, num_workers) as envs:
+        learner = make_decqn(envs.spec, TASKS[task].num_features, config_for(task).learner)
+        like = learner.init(jax.random.key(0))
+        seeds = [episode_seed(10_000, i) for i in range(EPISODES)]
+
+        def played(step: int, path: pathlib.Path) -> dict:
+            """Save the checkpoint at `path` and play it as it will be used: in float16, with numpy."""
+            record, statistics = records[step], RunningStatistics(TASKS[task].num_features)
+            statistics.load_json(record["statistics"])
+            card = {"task": task, "bins": bins, "level": path.stem.rsplit("_", 1)[-1], "frames": record["frame"]}
+            save_policy(path, store.restore(like, step).critics, statistics.normaliser(), card)
+            act = load_policy(path, envs.spec.num_slots)
+            returns = [float(e.reward.sum()) for e in play_policy(envs, act, seeds)]
+            card |= {"return_mean": round(float(np.mean(returns)), 2), "return_std": round(float(np.std(returns)), 2)}
+            made_by = "python -m spin_jax.collect.train_behaviour (online DecQN), greedy policy, float16 weights"
+            card |= {"episodes": EPISODES, "seed": record["seed"], "seconds": record["seconds"], "made_by": made_by}
+            save_policy(path, store.restore(like, step).critics, statistics.normaliser(), card)
+            log.info(f"{path.stem}: frame {step}, return {card['return_mean']} ± {card['return_std']}")
+            return card
+
+        def choose(level: str, among: list, distance) -> dict:
+            path = weights_path(task, bins, level)
+            candidates = sorted(among, key=lambda step: distance(mean[step]))[:CANDIDATES]
+            cards = {step: played(step, path) for step in candidates}
+            best = min(candidates, key=lambda step: distance(cards[step]["return_mean"]))
+            return played(best, path)
+
+        expert = choose("expert", list(mean), lambda value: -value)
+        passed = min(step for step in mean if mean[step] >= 0.6 * expert["return_mean"])
+        early = [step for step in mean if step <= passed]
+        choose("medium", early, lambda value: abs(value - medium_share * expert["return_mean"]))
+
+
+def main(_):
+    setup_logging()
+    ship(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.medium_share, FLAGS.num_workers)
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_enum("task", None, list(TASKS), "task that was trained", required=True)
+    flags.DEFINE_integer("bins", 3, "choices per action dimension", lower_bound=2)
+    flags.DEFINE_string("workdir", None, "--workdir of train_behaviour", required=True)
+    flags.DEFINE_float("medium_share", 1 / 3, "medium's return as a share of the expert's")
+    flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process")
+    app.run(main)
