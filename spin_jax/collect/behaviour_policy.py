@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from spin_jax.data.rlds import DataError
 from spin_jax.envs.dm_control import TASKS
 from spin_jax.models.decqn import greedy
 from spin_jax.types import Normaliser, normalise
@@ -47,14 +48,14 @@ def load_policy(path: pathlib.Path, num_slots: int) -> Act:
 def behaviour_policy(task: str, bins: int, level: str, epsilon: float, rng: np.random.Generator) -> Act:
     """The policy of a level; each sub-action is replaced by a uniform choice with probability epsilon.
 
-    'random' is uniform over joint actions. Raises FileNotFoundError where no weights are shipped.
+    'random' is uniform over joint actions. Raises DataError where no weights are shipped.
     """
     num_slots = TASKS[task].num_slots
     if level == "random":
         return lambda observation: rng.integers(0, bins, (len(observation), num_slots))
     path = weights_path(task, bins, level)
     if not path.exists():
-        raise FileNotFoundError(
+        raise DataError(
             f"No {level} behaviour policy for {task} with {bins} bins is shipped ({path.name}). Train one: "
             f"python -m spin_jax.collect.train_behaviour --task={task} --bins={bins} --workdir=DIR"
         )

@@ -4,7 +4,9 @@ One configuration a task, number of bins and size; splits `random`, `medium`, `e
 expressions over those (`medium+expert`), so nothing is stored twice.
 """
 
+import contextlib
 import dataclasses
+import io
 import pathlib
 import shutil
 
@@ -21,6 +23,7 @@ from spin_jax.metrics import Progress, log
 class FactorisedConfig(tfds.core.BuilderConfig):
     """task, bins, episodes a split, epsilon of random sub-actions (medium, expert), seed; all of it is in the name."""
 
+    name: str = ""  # made from the rest
     task: str = "cheetah_run"
     bins: int = 3
     episodes: int = 1000
@@ -35,7 +38,6 @@ class FactorisedDmc(tfds.core.GeneratorBasedBuilder):
     """Factorised DM Control (Beeson, Ireland, Montana, TMLR 2024), made by this project's own behaviour policies."""
 
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_SHARDING = None
     BUILDER_CONFIGS = [FactorisedConfig(task=name) for name in TASKS]
     pieces: pathlib.Path | None = None  # where prepare() put the roll-outs
 
@@ -85,6 +87,8 @@ def prepare(data_dir: pathlib.Path, config: FactorisedConfig, num_workers: int) 
     shards = max(1, config.episodes * EPISODE_STEPS // 100_000)
     builder = FactorisedDmc(data_dir=data_dir, config=config, file_format=tfds.core.FileFormat.ARRAY_RECORD)
     builder.pieces = pieces
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=shards))
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of downloads; there is none
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=shards))
     shutil.rmtree(pieces)
     return directory

@@ -59,7 +59,8 @@ def roll_out(
         on_episodes(done)
     if envs:
         envs.close()
-    on_episodes(done)
+    if not missing:
+        on_episodes(done)
 
 
 def read_pieces(directory: pathlib.Path) -> Iterator[Episode]:

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from spin_jax.data.rlds import read_episodes
+from spin_jax.data.rlds import DataError, read_episodes
 from spin_jax.types import ActionSpec, Episode, Normaliser, Transition, identity_normaliser
 
 LEVELS = {
@@ -33,12 +33,12 @@ class Dataset:
 def split_expression(level: str) -> str:
     """TFDS split expression of a level name ('medium-expert') or of such an expression itself ('medium+expert[:50%]').
 
-    Raises ValueError naming the known levels where a part of it is neither.
+    Raises DataError naming the known levels where a part of it is neither.
     """
     expression = LEVELS.get(level, level)
     for part in expression.split("+"):
         if part.split("[")[0].strip() not in ("random", "medium", "expert"):
-            raise ValueError(
+            raise DataError(
                 f"Unknown level {level!r}. Known levels: {', '.join(LEVELS)}; or a TFDS split expression over "
                 f"random, medium and expert, such as 'medium+expert[:50%]'."
             )
@@ -48,7 +48,7 @@ def split_expression(level: str) -> str:
 def transitions(episodes: list[Episode]) -> Transition:
     """The transitions of episodes, one after another; discount is 0 only on a terminal last step."""
     if not episodes:
-        raise ValueError("There is no episode to make transitions of: the split is empty.")
+        raise DataError("There is no episode to make transitions of: the split is empty.")
     discounts = [np.ones(len(e.reward), np.float32) for e in episodes]
     for discount, episode in zip(discounts, episodes, strict=True):
         discount[-1] = 0.0 if episode.terminal else 1.0
@@ -62,7 +62,7 @@ def transitions(episodes: list[Episode]) -> Transition:
 
 
 def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int, where: str):
-    """Raise ValueError, naming the episode and the column, on NaN, wrong widths or choices out of range."""
+    """Raise DataError, naming the episode and the column, on NaN, wrong widths or choices out of range."""
     cardinalities = np.asarray(spec.cardinalities)
     for i, episode in enumerate(episodes):
         for name, found, need in (
@@ -70,21 +70,21 @@ def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int,
             ("action", episode.action.shape[1], spec.num_slots),
         ):
             if found != need:
-                raise ValueError(f"{where}: {name} of episode {i} has width {found}, the task needs {need}.")
+                raise DataError(f"{where}: {name} of episode {i} has width {found}, the task needs {need}.")
         bad = ~np.isfinite(episode.observation)
         if bad.any():
             step, feature = np.argwhere(bad)[0]
-            raise ValueError(
+            raise DataError(
                 f"{where}: observation of episode {i} is {episode.observation[step, feature]} at step {step}, "
                 f"feature {feature}. Repair or remove that episode."
             )
         if not np.isfinite(episode.reward).all():
             step = np.argmin(np.isfinite(episode.reward))
-            raise ValueError(f"{where}: reward of episode {i} is {episode.reward[step]} at step {step}.")
+            raise DataError(f"{where}: reward of episode {i} is {episode.reward[step]} at step {step}.")
         bad = (episode.action < 0) | (episode.action >= cardinalities[None, :])
         if bad.any():
             step, slot = np.argwhere(bad)[0]
-            raise ValueError(
+            raise DataError(
                 f"{where}: action of episode {i}, step {step}, slot {slot} is {episode.action[step, slot]}; "
                 f"that slot has choices 0 to {cardinalities[slot] - 1}."
             )

@@ -11,6 +11,10 @@ import tensorflow_datasets as tfds
 from spin_jax.types import Episode
 
 
+class DataError(ValueError):
+    """A log is missing, unreadable, or holds something that cannot be trained on; the message names it."""
+
+
 def rlds_features(num_features: int, num_slots: int) -> tfds.features.FeaturesDict:
     """The schema for S observation features and N sub-actions."""
     scalar = tfds.features.Scalar
@@ -55,16 +59,16 @@ def read_episodes(directory: str, split: str) -> list[Episode]:
     """All episodes of a split expression of a prepared TFDS data set, in order.
 
     Whole episodes are read as stacked arrays (SkipDecoding); decoding row by row would be ten times slower.
-    Raises FileNotFoundError where `directory` is not a TFDS data set, ValueError on an unknown split.
+    Raises DataError where `directory` is not a TFDS data set, on an unknown split and on a broken shard.
     """
     try:
         builder = tfds.builder_from_directory(directory)
     except Exception as error:
-        raise FileNotFoundError(f"{directory} is not a TFDS data set (no readable dataset_info.json there).") from error
+        raise DataError(f"{directory} is not a TFDS data set (no readable dataset_info.json there).") from error
     try:
         source = builder.as_data_source(split=split, decoders={"steps": tfds.decode.SkipDecoding()})
         return [from_rlds(source[i]["steps"]) for i in range(len(source))]
     except Exception as error:
-        raise ValueError(
+        raise DataError(
             f"Cannot read split {split!r} of {directory} ({error}). Splits there: {', '.join(builder.info.splits)}."
         ) from error

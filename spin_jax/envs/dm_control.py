@@ -9,6 +9,7 @@ import os
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from spin_jax.types import ActionSpec
 
@@ -37,12 +38,31 @@ TASKS = {
 EPISODE_STEPS = 1000
 
 
-def load_suite():
-    """dm_control's suite module; rendering stays off unless MUJOCO_GL was set before (a wrong value fails here)."""
-    os.environ.setdefault("MUJOCO_GL", "disable")
-    from dm_control import suite
+class RenderingError(RuntimeError):
+    """The renderer that MUJOCO_GL names is not there; the message says what to install."""
 
+
+def load_suite():
+    """dm_control's suite module; rendering stays off unless MUJOCO_GL was set before.
+
+    Raises RenderingError where the renderer that MUJOCO_GL names cannot be loaded.
+    """
+    os.environ.setdefault("MUJOCO_GL", "disable")
+    # one deprecation notice of MuJoCo's own model compiler for every environment, about files we do not own
+    logging.get_absl_logger().addFilter(_not_settotalmass)
+    try:
+        from dm_control import suite
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise RenderingError(
+            f"dm_control cannot be loaded with MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}). For pictures install "
+            f"EGL (Debian: libegl1 libgl1-mesa-dri) or OSMesa (libosmesa6, MUJOCO_GL=osmesa); MUJOCO_GL=disable does "
+            f"without them."
+        ) from error
     return suite
+
+
+def _not_settotalmass(record) -> bool:
+    return "settotalmass" not in str(record.getMessage())
 
 
 class DMControlEnv:
@@ -72,9 +92,17 @@ class DMControlEnv:
         terminal = bool(timestep.last() and timestep.discount == 0.0)
         return self._flatten(timestep), float(timestep.reward), terminal, timestep.last()
 
+    @property
+    def control_seconds(self) -> float:
+        """Simulated seconds of a control step."""
+        return self._env.control_timestep()
+
     def render(self, height: int = 240, width: int = 320) -> np.ndarray:
         """[height, width, 3] uint8; needs MUJOCO_GL=egl or osmesa before the first import."""
-        return self._env.physics.render(height, width, camera_id=0)
+        try:
+            return self._env.physics.render(height, width, camera_id=0)
+        except (ImportError, RuntimeError, AttributeError) as error:
+            raise RenderingError(f"Rendering failed with MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}).") from error
 
     @staticmethod
     def _flatten(timestep) -> np.ndarray:

@@ -41,7 +41,8 @@ def make_asm_learner(
     asm = ASM(spec, asm_config)
     optimiser = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(config.learning_rate))
 
-    def init(key) -> ASMState:
+    def init(key, frozen=()) -> ASMState:
+        del frozen
         blank = jnp.zeros((1, num_features)), jnp.zeros((1, spec.num_slots), jnp.int32)
         params = asm.init(key, *blank)["params"]
         return ASMState(params, optimiser.init(params), jnp.zeros((), jnp.int32))

@@ -67,7 +67,8 @@ def make_decqn(spec: ActionSpec, num_features: int, config: DecQNConfig) -> Lear
     num_slots = spec.num_slots
     optimiser = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(config.learning_rate))
 
-    def init(key) -> DecQNState:
+    def init(key, frozen=()) -> DecQNState:
+        del frozen
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         critics = [init_decqn(rng, num_features, num_slots, spec.num_choices, config.width) for _ in range(2)]
         critics = jax.tree.map(jnp.asarray, critics)

@@ -51,7 +51,7 @@ class IQLState(NamedTuple):
 
 
 def make_iql(policy: Policy, spec: ActionSpec, num_features: int, config: IQLConfig) -> Learner:
-    """The learner of `policy`; init(key, frozen) because a policy may start from the frozen ASM."""
+    """The learner of `policy`, which may read the frozen ASM and start from it."""
     critics, value = Critics(spec), Value()
     optimiser = optax.adam(config.learning_rate)
 

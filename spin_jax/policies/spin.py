@@ -56,7 +56,7 @@ def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Po
         return {"queries": queries, "heads": jax.tree.map(jnp.copy, frozen["heads"]) if config.heads == "asm" else fresh}
 
     def logits(params, frozen, observation, key):
-        body_key, head_key = jax.random.split(key) if key is not None else (None, None)
+        body, head = ({}, {}) if key is None else ({"dropout": k} for k in jax.random.split(key))
         tokens = jnp.broadcast_to(params["queries"][None], (len(observation), spec.num_slots, width))
         z = asm.apply(
             {"params": frozen},
@@ -64,8 +64,8 @@ def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Po
             tokens,
             deterministic=key is None or not config.frozen_dropout,
             method=ASM.contextual,
-            rngs={"dropout": body_key},
+            rngs=body,
         )
-        return heads.apply({"params": params["heads"]}, z, deterministic=key is None, rngs={"dropout": head_key})
+        return heads.apply({"params": params["heads"]}, z, deterministic=key is None, rngs=head)
 
     return factored_policy(spec, init, logits)

@@ -1,0 +1,209 @@
+"""From a ConfigDict to checked settings: every section becomes a frozen dataclass before anything is run."""
+
+import dataclasses
+import difflib
+import math
+import os
+import pathlib
+
+from ml_collections import ConfigDict
+
+from spin_jax.data.dataset import split_expression
+from spin_jax.learners.asm import ASMOptimiserConfig
+from spin_jax.models.asm import ASMConfig
+from spin_jax.models.transformer import BodyConfig
+from spin_jax.objectives.masked_modelling import MaskingConfig
+from spin_jax.registry import ENVS, LEARNERS, POLICIES
+
+
+class ConfigError(ValueError):
+    """A field is unknown, missing, or out of range; the message names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    dir: str
+    level: str
+    episodes: int
+    epsilon: float
+    seed: int
+    normalise: bool
+    num_workers: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ASMSection:
+    """The section `asm`, flat; the parts below are what the rooms take."""
+
+    path: str
+    epoch: int
+    other_data: bool
+    width: int
+    num_heads: int
+    num_blocks: int
+    ffn_mult: int
+    state_tokens: int
+    head_width: int
+    dropout: float
+    masking: str
+    mask_rate: float
+    full_mask_share: float
+    replace_mask: float
+    replace_random: float
+    learning_rate: float
+    clip_norm: float
+    batch_size: int
+    num_epochs: int
+    checkpoint_every_epochs: int
+
+    @property
+    def model(self) -> ASMConfig:
+        body = BodyConfig(self.width, self.num_heads, self.num_blocks, self.ffn_mult, self.dropout)
+        return ASMConfig(body, self.state_tokens, self.head_width)
+
+    @property
+    def masking_config(self) -> MaskingConfig:
+        return MaskingConfig(
+            self.masking, self.mask_rate, self.full_mask_share, self.replace_mask, self.replace_random
+        )
+
+    @property
+    def optimiser(self) -> ASMOptimiserConfig:
+        return ASMOptimiserConfig(self.learning_rate, self.clip_norm)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    num_steps: int
+    batch_size: int
+    max_chunk: int
+    checkpoint_every_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    every_steps: int
+    episodes: int
+    final_episodes: int
+    mode: str
+    num_workers: int
+    video: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run; `policy_config` and `learner_config` are those of the chosen ones."""
+
+    task: str
+    bins: int
+    policy: str
+    learner: str
+    seed: int
+    data: DataConfig
+    asm: ASMSection
+    policy_config: object
+    learner_config: object
+    train: TrainConfig
+    eval: EvalConfig
+
+
+def did_you_mean(name: str, known) -> str:
+    """' Did you mean …?' or, where nothing is close, the known names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+    """A copy of the configuration with every 'auto' decided and what the policy implies filled in."""
+    config = ConfigDict(config.to_dict())
+    if config.policy == "spin_warm":
+        config.spin.update(queries="mask", heads="asm", head_width=config.asm.head_width)
+    if config.asm.masking == "auto":
+        config.asm.masking = "full_range" if config.policy == "spin_warm" else "fixed"
+    if config.asm.masking == "full_range":
+        config.asm.update(replace_mask=1.0, replace_random=0.0)
+    return config
+
+
+def build(config: ConfigDict) -> RunConfig:
+    """Check a resolved configuration and freeze it. Raises ConfigError naming the field and what would do."""
+    for field, table in (("task", ENVS), ("policy", POLICIES), ("learner", LEARNERS)):
+        if config[field] not in table:
+            raise ConfigError(f"config.{field} is {config[field]!r}.{did_you_mean(config[field], table)}")
+    policy, learner = POLICIES[config.policy], LEARNERS[config.learner]
+    try:
+        run = RunConfig(
+            config.task,
+            config.bins,
+            config.policy,
+            config.learner,
+            config.seed,
+            _section(config, "data", DataConfig),
+            _section(config, "asm", ASMSection),
+            _section(config, policy.section, policy.config),
+            _section(config, learner.section, learner.config),
+            _section(config, "train", TrainConfig),
+            _section(config, "eval", EvalConfig),
+        )
+        split_expression(run.data.level)
+        _ = run.asm.model, run.asm.masking_config
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    _check_ranges(run)
+    return run
+
+
+def _section(config: ConfigDict, name: str, kind: type):
+    if name not in config:
+        raise ConfigError(f"config.{name} is missing; it must hold the fields of {kind.__name__}.")
+    values, fields = dict(config[name]), {field.name for field in dataclasses.fields(kind)}
+    for unknown in sorted(values.keys() - fields):
+        raise ConfigError(f"config.{name}.{unknown} is not a field.{did_you_mean(unknown, fields)}")
+    for missing in sorted(fields - values.keys()):
+        raise ConfigError(f"config.{name}.{missing} is missing.")
+    for field, value in values.items():
+        if isinstance(value, float) and math.isnan(value):
+            raise ConfigError(f"config.{name}.{field} is NaN.")
+    return kind(**values)
+
+
+def _check_ranges(run: RunConfig):
+    at_least = {
+        "bins": (run.bins, 2),
+        "data.episodes": (run.data.episodes, 2),
+        "asm.batch_size": (run.asm.batch_size, 1),
+        "asm.num_epochs": (run.asm.num_epochs, 0),
+        "asm.checkpoint_every_epochs": (run.asm.checkpoint_every_epochs, 1),
+        "asm.state_tokens": (run.asm.state_tokens, 1),
+        "asm.num_blocks": (run.asm.num_blocks, 1),
+        "train.num_steps": (run.train.num_steps, 0),
+        "train.batch_size": (run.train.batch_size, 1),
+        "train.max_chunk": (run.train.max_chunk, 1),
+        "train.checkpoint_every_steps": (run.train.checkpoint_every_steps, 1),
+        "eval.every_steps": (run.eval.every_steps, 1),
+        "eval.episodes": (run.eval.episodes, 1),
+        "eval.final_episodes": (run.eval.final_episodes, 1),
+        "data.epsilon": (run.data.epsilon, 0),
+    }
+    for name, (value, low) in at_least.items():
+        if value < low:
+            raise ConfigError(f"config.{name} must be at least {low}, got {value}.")
+    if run.data.epsilon > 1 or not 0 <= run.asm.dropout < 1:
+        raise ConfigError("config.data.epsilon must lie in [0, 1] and config.asm.dropout in [0, 1).")
+    if run.eval.mode not in ("sample", "greedy"):
+        raise ConfigError(f"config.eval.mode must be 'sample' or 'greedy', got {run.eval.mode!r}.")
+
+
+def num_workers(configured: int) -> int:
+    """-1 means one process a usable core, or none where there is only one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return configured if configured >= 0 else (cores if cores > 1 else 0)
+
+
+def data_dir(run: RunConfig) -> pathlib.Path:
+    """The expanded config.data.dir; raises ConfigError where it is something else than a directory."""
+    path = pathlib.Path(run.data.dir).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"config.data.dir is {path}, which is a file, not a directory.")
+    return path

@@ -1,0 +1,132 @@
+"""Algorithm 1: pre-train the Action Structure Model by masked modelling of the log's joint actions."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spin_jax.artefact import describe, open_store
+from spin_jax.checkpoint import CheckpointStore
+from spin_jax.config import RunConfig
+from spin_jax.data.dataset import Dataset
+from spin_jax.learners.asm import full_mask_logits, make_asm_learner
+from spin_jax.loop import Hook, fit
+from spin_jax.metrics import MetricsWriter, log
+from spin_jax.models import categorical
+from spin_jax.models.asm import ASM
+from spin_jax.objectives.masked_modelling import corrupt
+from spin_jax.types import ActionSpec, Transition, normalise
+from spin_jax.workdir import Workdir
+
+HELD_OUT_ROWS = 10_000  # at most so many held-out transitions are looked at
+HELD_OUT_BATCH = 500
+
+
+def on_device(transitions: Transition, normaliser) -> Transition:
+    """Transitions as device arrays, observations normalised once and for all."""
+    return jax.device_put(
+        transitions._replace(
+            observation=normalise(normaliser, transitions.observation).astype(np.float32),
+            next_observation=normalise(normaliser, transitions.next_observation).astype(np.float32),
+        )
+    )
+
+
+def make_held_out_metrics(asm: ASM, masking, held_out: Transition):
+    """metrics(params) on held-out transitions, under full masking and under the masking of training.
+
+    exact_match: share of rows whose N slots are all predicted from the state alone; accuracy_product: the product of
+    the per-slot accuracies, what independent errors would give; slot_accuracy [N] and masked_slot_accuracy [N].
+    """
+    rows = np.linspace(0, len(held_out.reward) - 1, min(HELD_OUT_ROWS, len(held_out.reward))).astype(int)
+    batch = min(HELD_OUT_BATCH, len(rows))
+    rows = rows[: len(rows) // batch * batch]
+    observation, action = (x[rows].reshape(-1, batch, *x.shape[1:]) for x in (held_out.observation, held_out.action))
+    choices, chosen = corrupt(jax.random.key(0), action.reshape(-1, asm.spec.num_slots), asm.spec, masking)
+    choices, chosen = choices.reshape(action.shape), chosen.reshape(action.shape)
+
+    @jax.jit
+    def metrics(params):
+        def predict(row):
+            full = categorical.mode(full_mask_logits(asm, params, row[0]), asm.spec.valid)
+            masked = categorical.mode(asm.apply({"params": params}, row[0], row[1]), asm.spec.valid)
+            return full, masked
+
+        full, masked = jax.lax.map(predict, (observation, choices))
+        right, masked_right = full == action, (masked == action) & chosen
+        slot_accuracy = right.mean((0, 1))
+        return {
+            "exact_match": right.all(-1).mean(),
+            "accuracy_product": slot_accuracy.prod(),
+            "slot_accuracy": slot_accuracy,
+            "masked_slot_accuracy": masked_right.sum((0, 1)) / jnp.maximum(chosen.sum((0, 1)), 1),
+        }
+
+    return lambda params: {name: np.asarray(value).tolist() for name, value in metrics(params).items()}
+
+
+def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
+    """Run or resume stage 1; kept epochs go to workdir/asm, the summary of the stage is returned.
+
+    Drawn with replacement, ceil(T / batch_size) steps are an epoch.
+    """
+    config, num_features = run.asm, dataset.train.observation.shape[1]
+    learner = make_asm_learner(spec, num_features, config.model, config.masking_config, config.optimiser)
+    init_key, train_key = jax.random.split(jax.random.key(run.seed))
+    data = on_device(dataset.train, dataset.normaliser)
+    held_out = make_held_out_metrics(
+        ASM(spec, config.model), config.masking_config, on_device(dataset.held_out, dataset.normaliser)
+    )
+    epoch_steps = math.ceil(len(dataset.train.reward) / config.batch_size)
+    num_steps = config.num_epochs * epoch_steps
+
+    directory = workdir.stage("pretrain")
+    asm_store, resume = open_store(workdir.path / "asm"), CheckpointStore(directory / "state", keep=1)
+    state, start = learner.init(init_key), 0
+    if resume.steps():
+        start = resume.steps()[-1]
+        state = resume.restore(state, start)
+        log.info(f"pretrain: going on from step {start} of {num_steps}")
+
+    with MetricsWriter(directory, start) as writer:
+
+        def keep(step, state):
+            metrics, epoch = held_out(state.params), step // epoch_steps
+            scalars = {f"held_out/{name}": value for name, value in metrics.items() if np.ndim(value) == 0}
+            for name in ("slot_accuracy", "masked_slot_accuracy"):
+                scalars |= {f"held_out/{name}_{i}": value for i, value in enumerate(metrics[name])}
+            writer.write(step, **scalars)
+            record = {"describes": describe(run, spec, dataset), "epoch": epoch, "step": step, "held_out": metrics}
+            arrays = {"params": state.params, "normaliser": dataset.normaliser}
+            asm_store.save(epoch, arrays, record | {"seed": run.seed, "masking": config.masking})
+            resume.save(step, state, {"epoch": epoch})
+
+        if start == 0:
+            keep(0, state)
+        if start < num_steps:
+            state = fit(
+                learner,
+                state,
+                (),
+                data,
+                train_key,
+                num_steps=num_steps,
+                batch_size=config.batch_size,
+                max_chunk=run.train.max_chunk,
+                start_step=start,
+                on_metrics=lambda step, metrics: writer.write(step, **metrics),
+                hooks=[Hook(config.checkpoint_every_epochs * epoch_steps, keep)],
+                what="pretrain",
+                show=("masked_cross_entropy", "masked_accuracy"),
+            )
+        summary = {
+            "seconds": writer.seconds,
+            "steps": num_steps,
+            "untrained": asm_store.record(0)["held_out"],
+            "trained": asm_store.record()["held_out"],
+            "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
+        }
+    return workdir.finish("pretrain", summary)
+
+

@@ -1,0 +1,142 @@
+"""What a person sees at the end: a table, curves, a video; and the same facts for programs, results.json."""
+
+import importlib.metadata
+import pathlib
+import platform
+
+import jax
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402
+
+from spin_jax.config import RunConfig  # noqa: E402
+from spin_jax.data.dataset import Dataset  # noqa: E402
+from spin_jax.evaluate import reference_returns  # noqa: E402
+from spin_jax.metrics import read_rows  # noqa: E402
+from spin_jax.train_policy import load_policy  # noqa: E402
+from spin_jax.types import ActionSpec  # noqa: E402
+from spin_jax.video import write_video  # noqa: E402
+from spin_jax.workdir import Workdir, write_json  # noqa: E402
+
+PACKAGES = ("spin_jax", "jax", "flax", "optax", "orbax-checkpoint", "dm-control", "mujoco", "tensorflow-datasets", "numpy")
+STAGES = ("data", "pretrain", "policy", "evaluate")
+
+
+def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
+    """The facts of a finished run; stages that were run elsewhere are null."""
+    data, pretrain, policy, evaluated = (workdir.summary(name) or {} for name in STAGES)
+    low, high = reference_returns(run.task, run.bins)
+    return {
+        "task": run.task,
+        "bins": run.bins,
+        "level": run.data.level,
+        "policy": run.policy,
+        "learner": run.learner,
+        "seeds": [run.seed],
+        "return_mean": evaluated["return_mean"],
+        "return_std": evaluated["return_std"],
+        "return_ci95": evaluated["return_ci95"],
+        "normalised_mean": evaluated["normalised_mean"],
+        "episodes": len(evaluated["returns"]),
+        "mode": evaluated["mode"],
+        "reference_returns": {"random": low, "expert": high},
+        "data_returns": data.get("data_returns"),
+        "trained_on_return": float(dataset.returns.mean()),
+        "transitions": len(dataset.train.reward),
+        "fingerprint": dataset.fingerprint,
+        "asm": {"untrained": pretrain.get("untrained"), "trained": pretrain.get("trained")},
+        "seconds": {name: summary.get("seconds") for name, summary in
+                    zip(STAGES, (data, pretrain, policy, evaluated), strict=True)},
+        "updates_per_second": policy.get("updates_per_second"),
+        "parameters": {"trained": policy.get("parameters"), "frozen": policy.get("frozen_parameters")},
+        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "device": str(jax.devices()[0].device_kind),
+    }
+
+
+def table(results: dict) -> str:
+    """The returns side by side, and where the time went."""
+    low, high = results["reference_returns"]["random"], results["reference_returns"]["expert"]
+
+    def row(name, value, extra=""):
+        return f"  {name:<34}{value:>9.1f}{(value - low) / (high - low):>12.3f}{extra}"
+
+    interval = "  95 % of the mean: {:.1f} to {:.1f}".format(*results["return_ci95"])
+    mode = "sampled" if results["mode"] == "sample" else "greedy"
+    lines = [
+        f"{results['task']}, {results['bins']} bins, {results['level']}: {results['policy']} with {results['learner']}",
+        f"  {'':<34}{'return':>9}{'normalised':>12}",
+        row(f"{results['policy']} ({mode}, {results['episodes']} episodes)", results["return_mean"], interval),
+        row("episodes it was trained on", results["trained_on_return"]),
+    ]
+    lines += [row(f"data: {level}", value) for level, value in (results["data_returns"] or {}).items()]
+    lines += [row("published: random", low), row("published: expert", high)]
+    trained, untrained = results["asm"]["trained"], results["asm"]["untrained"]
+    if trained:
+        lines.append(
+            f"  ASM, held out: all {len(trained['slot_accuracy'])} slots right {trained['exact_match']:.2%} "
+            f"(untrained {untrained['exact_match']:.2%}; product of its slot accuracies {trained['accuracy_product']:.2%})"
+        )
+    spent = {name: value for name, value in results["seconds"].items() if value is not None}
+    minutes = ", ".join(f"{name} {value / 60:.1f}" for name, value in spent.items())
+    lines.append(f"  minutes: {minutes}, in all {sum(spent.values()) / 60:.1f}")
+    return "\n".join(lines)
+
+
+def plot_curves(workdir: Workdir, results: dict) -> pathlib.Path:
+    """curves.png: stage 1's loss and held-out accuracy, stage 2's losses, and the return beside the data's."""
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    pretrain = read_rows(workdir.path / "pretrain" / "metrics.jsonl")
+    policy = read_rows(workdir.path / "policy" / "metrics.jsonl")
+
+    def draw(axis, rows, names, title, ylabel):
+        for name, label in names.items():
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=label, marker="o" if len(points) < 30 else None, markersize=3)
+        axis.set(title=title, xlabel="gradient step", ylabel=ylabel)
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend()
+
+    draw(axes[0, 0], pretrain, {"masked_cross_entropy": "masked cross-entropy"}, "Stage 1: ASM, training loss", "nats")
+    held_out = {"held_out/exact_match": "all slots right", "held_out/accuracy_product": "product of slot accuracies"}
+    draw(axes[0, 1], pretrain, held_out, "Stage 1: ASM, held out, all slots masked", "share of states")
+    losses = {"value_loss": "value", "critic_loss": "critics", "policy_loss": "policy"}
+    draw(axes[1, 0], policy, losses, "Stage 2: losses", "loss")
+    axes[1, 0].set_yscale("symlog", linthresh=0.1)
+    draw(axes[1, 1], policy, {"return_mean": results["policy"]}, "Stage 2: return in the environment", "return")
+    axis = axes[1, 1]
+    lines = {**(results["data_returns"] or {}), "trained on": results["trained_on_return"]}
+    for i, (level, value) in enumerate(lines.items()):
+        axis.axhline(value, linestyle="--", color=f"C{i + 1}", label=f"data: {level}", linewidth=1)
+    axis.legend(fontsize="small")
+    figure.suptitle(f"{results['task']}, {results['level']}: {results['policy']} with {results['learner']}")
+    path = workdir.path / "curves.png"
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def report(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
+    """Write results.json, curves.png and, where asked for, video.webp; print the table and where everything is."""
+    results = collect_results(run, workdir, dataset)
+    write_json(workdir.path / "results.json", results)
+    written = [workdir.path / "results.json", plot_curves(workdir, results)]
+    if run.eval.video:
+        learner, state, asm = load_policy(run, workdir, dataset, spec)
+        written.append(write_video(workdir.path / "video.webp", run, learner.act, state, asm))
+    written += [workdir.path / name for name in ("asm", "policy/state", "policy/metrics.jsonl", "policy/tensorboard")]
+    print(table(results))
+    print("written:\n" + "\n".join(f"  {path}" for path in written))
+    return results
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+

@@ -1,0 +1,87 @@
+"""A run's directory: one configuration, never mixed with another; its stages' summaries as JSON."""
+
+import json
+import os
+import pathlib
+
+from ml_collections import ConfigDict
+
+CONFIG = "config.json"
+FREE = ("eval", "data.num_workers")  # may differ between two calls on one workdir: they do not change what is trained
+
+
+class WorkdirError(ValueError):
+    """The workdir belongs to another configuration, or a stage's result is missing."""
+
+
+def write_json(path: pathlib.Path, values: dict):
+    """Write atomically: readers see the old file or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        json.dump(values, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def flat(values: dict, prefix: str = "") -> dict:
+    """{'asm.width': 64, …}"""
+    result = {}
+    for name, value in values.items():
+        inner = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        result |= inner
+    return result
+
+
+class Workdir:
+    """`path` with `config` (resolved). Refuses a directory that holds another configuration, naming the differences.
+
+    Nothing is created on disk before the first stage() call.
+    """
+
+    def __init__(self, path: str, config: ConfigDict):
+        self.path = pathlib.Path(path).expanduser().absolute()
+        self._config = config.to_dict()
+        if self.path.exists() and not self.path.is_dir():
+            raise WorkdirError(f"--workdir={self.path} is a file, not a directory.")
+        record = self.path / CONFIG
+        if record.exists():
+            self._compare(json.loads(record.read_text()))
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise WorkdirError(
+                f"--workdir={self.path} is not empty and holds no {CONFIG}: it is not a run of this program. "
+                f"Choose a new or an empty directory."
+            )
+
+    def _compare(self, saved: dict):
+        saved, ours = flat(saved), flat(self._config)
+        free = tuple(f"{name}." for name in FREE)
+        differences = [
+            f"  config.{name}: there {saved.get(name)!r}, now {ours.get(name)!r}"
+            for name in sorted(saved.keys() | ours.keys())
+            if not f"{name}.".startswith(free) and saved.get(name) != ours.get(name)
+        ]
+        if differences:
+            raise WorkdirError(
+                f"--workdir={self.path} holds a run with another configuration:\n" + "\n".join(differences) + "\n"
+                "Use another --workdir, or the configuration of that run."
+            )
+
+    def stage(self, name: str) -> pathlib.Path:
+        """The directory of a stage, created; the configuration is recorded before anything else."""
+        directory = self.path / name
+        directory.mkdir(parents=True, exist_ok=True)
+        if not (self.path / CONFIG).exists():
+            write_json(self.path / CONFIG, self._config)
+        return directory
+
+    def finish(self, name: str, summary: dict) -> dict:
+        """Record a stage as finished, with its figures."""
+        write_json(self.stage(name) / "summary.json", summary)
+        return summary
+
+    def summary(self, name: str) -> dict | None:
+        """The figures of a finished stage, None where it has not been finished."""
+        path = self.path / name / "summary.json"
+        return json.loads(path.read_text()) if path.exists() else None
