@@ -14,7 +14,8 @@ STAGES = ("data", "pretrain", "policy", "evaluate")
 FLAGS = flags.FLAGS
 
 
-def run(config, workdir_path: str, stages: tuple[str, ...]) -> None:
+def run(config, workdir_path: str, stages: tuple[str, ...]):
+    """Run the stages; returns the results of `evaluate` where that is among them, else None."""
     if config.eval.video:
         os.environ.setdefault("MUJOCO_GL", "egl")  # read once, when dm_control is first imported
     import jax
@@ -34,28 +35,43 @@ def run(config, workdir_path: str, stages: tuple[str, ...]) -> None:
     if "data" in stages:
         data_stage.make_data(run, workdir)
     if stages == ("data",):
-        return
+        return None
     dataset, spec = data_stage.load_data(run)
     if "pretrain" in stages:
         pretrain_asm(run, workdir, dataset, spec)
     if "policy" in stages:
         train_policy(run, workdir, dataset, spec)
-    if "evaluate" in stages:
-        evaluate_policy(run, workdir, dataset, spec)
-        report.report(run, workdir, dataset, spec)
+    if "evaluate" not in stages:
+        return None
+    evaluate_policy(run, workdir, dataset, spec)
+    return report.report(run, workdir, dataset, spec)
 
 
 def main(_):
     stages = STAGES if FLAGS.stage == "all" else (FLAGS.stage,)
+    config = FLAGS.config
     try:
-        run(FLAGS.config, FLAGS.workdir, stages)
+        config.task  # noqa: B018  ml_collections keeps a missing file to itself until here
+    except OSError as error:
+        sys.exit(f"error: {str(error).splitlines()[-1].strip()}; --config must name a file, such as configs/dog_trot.py")
+    try:
+        run(config, FLAGS.workdir, stages)
     except Exception as error:
         from spin_jax.errors import USER_ERRORS
 
         if not isinstance(error, USER_ERRORS):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"error: {error}")
+
+
+def parse_flags(argv):
+    """absl's parsing, with one line instead of a traceback where a flag or a configuration field is wrong."""
+    try:
+        return FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        from spin_jax.config import explain_flag_error
+
+        sys.exit(f"error: {explain_flag_error(argv, error)}")
 
 
 if __name__ == "__main__":
@@ -63,4 +79,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "directory of this run: checkpoints, metrics, results", required=True)
     flags.DEFINE_enum("stage", "all", ["all", *STAGES], "what to run")
     flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

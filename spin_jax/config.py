@@ -5,6 +5,7 @@ import difflib
 import math
 import os
 import pathlib
+import re
 
 from ml_collections import ConfigDict
 
@@ -193,6 +194,18 @@ def _check_ranges(run: RunConfig):
         raise ConfigError("config.data.epsilon must lie in [0, 1] and config.asm.dropout in [0, 1).")
     if run.eval.mode not in ("sample", "greedy"):
         raise ConfigError(f"config.eval.mode must be 'sample' or 'greedy', got {run.eval.mode!r}.")
+
+
+def explain_flag_error(argv: list[str], error: Exception) -> str:
+    """One line for an error of flag parsing; an unknown --config.… field is named with the nearest known one."""
+    message = " ".join(str(error).split())
+    if isinstance(error, AttributeError | KeyError | TypeError):
+        fields = [argument.split("=")[0].lstrip("-") for argument in argv if argument.lstrip("-").startswith("config.")]
+        unknown = [field for field in fields if field.split(".")[-1] in message]
+        close = re.search(r'Did you mean "(\w+)"', message)
+        hint = f"Did you mean {close.group(1)!r}?" if close else "The fields and what they mean: configs/base.py."
+        return f"{', '.join(unknown) or message}: no such field. {hint}"
+    return message.split("Error: ")[-1] if "Traceback" in message else message
 
 
 def num_workers(configured: int) -> int:

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spin_jax.models.dropout import Dropout
 from spin_jax.models.transformer import Body, BodyConfig, gelu
 from spin_jax.types import ActionSpec
 
@@ -38,7 +39,7 @@ class SlotHeads(nn.Module):
         kernel_out = self.param("kernel_out", init, (n, self.width, self.spec.num_choices))
         bias_out = self.param("bias_out", nn.initializers.zeros, (n, self.spec.num_choices))
         h = gelu(jnp.einsum("bnd,ndh->bnh", z, kernel_in) + bias_in[None])
-        h = nn.Dropout(self.dropout)(h, deterministic=deterministic)
+        h = Dropout(self.dropout)(h, deterministic)
         return jnp.einsum("bnh,nhk->bnk", h, kernel_out) + bias_out[None]
 
 

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spin_jax.models.dropout import Dropout
+
 gelu = functools.partial(jax.nn.gelu, approximate=False)  # exact, as published
 
 
@@ -35,7 +37,7 @@ class SelfAttention(nn.Module):
         heads = (self.config.num_heads, self.config.width // self.config.num_heads)
         query, key, value = (nn.DenseGeneral(heads, name=name)(x) for name in ("query", "key", "value"))
         scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / jnp.sqrt(heads[1]).astype(x.dtype)
-        weights = nn.Dropout(self.config.dropout)(jax.nn.softmax(scores, axis=-1), deterministic=deterministic)
+        weights = Dropout(self.config.dropout)(jax.nn.softmax(scores, axis=-1), deterministic)
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
         return nn.DenseGeneral(self.config.width, axis=(-2, -1), name="out")(mixed)
 
@@ -50,7 +52,7 @@ class Block(nn.Module):
         config = self.config
 
         def drop(h):
-            return nn.Dropout(config.dropout)(h, deterministic=deterministic)
+            return Dropout(config.dropout)(h, deterministic)
 
         h = nn.LayerNorm(name="attention_norm")(x)
         x = x + drop(SelfAttention(config, name="attention")(h, deterministic))

@@ -1,0 +1,208 @@
+"""The program as a user starts it: `python main.py` in a process of its own, preset smoke."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from spin_jax.checkpoint import CheckpointStore
+
+ROOT = pathlib.Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+
+def start(workdir, data, *arguments, preset="smoke", wait=True):
+    command = [sys.executable, "main.py", f"--config=configs/cheetah_run.py:{preset}", f"--workdir={workdir}"]
+    command += [f"--config.data.dir={data}", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if not wait:
+        return process
+    out, error = process.communicate(timeout=400)
+    return process.returncode, out, error
+
+
+def arrays(store: pathlib.Path) -> dict:
+    """Every array of the latest checkpoint, as it is on disk."""
+    import orbax.checkpoint as ocp
+
+    step = CheckpointStore(store).steps()[-1]
+    restored = ocp.StandardCheckpointer().restore(store / str(step) / "arrays")
+    return {name: np.asarray(value) for name, value in restored.items()}
+
+
+def snapshot(path: pathlib.Path) -> dict:
+    return {str(p.relative_to(path)): p.stat().st_mtime_ns for p in sorted(path.rglob("*"))}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(workdir, data directory, standard output) of one whole smoke run."""
+    root = tmp_path_factory.mktemp("run")
+    code, out, error = start(root / "work", root / "data")
+    assert code == 0, error
+    return root / "work", root / "data", out
+
+
+def test_smoke_writes_everything_it_promises(finished):
+    workdir, _, out = finished
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["task"] == "cheetah_run"
+    assert results["policy"] == "spin_warm"
+    assert results["seeds"] == [0]
+    assert set(results["data_returns"]) == {"random", "medium", "expert"}
+    assert set(results["seconds"]) == {"data", "pretrain", "policy", "evaluate"}
+    assert results["return_ci95"][0] <= results["return_mean"] <= results["return_ci95"][1]
+    low, high = results["reference_returns"]["random"], results["reference_returns"]["expert"]
+    assert results["normalised_mean"] == pytest.approx((results["return_mean"] - low) / (high - low))
+    assert results["updates_per_second"] > 0
+    assert (workdir / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    for line in out.split("written:\n")[1].splitlines():
+        assert pathlib.Path(line.strip()).exists()
+    assert CheckpointStore(workdir / "asm").steps() == [0, 1, 2]
+    assert list((workdir / "policy" / "tensorboard").glob("events*"))
+
+
+def test_the_same_command_again_trains_nothing_anew(finished):
+    workdir, data, _ = finished
+    before = arrays(workdir / "policy" / "state")
+    code, out, error = start(workdir, data)
+    assert code == 0, error
+    assert "compiling" not in error
+    after = arrays(workdir / "policy" / "state")
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+KILLS = {
+    # what has to exist when SIGKILL comes, and what must not exist yet
+    "data": ("data/.factorised_dmc_pieces/*/random/*.npz", "data/factorised_dmc/*/1.0.0/dataset_info.json"),
+    "pretrain": ("work/pretrain/state/[1-9]*/_CHECKPOINT_METADATA", "work/pretrain/summary.json"),
+    "policy": ("work/policy/state/[1-9]*/_CHECKPOINT_METADATA", "work/policy/summary.json"),
+}
+LONGER = ("--config.data.episodes=22", "--config.asm.num_epochs=3", "--config.data.level=expert[:4]")
+
+
+def test_sigkill_in_every_stage_changes_no_parameter(tmp_path):
+    code, _, error = start(tmp_path / "whole" / "work", tmp_path / "whole" / "data", *LONGER)
+    assert code == 0, error
+    cut = tmp_path / "cut"
+    for stage, (present, absent) in KILLS.items():
+        process = start(cut / "work", cut / "data", *LONGER, wait=False)
+        deadline = time.monotonic() + 300
+        while not list(cut.glob(present)):
+            assert process.poll() is None, f"{stage}: ended before it could be killed: {process.communicate()[1]}"
+            assert time.monotonic() < deadline, f"{stage}: nothing to kill after 300 s"
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert not list(cut.glob(absent)), f"{stage}: finished before it was killed"
+    code, _, error = start(cut / "work", cut / "data", *LONGER)
+    assert code == 0, error
+    assert "policy: going on from step" in error
+    for store in ("asm", "pretrain/state", "policy/state"):
+        whole, resumed = arrays(tmp_path / "whole" / "work" / store), arrays(cut / "work" / store)
+        assert whole.keys() == resumed.keys()
+        assert all(np.array_equal(whole[name], resumed[name]) for name in whole), store
+    results = [json.loads((root / "work" / "results.json").read_text()) for root in (tmp_path / "whole", cut)]
+    assert results[0]["fingerprint"] == results[1]["fingerprint"]
+    assert results[0]["return_mean"] == results[1]["return_mean"]
+
+
+def test_another_configuration_is_refused_with_the_difference(finished):
+    workdir, data, _ = finished
+    before = snapshot(workdir)
+    code, _, error = start(workdir, data, "--config.asm.width=32")
+    assert code == 1
+    assert "config.asm.width: there 16, now 32" in error
+    assert "Traceback" not in error
+    assert snapshot(workdir) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.asm.width=32"], "architecture.body.width is 16 there, 32 here"),
+        (["--config.bins=5"], "There is no data set at"),
+        (["--config.data.level=expert"], "level is 'medium-expert' there, 'expert' here"),
+        (["--config.data.normalise=false"], "normalise is True there, False here"),
+        (["--config.asm.epoch=7"], "holds no step 7; saved steps: [0, 1, 2]"),
+    ],
+)
+def test_an_asm_that_does_not_fit_is_named(finished, tmp_path, arguments, message):
+    workdir, data, _ = finished
+    code, _, error = start(tmp_path / "new", data, "--stage=policy", f"--config.asm.path={workdir}/asm", *arguments)
+    assert code == 1
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_asm_is_named(finished, tmp_path):
+    workdir, data, _ = finished
+    shutil.copytree(workdir / "asm", tmp_path / "asm")
+    for path in (tmp_path / "asm" / "2" / "arrays").rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            path.write_bytes(path.read_bytes()[:100])
+    code, _, error = start(tmp_path / "new", data, "--stage=policy", f"--config.asm.path={tmp_path}/asm")
+    assert code == 1
+    assert f"{tmp_path}/asm/2 is damaged" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.asm.num_epoch=3"], "config.asm.num_epoch: no such field. Did you mean 'num_epochs'?"),
+        (["--config.data.level=midium"], "Unknown level 'midium'. Known levels: random, medium, expert"),
+        (["--config.policy=spn"], "config.policy is 'spn'. Did you mean 'spin'?"),
+        (["--config.iql.expectile=1.5"], "iql.expectile must lie in (0, 1], got 1.5"),
+        (["--config.data.dir=README.md"], "README.md, which is a file, not a directory"),
+        (["--stage=policy"], "No pre-trained ASM in"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_no_workdir(finished, tmp_path, arguments, message):
+    code, _, error = start(tmp_path / "new", finished[1], *arguments)
+    assert code != 0
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "new").exists()
+
+
+def test_unknown_preset_and_missing_file_are_named(tmp_path):
+    code, _, error = start(tmp_path / "new", tmp_path, preset="quik")
+    assert code != 0
+    assert "Unknown preset 'quik'; presets: paper, quick, smoke." in error
+    assert "Traceback" not in error
+
+
+def test_nan_in_the_log_is_named(finished, tmp_path):
+    """Observations are float32 in the shard; the NaN is written there as a broken recorder would."""
+    import tensorflow_datasets as tfds
+
+    from spin_jax.data.rlds import read_episodes, rlds_features, to_rlds
+
+    source = next((finished[1] / "factorised_dmc").glob("*/1.0.0"))
+    target = tmp_path / "data" / "factorised_dmc" / source.parent.name / "1.0.0"
+    shutil.copytree(source, target)
+    episodes = read_episodes(str(source), "expert")
+    episodes[1].observation[7, 3] = np.nan
+    shard = next(target.glob("*expert*"))
+    features = rlds_features(17, 6)
+    serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    writer = ArrayRecordWriter(str(shard), "group_size:1")
+    for episode in episodes:
+        writer.write(serializer.serialize_example(features.encode_example({"steps": to_rlds(episode)})))
+    writer.close()
+    code, _, error = start(tmp_path / "new", tmp_path / "data", "--stage=pretrain")
+    assert code == 1
+    assert "observation of episode 5 is nan at step 7, feature 3" in error  # after the 4 of medium
+    assert not (tmp_path / "new").exists()
