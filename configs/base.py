@@ -81,15 +81,16 @@ def get_config(task: str, preset: str) -> ConfigDict:
 
     if preset in ("quick", "smoke"):
         config.policy = "spin_warm"
-        data.update(episodes=100, normalise=True)
-        asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, num_epochs=8, checkpoint_every_epochs=1)
-        spin.update(queries="mask", heads="asm", head_width=64)
-        iql.update(extract_after=20_000)
-        train.update(num_steps=30_000, checkpoint_every_steps=5_000)
-        evaluation.update(every_steps=5_000)
+        data.update(level="expert", episodes=100, normalise=True)
+        asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, num_epochs=16, checkpoint_every_epochs=2)
+        asm.update(dropout=0.0, learning_rate=1e-3)
+        spin.update(queries="mask", heads="asm", head_width=64, dropout=0.0)
+        iql.update(extract_after=15_000)
+        train.update(num_steps=20_000, checkpoint_every_steps=2_500)
+        evaluation.update(every_steps=2_500)
     if preset == "smoke":
-        data.update(episodes=4, num_workers=0)
-        asm.update(width=16, num_heads=2, num_blocks=1, head_width=16, num_epochs=2)
+        data.update(level="medium-expert", episodes=4, num_workers=0)
+        asm.update(width=16, num_heads=2, num_blocks=1, head_width=16, num_epochs=2, checkpoint_every_epochs=1)
         spin.update(head_width=16)
         iql.update(extract_after=40)
         train.update(num_steps=80, batch_size=32, checkpoint_every_steps=20)
