@@ -53,7 +53,9 @@ def main(_):
     try:
         config.task  # noqa: B018  ml_collections keeps a missing file to itself until here
     except OSError as error:
-        sys.exit(f"error: {str(error).splitlines()[-1].strip()}; --config must name a file, such as configs/dog_trot.py")
+        sys.exit(
+            f"error: {str(error).splitlines()[-1].strip()}; --config must name a file, such as configs/dog_trot.py"
+        )
     try:
         run(config, FLAGS.workdir, stages)
     except Exception as error:

@@ -95,7 +95,9 @@ class CheckpointStore:
     def _resolve(self, step: int | None) -> int:
         steps = self.steps()
         if not steps:
-            raise CheckpointError(f"No checkpoint in {self.directory}: the directory is missing or holds no saved step.")
+            raise CheckpointError(
+                f"No checkpoint in {self.directory}: the directory is missing or holds no saved step."
+            )
         if step is not None and step not in steps:
             raise CheckpointError(f"{self.directory} holds no step {step}; saved steps: {steps}.")
         return steps[-1] if step is None else step

@@ -64,9 +64,7 @@ class ASMSection:
 
     @property
     def masking_config(self) -> MaskingConfig:
-        return MaskingConfig(
-            self.masking, self.mask_rate, self.full_mask_share, self.replace_mask, self.replace_random
-        )
+        return MaskingConfig(self.masking, self.mask_rate, self.full_mask_share, self.replace_mask, self.replace_random)
 
     @property
     def optimiser(self) -> ASMOptimiserConfig:

@@ -15,9 +15,7 @@ from spin_jax.workdir import Workdir
 def factorised_config(run: RunConfig) -> FactorisedConfig:
     """The TFDS configuration that the section `data` asks for."""
     data = run.data
-    return FactorisedConfig(
-        task=run.task, bins=run.bins, episodes=data.episodes, epsilon=data.epsilon, seed=data.seed
-    )
+    return FactorisedConfig(task=run.task, bins=run.bins, episodes=data.episodes, epsilon=data.epsilon, seed=data.seed)
 
 
 def make_data(run: RunConfig, workdir: Workdir) -> dict:

@@ -8,6 +8,7 @@ import numpy as np
 
 from spin_jax.envs.dm_control import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
+from spin_jax.registry import ENVS
 from spin_jax.types import Normaliser, normalise
 
 
@@ -38,9 +39,7 @@ def score(returns: np.ndarray, task: str, bins: int) -> Score:
     """Normalised score = (return - random) / (expert - random) with the published references."""
     low, high = reference_returns(task, bins)
     mean = float(np.mean(returns))
-    return Score(
-        returns, mean, float(np.std(returns)), bootstrap_interval(returns), (mean - low) / (high - low)
-    )
+    return Score(returns, mean, float(np.std(returns)), bootstrap_interval(returns), (mean - low) / (high - low))
 
 
 class Evaluator:
@@ -55,7 +54,7 @@ class Evaluator:
     ):
         self._task, self._bins, self._seeds = task, bins, [episode_seed(seed, i) for i in range(episodes)]
         self._key = jax.random.key(seed)
-        self._envs = VectorEnv(task, bins, episodes, num_workers)
+        self._envs = VectorEnv(task, bins, episodes, num_workers, ENVS[task])
 
         @jax.jit
         def policy(state, frozen, normaliser: Normaliser, observation, key, step):

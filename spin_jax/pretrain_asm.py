@@ -128,5 +128,3 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
             "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
         }
     return workdir.finish("pretrain", summary)
-
-

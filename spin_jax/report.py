@@ -19,7 +19,17 @@ from spin_jax.types import ActionSpec  # noqa: E402
 from spin_jax.video import write_video  # noqa: E402
 from spin_jax.workdir import Workdir, write_json  # noqa: E402
 
-PACKAGES = ("spin_jax", "jax", "flax", "optax", "orbax-checkpoint", "dm-control", "mujoco", "tensorflow-datasets", "numpy")
+PACKAGES = (
+    "spin_jax",
+    "jax",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "dm-control",
+    "mujoco",
+    "tensorflow-datasets",
+    "numpy",
+)
 STAGES = ("data", "pretrain", "policy", "evaluate")
 
 
@@ -46,8 +56,10 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         "transitions": len(dataset.train.reward),
         "fingerprint": dataset.fingerprint,
         "asm": {"untrained": pretrain.get("untrained"), "trained": pretrain.get("trained")},
-        "seconds": {name: summary.get("seconds") for name, summary in
-                    zip(STAGES, (data, pretrain, policy, evaluated), strict=True)},
+        "seconds": {
+            name: summary.get("seconds")
+            for name, summary in zip(STAGES, (data, pretrain, policy, evaluated), strict=True)
+        },
         "updates_per_second": policy.get("updates_per_second"),
         "parameters": {"trained": policy.get("parameters"), "frozen": policy.get("frozen_parameters")},
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
@@ -94,7 +106,9 @@ def plot_curves(workdir: Workdir, results: dict) -> pathlib.Path:
         for name, label in names.items():
             points = [(row["step"], row[name]) for row in rows if name in row]
             if points:
-                axis.plot(*zip(*points, strict=True), label=label, marker="o" if len(points) < 30 else None, markersize=3)
+                axis.plot(
+                    *zip(*points, strict=True), label=label, marker="o" if len(points) < 30 else None, markersize=3
+                )
         axis.set(title=title, xlabel="gradient step", ylabel=ylabel)
         axis.grid(alpha=0.3)
         if axis.lines:
@@ -138,5 +152,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-

@@ -85,9 +85,7 @@ def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, conf
     num_slots, num_features = envs.spec.num_slots, TASKS[task].num_features
     learner = make_decqn(envs.spec, num_features, config.learner)
     state, statistics, frame = learner.init(jax.random.key(seed)), RunningStatistics(num_features), 0
-    replay = Replay(
-        workdir / "replay", config.replay_frames, config.num_envs, EPISODE_STEPS, (num_features, num_slots)
-    )
+    replay = Replay(workdir / "replay", config.replay_frames, config.num_envs, EPISODE_STEPS, (num_features, num_slots))
     if store.steps():
         state, record = store.restore(state), store.record()
         frame = record["frame"]

@@ -97,9 +97,7 @@ def fit_normaliser(observation: np.ndarray) -> Normaliser:
     return Normaliser(mean.astype(np.float32), np.where(std < 1e-3, 1.0, std).astype(np.float32), np.float32(10))
 
 
-def load_dataset(
-    directory: pathlib.Path, level: str, spec: ActionSpec, num_features: int, normalised: bool
-) -> Dataset:
+def load_dataset(directory: pathlib.Path, level: str, spec: ActionSpec, num_features: int, normalised: bool) -> Dataset:
     """Read a level of a prepared data set; every HOLD_OUT_EVERY-th episode is held out. Errors as the parts raise."""
     expression = split_expression(level)
     episodes = read_episodes(str(directory), expression)

@@ -183,8 +183,6 @@ def play_episodes(
     for start, row, end in zip(first, rows, terminal, strict=True):
         following, actions, rewards = zip(*row, strict=True)
         episodes.append(
-            Episode(
-                np.stack([start, *following]), np.stack(actions).astype(np.int32), np.asarray(rewards), bool(end)
-            )
+            Episode(np.stack([start, *following]), np.stack(actions).astype(np.int32), np.asarray(rewards), bool(end))
         )
     return episodes

@@ -39,4 +39,6 @@ class Critics(nn.Module):
     def __call__(self, observation: jax.Array) -> jax.Array:
         shape = (len(observation), self.spec.num_slots, self.spec.num_choices)
         outputs = shape[1] * shape[2]
-        return jnp.stack([MLP(outputs, name=f"critic_{e}")(observation).reshape(shape) for e in range(self.num_critics)])
+        return jnp.stack(
+            [MLP(outputs, name=f"critic_{e}")(observation).reshape(shape) for e in range(self.num_critics)]
+        )

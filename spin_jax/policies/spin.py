@@ -53,7 +53,10 @@ def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Po
         if config.queries == "mask":
             queries = jnp.copy(frozen["table"][:, spec.num_choices])
         fresh = heads.init(head_key, jnp.zeros((1, spec.num_slots, width)), deterministic=True)["params"]
-        return {"queries": queries, "heads": jax.tree.map(jnp.copy, frozen["heads"]) if config.heads == "asm" else fresh}
+        return {
+            "queries": queries,
+            "heads": jax.tree.map(jnp.copy, frozen["heads"]) if config.heads == "asm" else fresh,
+        }
 
     def logits(params, frozen, observation, key):
         body, head = ({}, {}) if key is None else ({"dropout": k} for k in jax.random.split(key))
