@@ -69,7 +69,8 @@ def load_asm(path: pathlib.Path, epoch: int | None, expected: dict, run: RunConf
         if found.get(name) != need[name]:
             hint = " (--config.asm.other_data=true accepts it)" if name in DATA_FIELDS else ""
             raise CheckpointError(
-                f"The ASM in {path} does not fit this run: {name} is {found.get(name)!r} there, {need[name]!r} here{hint}."
+                f"The ASM in {path} does not fit this run: {name} is {found.get(name)!r} there, "
+                f"{need[name]!r} here{hint}."
             )
     normaliser = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, identity_normaliser(expected["num_features"])))
     like = {"params": init_params(spec, expected["num_features"], run.asm.model), "normaliser": normaliser}

@@ -5,19 +5,16 @@ import pathlib
 import platform
 
 import jax
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
-
-from spin_jax.config import RunConfig  # noqa: E402
-from spin_jax.data.dataset import Dataset  # noqa: E402
-from spin_jax.evaluate import reference_returns  # noqa: E402
-from spin_jax.metrics import read_rows  # noqa: E402
-from spin_jax.train_policy import load_policy  # noqa: E402
-from spin_jax.types import ActionSpec  # noqa: E402
-from spin_jax.video import write_video  # noqa: E402
-from spin_jax.workdir import Workdir, write_json  # noqa: E402
+from spin_jax.config import RunConfig
+from spin_jax.data.dataset import Dataset
+from spin_jax.evaluate import reference_returns
+from spin_jax.metrics import read_rows
+from spin_jax.train_policy import load_policy
+from spin_jax.types import ActionSpec
+from spin_jax.video import write_video
+from spin_jax.workdir import Workdir, write_json
 
 PACKAGES = (
     "spin_jax",
@@ -88,7 +85,8 @@ def table(results: dict) -> str:
     if trained:
         lines.append(
             f"  ASM, held out: all {len(trained['slot_accuracy'])} slots right {trained['exact_match']:.2%} "
-            f"(untrained {untrained['exact_match']:.2%}; product of its slot accuracies {trained['accuracy_product']:.2%})"
+            f"(untrained {untrained['exact_match']:.2%}; product of the slot accuracies "
+            f"{trained['accuracy_product']:.2%})"
         )
     spent = {name: value for name, value in results["seconds"].items() if value is not None}
     minutes = ", ".join(f"{name} {value / 60:.1f}" for name, value in spent.items())
@@ -98,7 +96,8 @@ def table(results: dict) -> str:
 
 def plot_curves(workdir: Workdir, results: dict) -> pathlib.Path:
     """curves.png: stage 1's loss and held-out accuracy, stage 2's losses, and the return beside the data's."""
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    axes = figure.subplots(2, 2)
     pretrain = read_rows(workdir.path / "pretrain" / "metrics.jsonl")
     policy = read_rows(workdir.path / "policy" / "metrics.jsonl")
 
@@ -129,7 +128,6 @@ def plot_curves(workdir: Workdir, results: dict) -> pathlib.Path:
     figure.suptitle(f"{results['task']}, {results['level']}: {results['policy']} with {results['learner']}")
     path = workdir.path / "curves.png"
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return path
 
 

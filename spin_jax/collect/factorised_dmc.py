@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from spin_jax.collect.behaviour_policy import LEVELS
 from spin_jax.collect.rollout import read_pieces, roll_out
-from spin_jax.data.rlds import rlds_features, to_rlds
+from spin_jax.data.rlds import DataError, rlds_features, to_rlds
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
 from spin_jax.metrics import Progress, log
 
@@ -68,6 +68,11 @@ def prepare(data_dir: pathlib.Path, config: FactorisedConfig, num_workers: int) 
     directory = dataset_directory(data_dir, config)
     if (directory / "dataset_info.json").exists():
         return directory
+    if directory.exists():
+        raise DataError(
+            f"{directory} is there but is not a TFDS data set (no dataset_info.json). Move it away, or point "
+            f"--config.data.dir elsewhere."
+        )
     pieces = data_dir / ".factorised_dmc_pieces" / config.name
     total = config.episodes * len(LEVELS)
     log.info(f"data: rolling out {config.episodes} episodes of each of {', '.join(LEVELS)} into {directory}")

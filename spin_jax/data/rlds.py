@@ -70,5 +70,6 @@ def read_episodes(directory: str, split: str) -> list[Episode]:
         return [from_rlds(source[i]["steps"]) for i in range(len(source))]
     except Exception as error:
         raise DataError(
-            f"Cannot read split {split!r} of {directory} ({error}). Splits there: {', '.join(builder.info.splits)}."
+            f"Cannot read split {split!r} of {directory} ({error}). Splits there: {', '.join(builder.info.splits)}. "
+            f"If a shard is broken, move the directory away and run --stage=data again."
         ) from error
