@@ -31,32 +31,39 @@ class CheckpointStore:
     def __init__(self, directory: str | pathlib.Path, keep: int | None = 1):
         self.directory = pathlib.Path(directory).absolute()
         self._keep = keep
-        self._manager = None
+        self._reader = self._writer = None
 
-    def _open(self) -> ocp.CheckpointManager:
-        if self._manager is None:
-            policy = managers.LatestN(self._keep) if self._keep else managers.LatestN(10**9)
-            self._manager = ocp.CheckpointManager(
-                self.directory,
-                options=ocp.CheckpointManagerOptions(
-                    preservation_policy=policy, cleanup_tmp_directories=True, enable_async_checkpointing=False
-                ),
-                item_handlers={"arrays": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()},
+    def _manager(self, write: bool = False) -> ocp.CheckpointManager:
+        """One that only reads until the first save: a directory that somebody else made is never touched."""
+        if write and self._writer is None:
+            self._writer = self._make(
+                preservation_policy=managers.LatestN(self._keep or 10**9),
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=False,
             )
-        return self._manager
+        if self._writer is None and self._reader is None:
+            self._reader = self._make(read_only=True)
+        return self._writer or self._reader
+
+    def _make(self, **options) -> ocp.CheckpointManager:
+        handlers = {"arrays": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
+        return ocp.CheckpointManager(
+            self.directory, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
+        )
 
     def steps(self) -> list[int]:
         """Saved steps, ascending."""
-        return sorted(self._open().all_steps()) if self.directory.is_dir() else []
+        return sorted(self._manager().all_steps()) if self.directory.is_dir() else []
 
     def save(self, step: int, tree: Any, record: dict):
         """Save a tree of arrays and a JSON-able record as `step`, replacing a checkpoint of the same step."""
-        manager = self._open()
+        manager = self._manager(write=True)
         if step in manager.all_steps():
             manager.delete(step)
         arrays = {name: jax.numpy.asarray(leaf) for name, leaf in flatten(tree).items()}
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
         manager.save(step, args=args, force=True)
+        manager.wait_until_finished()
 
     def record(self, step: int | None = None) -> dict:
         """The JSON record of a step (default: the latest); raises CheckpointError where it cannot be read."""
@@ -70,7 +77,7 @@ class CheckpointStore:
         step = self._resolve(step)
         wanted = flatten(like)
         try:
-            stored = self._open().item_metadata(step)["arrays"].tree
+            stored = self._manager().item_metadata(step)["arrays"].tree
         except Exception as error:
             raise self._damaged(step, error) from error
         for name in sorted(wanted.keys() | stored.keys()):
@@ -88,7 +95,7 @@ class CheckpointStore:
 
     def _restore(self, step: int, **items):
         try:
-            return self._open().restore(step, args=ocp.args.Composite(**items))
+            return self._manager().restore(step, args=ocp.args.Composite(**items))
         except Exception as error:
             raise self._damaged(step, error) from error
 
