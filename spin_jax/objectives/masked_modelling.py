@@ -31,7 +31,7 @@ class MaskingConfig:
         if self.masking not in ("fixed", "full_range"):
             raise ValueError(f"masking must be 'fixed' or 'full_range', got {self.masking!r}.")
         shares = (self.mask_rate, self.full_mask_share, self.replace_mask, self.replace_random)
-        if min(shares) < 0 or max(shares) > 1 or self.replace_mask + self.replace_random > 1 + 1e-9:
+        if not all(0 <= share <= 1 for share in shares) or self.replace_mask + self.replace_random > 1 + 1e-9:
             raise ValueError(
                 "mask_rate, full_mask_share, replace_mask, replace_random must lie in [0, 1], the last two summing "
                 f"to at most 1; got {shares}."

@@ -1,0 +1,138 @@
+"""A log as arrays: by hand what becomes of episodes, and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from spin_jax.data import dataset
+from spin_jax.data.dataset import check_episodes, fit_normaliser, load_dataset, split_expression, transitions
+from spin_jax.data.rlds import DataError
+from spin_jax.types import ActionSpec, Episode, normalise
+
+SPEC = ActionSpec((2, 3))
+
+
+def make_episode(number, length=3, terminal=False):
+    """Observation t is [number, t], so that every row says where it is from."""
+    observation = np.stack([np.full(length + 1, number), np.arange(length + 1)], 1).astype(np.float32)
+    action = np.stack([np.arange(length) % 2, np.arange(length) % 3], 1).astype(np.int32)
+    return Episode(observation, action, np.full(length, number, np.float32), terminal)
+
+
+def test_transitions_by_hand():
+    """No transition crosses from one episode into the next; only a termination has discount 0."""
+    found = transitions([make_episode(1, 2, terminal=True), make_episode(2, 3)])
+    np.testing.assert_array_equal(found.observation, [[1, 0], [1, 1], [2, 0], [2, 1], [2, 2]])
+    np.testing.assert_array_equal(found.next_observation, [[1, 1], [1, 2], [2, 1], [2, 2], [2, 3]])
+    np.testing.assert_array_equal(found.action, [[0, 0], [1, 1], [0, 0], [1, 1], [0, 2]])
+    np.testing.assert_array_equal(found.reward, [1, 1, 2, 2, 2])
+    np.testing.assert_array_equal(found.discount, [1, 0, 1, 1, 1])
+    assert [x.dtype for x in found] == [np.float32, np.int32, np.float32, np.float32, np.float32]
+
+
+def test_no_episode_is_an_error():
+    with pytest.raises(DataError, match="empty"):
+        transitions([])
+
+
+def broken(**columns):
+    """A good episode with entries replaced: column = {index: value}, or a whole array."""
+    episode = make_episode(0)
+    for name, change in columns.items():
+        if isinstance(change, dict):
+            array = getattr(episode, name).copy()
+            for index, value in change.items():
+                array[index] = value
+            change = array
+        episode = episode._replace(**{name: change})
+    return episode
+
+
+@pytest.mark.parametrize(
+    ("episode", "message"),
+    [
+        (broken(observation={(2, 1): np.nan}), "observation of episode 1 is nan at step 2, feature 1"),
+        (broken(observation={(3, 0): -np.inf}), "observation of episode 1 is -inf at step 3, feature 0"),
+        (broken(reward={1: np.nan}), "reward of episode 1 is nan at step 1"),
+        (broken(reward={2: np.inf}), "reward of episode 1 is inf at step 2"),
+        (broken(observation=np.zeros((4, 5))), "observation of episode 1 has width 5, the task needs 2"),
+        (broken(action=np.zeros((3, 1), int)), "action of episode 1 has width 1, the task needs 2"),
+        (broken(action={(1, 1): 3}), "action of episode 1, step 1, slot 1 is 3; that slot has choices 0 to 2"),
+        (broken(action={(0, 0): 2}), "action of episode 1, step 0, slot 0 is 2; that slot has choices 0 to 1"),
+        (broken(action={(2, 0): -1}), "action of episode 1, step 2, slot 0 is -1"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_named(episode, message):
+    with pytest.raises(DataError, match=f"somewhere: {message}"):
+        check_episodes([make_episode(0), episode], SPEC, 2, "somewhere")
+
+
+def test_good_episodes_pass():
+    check_episodes([make_episode(0), make_episode(1, terminal=True)], SPEC, 2, "somewhere")
+
+
+@pytest.mark.parametrize(
+    ("level", "expression"),
+    [
+        ("random", "random"),
+        ("medium-expert", "medium+expert"),
+        ("random-medium-expert", "random+medium+expert"),
+        ("medium+expert[:50%]", "medium+expert[:50%]"),
+        ("expert[10:20]", "expert[10:20]"),
+    ],
+)
+def test_levels_become_split_expressions(level, expression):
+    assert split_expression(level) == expression
+
+
+@pytest.mark.parametrize("level", ["", "expert-medium", "medium+best", "replay", "medium,expert"])
+def test_unknown_levels_are_refused_with_the_known_ones(level):
+    with pytest.raises(DataError, match=f"Unknown level '{level}'.*Known levels: random, medium".replace("+", r"\+")):
+        split_expression(level)
+
+
+def test_normaliser_is_numpys_mean_and_deviation():
+    x = np.random.default_rng(0).normal([1000.0, -2, 5], [3, 0.1, 0], (5000, 3)).astype(np.float32)
+    found = fit_normaliser(x)
+    np.testing.assert_allclose(found.mean, x.astype(float).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.std, [*x[:, :2].astype(float).std(0), 1], rtol=1e-6)  # a constant keeps its scale
+    scaled = normalise(found, x)
+    np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(scaled[:, :2].std(0), 1, rtol=1e-3)
+    assert normalise(found, x[:1] + 1e6).max() == found.clip == 10
+
+
+@pytest.mark.parametrize("count", [2, 5, 20, 45])
+def test_held_out_episodes_are_never_trained_on(monkeypatch, count):
+    """One episode in 20, or the last of fewer; every episode is in exactly one of the two."""
+    monkeypatch.setattr(dataset, "read_episodes", lambda *_: [make_episode(i) for i in range(count)])
+    found = load_dataset("anywhere", "random", SPEC, 2, normalised=True)
+    train, held_out = set(found.train.observation[:, 0]), set(found.held_out.observation[:, 0])
+    assert train | held_out == set(range(count))
+    assert not train & held_out
+    assert held_out == ({19, 39} & set(range(count)) or {count - 1})
+    np.testing.assert_array_equal(found.returns, [3 * i for i in sorted(train)])
+    np.testing.assert_allclose(found.normaliser.mean, found.train.observation.mean(0), rtol=1e-5)
+
+
+def test_fingerprint_follows_every_array(monkeypatch):
+    def fingerprint(last):
+        monkeypatch.setattr(dataset, "read_episodes", lambda *_: [make_episode(0), last])
+        return load_dataset("anywhere", "random", SPEC, 2, normalised=False).fingerprint
+
+    changed = [
+        broken(observation={(0, 0): 0.5}),
+        broken(action={(0, 0): 1}),
+        broken(reward={0: 0.5}),
+        broken(terminal=True),
+    ]
+    assert fingerprint(make_episode(0)) == fingerprint(make_episode(0))
+    assert len({fingerprint(e) for e in (make_episode(0), *changed)}) == 5
+
+
+def test_observations_are_left_alone_when_not_normalised(monkeypatch):
+    monkeypatch.setattr(dataset, "read_episodes", lambda *_: [make_episode(i) for i in range(3)])
+    found = load_dataset("anywhere", "random", SPEC, 2, normalised=False)
+    np.testing.assert_array_equal(normalise(found.normaliser, found.train.observation), found.train.observation)
+    assert {f.name for f in dataclasses.fields(found)} >= {"train", "held_out", "normaliser", "fingerprint", "returns"}

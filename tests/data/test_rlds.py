@@ -1,0 +1,113 @@
+"""RLDS rows: the conventions by hand, and both directions through files."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from spin_jax.data.rlds import DataError, from_rlds, read_episodes, rlds_features, to_rlds
+from spin_jax.types import Episode
+
+
+def make_episode(length, terminal, seed=0):
+    rng = np.random.default_rng(seed)
+    return Episode(
+        rng.normal(size=(length + 1, 3)).astype(np.float32),
+        rng.integers(0, 3, (length, 2)).astype(np.int32),
+        rng.normal(size=length).astype(np.float32),
+        terminal,
+    )
+
+
+EPISODES = [make_episode(4, True, 1), make_episode(3, False, 2), make_episode(1, True, 3)]
+
+
+def assert_same(found: Episode, expected: Episode):
+    for a, b in zip(found[:3], expected[:3], strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+    assert found.terminal is expected.terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "discount", "is_terminal"),
+    [(True, [1, 1, 0, 0], [False, False, False, True]), (False, [1, 1, 1, 1], [False] * 4)],
+)
+def test_rows_of_three_transitions(terminal, discount, is_terminal):
+    """Hand table: four rows; a termination zeroes the discount of the last transition, a time limit does not."""
+    episode = make_episode(3, terminal)
+    rows = to_rlds(episode)
+    np.testing.assert_array_equal(rows["discount"], discount)
+    np.testing.assert_array_equal(rows["is_terminal"], is_terminal)
+    np.testing.assert_array_equal(rows["is_first"], [True, False, False, False])
+    np.testing.assert_array_equal(rows["is_last"], [False, False, False, True])
+    np.testing.assert_array_equal(rows["observation"], episode.observation)
+    for name in ("action", "reward"):
+        np.testing.assert_array_equal(rows[name][:3], getattr(episode, name))
+        assert not rows[name][3:].any()
+
+
+@pytest.mark.parametrize("episode", EPISODES)
+def test_from_rlds_inverts_to_rlds(episode):
+    assert_same(from_rlds(to_rlds(episode)), episode)
+
+
+def test_rows_have_the_declared_names_and_types():
+    steps = rlds_features(3, 2)["steps"].feature
+    rows = to_rlds(EPISODES[0])
+    assert set(rows) == set(steps)
+    for name, values in rows.items():
+        assert values.dtype == steps[name].np_dtype, name
+        assert values.shape[1:] == steps[name].shape, name
+
+
+class Tiny(tfds.core.GeneratorBasedBuilder):
+    """EPISODES in the splits random (all) and expert (the first)."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=rlds_features(3, 2), disable_shuffling=True)
+
+    def _split_generators(self, dl_manager):
+        return {"random": self._generate_examples(3), "expert": self._generate_examples(1)}
+
+    def _generate_examples(self, count):
+        for i, episode in enumerate(EPISODES[:count]):
+            yield i, {"steps": to_rlds(episode)}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    builder = Tiny(data_dir=tmp_path_factory.mktemp("tfds"), file_format=tfds.core.FileFormat.ARRAY_RECORD)
+    tfds.disable_progress_bar()
+    builder.download_and_prepare()
+    return builder.data_path
+
+
+@pytest.mark.parametrize(
+    ("split", "which"),
+    [("random", [0, 1, 2]), ("expert", [0]), ("random+expert", [0, 1, 2, 0]), ("random[:2]", [0, 1])],
+)
+def test_episodes_come_back_from_shards_in_order(prepared, split, which):
+    found = read_episodes(str(prepared), split)
+    assert len(found) == len(which)
+    for episode, i in zip(found, which, strict=True):
+        assert_same(episode, EPISODES[i])
+
+
+def test_a_directory_that_is_no_data_set_is_named(tmp_path):
+    with pytest.raises(DataError, match=f"{tmp_path} is not a TFDS data set"):
+        read_episodes(str(tmp_path), "random")
+
+
+def test_an_unknown_split_is_named_with_the_known_ones(prepared):
+    with pytest.raises(DataError, match="split 'medium'.*Splits there: (random, expert|expert, random)"):
+        read_episodes(str(prepared), "medium")
+
+
+def test_a_broken_shard_is_named(prepared, tmp_path):
+    for file in prepared.iterdir():
+        content = file.read_bytes()
+        (tmp_path / file.name).write_bytes(content[: len(content) // 2] if "array_record" in file.name else content)
+    with pytest.raises(DataError, match=str(tmp_path)):
+        read_episodes(str(tmp_path), "random")

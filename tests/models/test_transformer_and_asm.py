@@ -1,0 +1,99 @@
+"""The body is equivariant, masked values are hidden, and the whole ASM is what its description says."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spin_jax.models.asm import ASM, SlotHeads
+from spin_jax.models.transformer import Body, BodyConfig
+from spin_jax.types import ActionSpec
+
+
+@pytest.fixture
+def batch():
+    """Observations [4, 5], and choices [4, 3] with and without [MASK] (3)."""
+    observation = jax.random.normal(jax.random.key(1), (4, 5))
+    return observation, jnp.array([[0, 1, 1], [3, 2, 3], [1, 3, 0], [3, 3, 3]])
+
+
+def test_forward_pass_is_the_described_one(spec, asm_config, asm_params, plain_asm, batch):
+    """Oracle: plain numpy in float64, with the exact GELU, pre-LayerNorm, no final LayerNorm; two unequal blocks."""
+    config = dataclasses.replace(asm_config, body=dataclasses.replace(asm_config.body, num_blocks=2))
+    block = asm_params["body"]["block_0"]
+    params = {**asm_params, "body": {"block_0": block, "block_1": jax.tree.map(lambda p: 1.5 * p[::-1], block)}}
+    observation, choices = (np.asarray(x, float) for x in batch)
+    exact = jax.tree.map(lambda p: np.asarray(p, float), params)
+    expected = plain_asm(exact, config, observation, choices.astype(int), np, np.vectorize(math.erf))
+    found = jax.jit(ASM(spec, config).apply)({"params": params}, *batch)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_body_is_permutation_equivariant(asm_config):
+    x = jax.random.normal(jax.random.key(0), (2, 7, 8))
+    order = np.array([3, 0, 6, 1, 5, 2, 4])
+    body = Body(asm_config.body)
+    variables = jax.jit(body.init, static_argnames="deterministic")(jax.random.key(1), x, deterministic=True)
+    apply = jax.jit(lambda x: body.apply(variables, x, deterministic=True))
+    np.testing.assert_allclose(apply(x[:, order]), apply(x)[:, order], rtol=1e-5, atol=1e-5)
+    assert float(jnp.abs(apply(x)[:, order] - apply(x)).max()) > 0.1  # the order matters
+
+
+def test_asm_is_equivariant_when_tables_and_heads_move_along(asm_config, asm_params, batch):
+    observation, choices = batch
+    order = np.array([2, 0, 1])
+    asm = ASM(ActionSpec((3, 3, 3)), asm_config)
+    moved = {**asm_params, "table": asm_params["table"][order]}
+    moved["heads"] = jax.tree.map(lambda p: p[order], asm_params["heads"])
+    apply = jax.jit(asm.apply)
+    direct = apply({"params": moved}, observation, choices[:, order])
+    after = apply({"params": asm_params}, observation, choices)[:, order]
+    np.testing.assert_allclose(direct, after, rtol=1e-5, atol=1e-5)
+
+
+def test_masked_value_cannot_leak(spec, asm_config, asm_params, batch):
+    """Where slot 1 is [MASK], the table rows of its true values change no logit and get exactly zero gradient."""
+    observation, choices = batch
+    asm = ASM(spec, asm_config)
+    masked = choices.at[:, 1].set(spec.num_choices)
+
+    def logits(table):
+        return asm.apply({"params": {**asm_params, "table": table}}, observation, masked)
+
+    table = asm_params["table"]
+    np.testing.assert_array_equal(logits(table), logits(table.at[1, :3].add(7.0)))
+    gradient = jax.jit(jax.jacrev(logits))(table)  # [B, N, K, N, K + 1, D]
+    assert (gradient[:, :, :, 1, :3] == 0).all()
+    assert (jnp.abs(gradient[:, :, :, 1, 3]).max((0, 2, 3)) > 0).all()  # [MASK] itself does reach every slot
+    assert (jnp.abs(gradient[0, :, :, 0, 0]).max((1, 2)) > 0).all()  # and so does a value that is shown
+
+
+def test_slot_heads_equal_a_plain_loop():
+    spec, x = ActionSpec((2, 4)), jax.random.normal(jax.random.key(0), (3, 2, 5))
+    heads = SlotHeads(spec, width=6, dropout=0.0)
+    params = heads.init(jax.random.key(1), x, deterministic=True)["params"]
+    params = jax.tree.map(lambda p: p + 0.1, params)  # biases start at 0
+    found = heads.apply({"params": params}, x, deterministic=True)
+    for i in range(2):
+        hidden = np.asarray(x[:, i] @ params["kernel_in"][i]) + np.asarray(params["bias_in"])[i]
+        hidden = 0.5 * hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2)))
+        expected = hidden @ np.asarray(params["kernel_out"])[i] + np.asarray(params["bias_out"])[i]
+        np.testing.assert_allclose(found[:, i], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_changes_logits_only_when_not_deterministic(spec, asm_config, asm_params, batch):
+    asm, variables = ASM(spec, asm_config), {"params": asm_params}
+    rngs = [{"dropout": jax.random.key(i)} for i in range(2)]
+    apply = jax.jit(asm.apply, static_argnames="deterministic")
+    still = [apply(variables, *batch, deterministic=True, rngs=r) for r in rngs]
+    noisy = [apply(variables, *batch, deterministic=False, rngs=r) for r in rngs]
+    np.testing.assert_array_equal(*still)
+    assert not np.allclose(*noisy, rtol=1e-3)
+
+
+def test_width_that_heads_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="width 10 must be divisible by num_heads 4"):
+        BodyConfig(10, 4, 1, 2, 0.0)

@@ -1,0 +1,54 @@
+"""The rule of layers: a module imports only from its own room and from rooms above it."""
+
+import ast
+import pathlib
+
+import pytest
+
+import spin_jax
+
+ROOMS = """
+types envs data models objectives policies learners registry metrics checkpoint config workdir evaluate loop collect
+artefact data_stage pretrain_asm train_policy video report errors
+""".split()  # noqa: SIM905 (an order to be read, not a list)
+ROOT = pathlib.Path(spin_jax.__file__).parent
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def imported_modules(path: pathlib.Path) -> set[str]:
+    """Absolute names of everything a file imports, inside functions too; `from a import b` counts as a and a.b."""
+    names = set()
+    package = ("spin_jax", *path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join((*above, *([node.module] if node.module else [])))
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: pathlib.Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_from_rooms_above_it(path):
+    assert room(path) in ROOMS, f"give {room(path)} its place in ROOMS"
+    allowed = ROOMS[: ROOMS.index(room(path)) + 1]
+    inside = {name.split(".")[1] for name in imported_modules(path) if name.startswith("spin_jax.")}
+    assert inside <= set(allowed), f"{path.name} imports {sorted(inside - set(allowed))} from rooms below its own"
+
+
+def test_only_the_dm_control_environment_imports_dm_control():
+    importers = [path for path in FILES if any(name.split(".")[0] == "dm_control" for name in imported_modules(path))]
+    assert importers == [ROOT / "envs" / "dm_control.py"]
+
+
+def test_types_and_environments_do_not_import_jax():
+    """Every environment worker would pay for it."""
+    light = [path for path in FILES if room(path) in ("types", "envs")]
+    assert len(light) > 2
+    for path in light:
+        assert not {name for name in imported_modules(path) if name.split(".")[0] in ("jax", "flax", "optax")}, path
