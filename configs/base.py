@@ -43,7 +43,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     asm.full_mask_share = 0.3  # share of rows whose slots are all chosen (full_range)
     asm.replace_mask = 0.8  # share of the chosen slots that become [MASK] (fixed; full_range replaces all)
     asm.replace_random = 0.1  # share of the chosen slots that become a random choice (fixed)
-    asm.learning_rate = 4e-4  # Adam, constant
+    asm.learning_rate = 4e-4  # Adam
+    asm.schedule = "constant"  # constant (published) | cosine = falls to 0 at the last epoch
     asm.clip_norm = 1.0  # global gradient norm
     asm.batch_size = 1024  # transitions
     asm.num_epochs = 100  # of ceil(transitions / batch_size) steps each
@@ -82,8 +83,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     if preset in ("quick", "smoke"):
         config.policy = "spin_warm"
         data.update(level="expert", episodes=100, normalise=True)
-        asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, num_epochs=16, checkpoint_every_epochs=2)
-        asm.update(dropout=0.0, learning_rate=1e-3)
+        asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, num_epochs=32, checkpoint_every_epochs=2)
+        asm.update(dropout=0.0, learning_rate=1e-3, schedule="cosine")
         spin.update(queries="mask", heads="asm", head_width=64, dropout=0.0)
         iql.update(extract_after=15_000)
         train.update(num_steps=20_000, checkpoint_every_steps=2_500)

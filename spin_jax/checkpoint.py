@@ -3,6 +3,7 @@
 Arrays are stored flat, under names like `params/body/block_0/query/kernel`; a JSON record lies beside them.
 """
 
+import hashlib
 import pathlib
 from typing import Any
 
@@ -20,6 +21,13 @@ def flatten(tree: Any) -> dict[str, jax.Array]:
     """Leaves of a tree by their slash-joined path."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _digest(arrays: dict[str, jax.Array]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.asarray(arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
 class CheckpointStore:
@@ -61,13 +69,14 @@ class CheckpointStore:
         if step in manager.all_steps():
             manager.delete(step)
         arrays = {name: jax.numpy.asarray(leaf) for name, leaf in flatten(tree).items()}
-        args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
+        stored = {"record": record, "sha256": _digest(arrays)}
+        args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(stored))
         manager.save(step, args=args, force=True)
         manager.wait_until_finished()
 
     def record(self, step: int | None = None) -> dict:
         """The JSON record of a step (default: the latest); raises CheckpointError where it cannot be read."""
-        return self._restore(self._resolve(step), record=ocp.args.JsonRestore()).record
+        return self._stored(self._resolve(step))["record"]
 
     def restore(self, like: Any, step: int | None = None) -> Any:
         """The tree of a step (default: the latest) in the structure, shapes and dtypes of `like`.
@@ -91,7 +100,12 @@ class CheckpointStore:
                     raise CheckpointError(f"{self._path(step)}: {field} of {name!r} is {a}, this run needs {b}.")
         target = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
         arrays = self._restore(step, arrays=ocp.args.StandardRestore(target)).arrays
+        if _digest(arrays) != self._stored(step)["sha256"]:
+            raise self._damaged(step, ValueError("the arrays do not match their SHA-256"))
         return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+    def _stored(self, step: int) -> dict:
+        return self._restore(step, record=ocp.args.JsonRestore()).record
 
     def _restore(self, step: int, **items):
         try:

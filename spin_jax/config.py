@@ -52,6 +52,7 @@ class ASMSection:
     replace_mask: float
     replace_random: float
     learning_rate: float
+    schedule: str
     clip_norm: float
     batch_size: int
     num_epochs: int
@@ -66,9 +67,10 @@ class ASMSection:
     def masking_config(self) -> MaskingConfig:
         return MaskingConfig(self.masking, self.mask_rate, self.full_mask_share, self.replace_mask, self.replace_random)
 
-    @property
-    def optimiser(self) -> ASMOptimiserConfig:
-        return ASMOptimiserConfig(self.learning_rate, self.clip_norm)
+    def optimiser(self, num_steps: int) -> ASMOptimiserConfig:
+        return ASMOptimiserConfig(
+            self.learning_rate, self.clip_norm, decay_steps=num_steps if self.schedule == "cosine" else 0
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +192,8 @@ def _check_ranges(run: RunConfig):
             raise ConfigError(f"config.{name} must be at least {low}, got {value}.")
     if run.data.epsilon > 1 or not 0 <= run.asm.dropout < 1:
         raise ConfigError("config.data.epsilon must lie in [0, 1] and config.asm.dropout in [0, 1).")
+    if run.asm.schedule not in ("constant", "cosine"):
+        raise ConfigError(f"config.asm.schedule must be 'constant' or 'cosine', got {run.asm.schedule!r}.")
     if run.eval.mode not in ("sample", "greedy"):
         raise ConfigError(f"config.eval.mode must be 'sample' or 'greedy', got {run.eval.mode!r}.")
 

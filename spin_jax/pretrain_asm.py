@@ -72,7 +72,6 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
     Drawn with replacement, ceil(T / batch_size) steps are an epoch.
     """
     config, num_features = run.asm, dataset.train.observation.shape[1]
-    learner = make_asm_learner(spec, num_features, config.model, config.masking_config, config.optimiser)
     init_key, train_key = jax.random.split(jax.random.key(run.seed))
     data = on_device(dataset.train, dataset.normaliser)
     held_out = make_held_out_metrics(
@@ -80,6 +79,7 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
     )
     epoch_steps = math.ceil(len(dataset.train.reward) / config.batch_size)
     num_steps = config.num_epochs * epoch_steps
+    learner = make_asm_learner(spec, num_features, config.model, config.masking_config, config.optimiser(num_steps))
 
     directory = workdir.stage("pretrain")
     asm_store, resume = open_store(workdir.path / "asm"), CheckpointStore(directory / "state", keep=1)

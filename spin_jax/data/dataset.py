@@ -102,8 +102,12 @@ def load_dataset(directory: pathlib.Path, level: str, spec: ActionSpec, num_feat
     expression = split_expression(level)
     episodes = read_episodes(str(directory), expression)
     check_episodes(episodes, spec, num_features, f"{directory}, split {expression}")
+    if len(episodes) < 2:
+        raise DataError(
+            f"{directory}, split {expression}: {len(episodes)} episodes; at least 2 are needed, one is held out."
+        )
     held_out = episodes[HOLD_OUT_EVERY - 1 :: HOLD_OUT_EVERY] or episodes[-1:]
-    kept = [e for e in episodes if not any(e is h for h in held_out)] or episodes
+    kept = [e for e in episodes if not any(e is h for h in held_out)]
     digest = hashlib.sha256()
     for episode in episodes:
         for part in (episode.observation, episode.action, episode.reward, np.asarray(episode.terminal)):

@@ -16,10 +16,11 @@ from spin_jax.types import ActionSpec, Transition
 
 @dataclasses.dataclass(frozen=True)
 class ASMOptimiserConfig:
-    """Adam at a constant rate behind a global-norm clip."""
+    """Adam behind a global-norm clip; the rate is constant (published) or falls to 0 as a cosine over decay_steps."""
 
     learning_rate: float
     clip_norm: float
+    decay_steps: int = 0  # 0 = constant
 
 
 class ASMState(NamedTuple):
@@ -39,7 +40,10 @@ def make_asm_learner(
 ) -> Learner:
     """The learner; `frozen` is ignored, batches are Transitions of which only state and action are read."""
     asm = ASM(spec, asm_config)
-    optimiser = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(config.learning_rate))
+    rate = config.learning_rate
+    if config.decay_steps:
+        rate = optax.cosine_decay_schedule(rate, config.decay_steps)
+    optimiser = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate))
 
     def init(key, frozen=()) -> ASMState:
         del frozen

@@ -32,9 +32,14 @@ class IQLConfig:
     extract_after: int
 
     def __post_init__(self):
-        for name, low, high in (("expectile", 0, 1), ("gamma", 0, 1), ("tau", 0, 1)):
-            if not low < getattr(self, name) <= high:
-                raise ValueError(f"iql.{name} must lie in ({low}, {high}], got {getattr(self, name)}.")
+        for name in ("expectile", "gamma", "tau"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"iql.{name} must lie in (0, 1], got {getattr(self, name)}.")
+        for name in ("weight_clip", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"iql.{name} must be positive, got {getattr(self, name)}.")
+        if not self.beta >= 0:
+            raise ValueError(f"iql.beta must not be negative, got {self.beta}.")
         if self.extract_after < 0:
             raise ValueError(f"iql.extract_after must not be negative, got {self.extract_after}.")
 
@@ -122,7 +127,7 @@ def make_iql(policy: Policy, spec: ActionSpec, num_features: int, config: IQLCon
             "value": v.mean(),
             "advantage": advantage.mean(),
             "weight": weight.mean(),
-            "weight_clipped": (weight >= config.weight_clip).mean(),
+            "weight_clipped": (config.beta * advantage >= jnp.log(config.weight_clip)).mean(),
         }
         new_state = IQLState(
             new_policy, new_critics, targets, new_value, policy_opt, critics_opt, value_opt, state.step + 1
