@@ -10,27 +10,18 @@ from spin_jax.artefact import describe, open_store
 from spin_jax.checkpoint import CheckpointStore
 from spin_jax.config import RunConfig
 from spin_jax.data.dataset import Dataset
+from spin_jax.data.sampler import on_device
 from spin_jax.learners.asm import full_mask_logits, make_asm_learner
 from spin_jax.loop import Hook, fit
 from spin_jax.metrics import MetricsWriter, log
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM
 from spin_jax.objectives.masked_modelling import corrupt
-from spin_jax.types import ActionSpec, Transition, normalise
+from spin_jax.types import ActionSpec, Transition
 from spin_jax.workdir import Workdir
 
 HELD_OUT_ROWS = 10_000  # at most so many held-out transitions are looked at
 HELD_OUT_BATCH = 500
-
-
-def on_device(transitions: Transition, normaliser) -> Transition:
-    """Transitions as device arrays, observations normalised once and for all."""
-    return jax.device_put(
-        transitions._replace(
-            observation=normalise(normaliser, transitions.observation).astype(np.float32),
-            next_observation=normalise(normaliser, transitions.next_observation).astype(np.float32),
-        )
-    )
 
 
 def make_held_out_metrics(asm: ASM, masking, held_out: Transition):

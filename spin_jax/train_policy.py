@@ -9,11 +9,11 @@ from spin_jax.artefact import FrozenASM, describe, load_asm
 from spin_jax.checkpoint import CheckpointError, CheckpointStore
 from spin_jax.config import RunConfig, num_workers
 from spin_jax.data.dataset import Dataset
+from spin_jax.data.sampler import on_device
 from spin_jax.evaluate import Evaluator
 from spin_jax.learners.base import Learner
 from spin_jax.loop import Hook, fit
 from spin_jax.metrics import MetricsWriter, log
-from spin_jax.pretrain_asm import on_device
 from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.types import ActionSpec
 from spin_jax.workdir import Workdir

@@ -1,8 +1,21 @@
-"""Drawing batches inside the compiled step."""
+"""Transitions on the device, and batches drawn from them inside the compiled step."""
 
 from typing import Any
 
 import jax
+import numpy as np
+
+from spin_jax.types import Normaliser, Transition, normalise
+
+
+def on_device(transitions: Transition, normaliser: Normaliser) -> Transition:
+    """Transitions as device arrays, observations normalised once and for all."""
+    return jax.device_put(
+        transitions._replace(
+            observation=normalise(normaliser, transitions.observation).astype(np.float32),
+            next_observation=normalise(normaliser, transitions.next_observation).astype(np.float32),
+        )
+    )
 
 
 def sample_batch(key: jax.Array, data: Any, batch_size: int) -> Any:

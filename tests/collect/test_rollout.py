@@ -1,0 +1,76 @@
+"""Roll-outs: what a seed means, what survives a kill, and that float16 weights play."""
+
+import jax
+import numpy as np
+import pytest
+
+from spin_jax.collect import rollout
+from spin_jax.collect.behaviour_policy import behaviour_policy, load_policy, save_policy, weights_path
+from spin_jax.data.rlds import DataError
+from spin_jax.models.decqn import greedy, init_decqn
+from spin_jax.types import Normaliser, normalise
+
+
+def play(directory, monkeypatch, workers=0, episodes=3, seed=0, level="medium"):
+    monkeypatch.setattr(rollout, "PIECE", 2)
+    done = []
+    rollout.roll_out(
+        directory, "cheetah_run", 3, level,
+        episodes=episodes, epsilon=0.05, seed=seed, num_workers=workers, on_episodes=done.append,
+    )  # fmt: skip
+    return list(rollout.read_pieces(directory)), done
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.slow
+def test_episodes_follow_from_the_seed_alone_and_a_killed_roll_out_goes_on(tmp_path, monkeypatch):
+    whole, done = play(tmp_path / "a", monkeypatch)
+    assert done == [2, 3]
+    assert [len(e.reward) for e in whole] == [1000] * 3
+    assert not any(e.terminal for e in whole)  # a time limit is no termination
+    workers, _ = play(tmp_path / "b", monkeypatch, workers=2)
+    assert all(same(a, b) for a, b in zip(whole, workers, strict=True))
+    (tmp_path / "a" / "0000000.npz").unlink()  # as if killed before the first piece was saved
+    (tmp_path / "a" / "0000000.tmp").write_bytes(b"half a piece")
+    kept = (tmp_path / "a" / "0000002.npz").stat().st_mtime_ns
+    again, done = play(tmp_path / "a", monkeypatch)
+    assert done == [3]
+    assert (tmp_path / "a" / "0000002.npz").stat().st_mtime_ns == kept
+    assert all(same(a, b) for a, b in zip(whole, again, strict=True))
+    other, _ = play(tmp_path / "c", monkeypatch, seed=1)
+    assert not any(same(a, b) for a, b in zip(whole, other, strict=True))
+
+
+def test_epsilon_is_the_share_of_random_sub_actions_within_four_sigma():
+    observation = np.random.default_rng(0).normal(size=(500, 17)).astype(np.float32)
+    best = load_policy(weights_path("cheetah_run", 3, "expert"), 6)(observation)
+    act = behaviour_policy("cheetah_run", 3, "expert", 0.3, np.random.default_rng(1))
+    changed = np.mean([act(observation) != best for _ in range(4)])
+    expected = 0.3 * 2 / 3  # a random choice out of 3 is the best one a third of the time
+    assert abs(changed - expected) < 4 * (expected * (1 - expected) / (4 * best.size)) ** 0.5
+
+
+def test_random_level_is_uniform_within_four_sigma():
+    act = behaviour_policy("cheetah_run", 3, "random", 0.0, np.random.default_rng(0))
+    share = (act(np.zeros((5000, 17), np.float32)) == 2).mean()
+    assert abs(share - 1 / 3) < 4 * (2 / 9 / 30000) ** 0.5
+
+
+def test_saved_weights_play_as_the_network_they_came_from(tmp_path):
+    rng = np.random.default_rng(0)
+    critics = [init_decqn(rng, 5, 4, 3, width=16) for _ in range(2)]
+    half = jax.tree.map(lambda value: value.astype(np.float16).astype(np.float32), critics)
+    normaliser = Normaliser(*(rng.normal(size=5).astype(np.float32) ** 2 + 0.1 for _ in range(2)), np.float32(10))
+    save_policy(tmp_path / "p.npz", critics, normaliser, {"task": "none"})
+    observation = rng.normal(size=(64, 5)).astype(np.float32)
+    expected = greedy(half, normalise(normaliser, observation), 4)
+    assert np.array_equal(load_policy(tmp_path / "p.npz", 4)(observation), expected)
+    assert len(np.unique(expected)) == 3
+
+
+def test_a_level_that_is_not_shipped_says_how_to_train_it():
+    with pytest.raises(DataError, match="No expert behaviour policy for cheetah_run with 9 bins.*train_behaviour"):
+        behaviour_policy("cheetah_run", 9, "expert", 0.0, np.random.default_rng(0))

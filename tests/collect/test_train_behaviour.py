@@ -1,0 +1,41 @@
+"""The online loop, for real, with a tiny budget."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from spin_jax.checkpoint import CheckpointStore
+from spin_jax.collect.train_behaviour import BehaviourConfig, RunningStatistics, train_behaviour
+from spin_jax.learners.decqn import DecQNConfig
+from spin_jax.metrics import read_rows
+
+
+def test_running_statistics_equal_numpy_over_everything():
+    rows = np.random.default_rng(0).normal(3.0, 2.0, (100, 4))
+    statistics = RunningStatistics(4)
+    for part in np.split(rows, [1, 30, 31, 90]):
+        statistics.add(part)
+    again = RunningStatistics(4)
+    again.load_json(statistics.to_json())
+    np.testing.assert_allclose(again.normaliser().mean, rows.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(again.normaliser().std, rows.std(0), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_training_keeps_checkpoints_and_goes_on_from_the_last(tmp_path):
+    config = BehaviourConfig(
+        num_frames=1600, num_envs=4, random_frames=400, batch_size=16, replay_frames=20_000,
+        eval_every_frames=800, eval_episodes=1, learner=DecQNConfig(width=16),
+    )  # fmt: skip
+    train_behaviour("cheetah_run", 3, tmp_path, 0, config)
+    store = CheckpointStore(tmp_path / "policies", keep=None)
+    assert store.steps() == [800, 1600]
+    assert store.record()["task"] == "cheetah_run"
+    train_behaviour("cheetah_run", 3, tmp_path, 0, dataclasses.replace(config, num_frames=2400))
+    store = CheckpointStore(tmp_path / "policies", keep=None)
+    assert store.steps() == [800, 1600, 2400]
+    assert store.record()["statistics"]["count"] > store.record(1600)["statistics"]["count"]
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [800, 1600, 2400]
+    assert all(np.isfinite(row["td_loss"]) for row in rows)
