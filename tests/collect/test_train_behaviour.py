@@ -32,10 +32,12 @@ def test_training_keeps_checkpoints_and_goes_on_from_the_last(tmp_path):
     store = CheckpointStore(tmp_path / "policies", keep=None)
     assert store.steps() == [800, 1600]
     assert store.record()["task"] == "cheetah_run"
+    before = read_rows(tmp_path / "metrics.jsonl")
     train_behaviour("cheetah_run", 3, tmp_path, 0, dataclasses.replace(config, num_frames=2400))
     store = CheckpointStore(tmp_path / "policies", keep=None)
     assert store.steps() == [800, 1600, 2400]
     assert store.record()["statistics"]["count"] > store.record(1600)["statistics"]["count"]
     rows = read_rows(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [800, 1600, 2400]
+    assert rows[:2] == before  # nothing was done twice
     assert all(np.isfinite(row["td_loss"]) for row in rows)
