@@ -13,11 +13,18 @@ from tqdm import tqdm
 log = logging.getLogger("spin_jax")
 
 
+class _Handler(logging.Handler):
+    """Lines on standard error, above a progress bar where there is one."""
+
+    def emit(self, record):
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 def setup_logging():
     """Our own messages as plain lines on standard error; of the libraries beneath only errors."""
     absl_logging.set_verbosity(absl_logging.ERROR)
     if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _Handler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
     log.setLevel(logging.INFO)

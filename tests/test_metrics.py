@@ -32,12 +32,22 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
     assert read_rows(tmp_path / "nothing") == []
 
 
-def test_without_a_terminal_progress_is_plain_lines(caplog, monkeypatch):
-    monkeypatch.setattr(log, "propagate", True)
-    caplog.set_level(logging.INFO, logger="spin_jax")
+class Lines(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def emit(self, record):
+        self.seen.append(record.getMessage())
+
+
+def test_without_a_terminal_progress_is_plain_lines(monkeypatch):
+    lines = Lines()
+    monkeypatch.setattr(log, "handlers", [lines])
+    monkeypatch.setattr(log, "level", logging.INFO)
     with Progress("work", 10, start=4, every_seconds=1e9) as progress:
         progress.update(5, loss=0.5)
         progress.update(10, loss=0.25)
-    assert len(caplog.messages) == 1  # the last step always; none before the interval is over
-    assert caplog.messages[0].startswith("work: 10/10 steps, ")
-    assert caplog.messages[0].endswith("0 s left, loss=0.25")
+    assert len(lines.seen) == 1  # the last step always; none before the interval is over
+    assert lines.seen[0].startswith("work: 10/10 steps, ")
+    assert lines.seen[0].endswith("0 s left, loss=0.25")
