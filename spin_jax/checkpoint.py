@@ -105,7 +105,10 @@ class CheckpointStore:
         return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
 
     def _stored(self, step: int) -> dict:
-        return self._restore(step, record=ocp.args.JsonRestore()).record
+        stored = self._restore(step, record=ocp.args.JsonRestore()).record
+        if stored is None or stored.keys() != {"record", "sha256"}:
+            raise self._damaged(step, ValueError("its record is not one of this program's"))
+        return stored
 
     def _restore(self, step: int, **items):
         try:

@@ -1,0 +1,13 @@
+"""fish-swim: S 24, N 5, 3 bins.
+
+python main.py --config=configs/fish_swim.py:quick --workdir=DIR
+    two CPU cores: not measured yet
+python main.py --config=configs/fish_swim.py --workdir=DIR
+    preset paper, for an accelerator: not measured yet
+"""
+
+from configs import base
+
+
+def get_config(preset: str = "paper"):
+    return base.get_config("fish_swim", preset)
