@@ -33,7 +33,6 @@ setup(
         "optax>=0.2.6",
         "orbax-checkpoint>=0.11.32,<1",
         "pillow>=11",
-        "scipy>=1.13",
         "tensorboardX>=2.6.4",
         "tensorflow-datasets>=4.9.9",
         "threadpoolctl>=3.5",
