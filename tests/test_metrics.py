@@ -3,6 +3,8 @@
 import json
 import logging
 
+import pytest
+
 from spin_jax.metrics import MetricsWriter, Progress, log, read_rows
 
 
@@ -41,10 +43,17 @@ class Lines(logging.Handler):
         self.seen.append(record.getMessage())
 
 
-def test_without_a_terminal_progress_is_plain_lines(monkeypatch):
-    lines = Lines()
-    monkeypatch.setattr(log, "handlers", [lines])
-    monkeypatch.setattr(log, "level", logging.INFO)
+@pytest.fixture
+def lines(monkeypatch):
+    """What our logger is told, whatever ran before."""
+    handler, level = Lines(), log.level
+    monkeypatch.setattr(log, "handlers", [handler])
+    log.setLevel(logging.INFO)  # not by monkeypatch: setLevel also forgets which levels were found disabled
+    yield handler
+    log.setLevel(level)
+
+
+def test_without_a_terminal_progress_is_plain_lines(lines):
     with Progress("work", 10, start=4, every_seconds=1e9) as progress:
         progress.update(5, loss=0.5)
         progress.update(10, loss=0.25)
