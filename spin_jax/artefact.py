@@ -44,7 +44,7 @@ def describe(run: RunConfig, spec: ActionSpec, dataset: Dataset) -> dict:
     }
 
 
-def init_params(spec: ActionSpec, num_features: int, config: ASMConfig) -> Any:
+def params_like(spec: ActionSpec, num_features: int, config: ASMConfig) -> Any:
     """Shapes and dtypes of an ASM's parameters, nothing computed."""
     blank = jnp.zeros((1, num_features)), jnp.zeros((1, spec.num_slots), jnp.int32)
     return jax.eval_shape(lambda: ASM(spec, config).init(jax.random.key(0), *blank))["params"]
@@ -73,6 +73,6 @@ def load_asm(path: pathlib.Path, epoch: int | None, expected: dict, run: RunConf
                 f"{need[name]!r} here{hint}."
             )
     normaliser = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, identity_normaliser(expected["num_features"])))
-    like = {"params": init_params(spec, expected["num_features"], run.asm.model), "normaliser": normaliser}
+    like = {"params": params_like(spec, expected["num_features"], run.asm.model), "normaliser": normaliser}
     loaded = store.restore(like, epoch)
     return FrozenASM(loaded["params"], loaded["normaliser"], record)

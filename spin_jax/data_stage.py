@@ -1,6 +1,5 @@
 """The data stage: make the configured data set where it is not there yet, and read it."""
 
-import pathlib
 import time
 
 from spin_jax.collect.factorised_dmc import FactorisedConfig, dataset_directory, prepare
@@ -33,7 +32,7 @@ def load_data(run: RunConfig) -> tuple[Dataset, ActionSpec]:
     task, directory = TASKS[run.task], dataset_directory(data_dir(run), factorised_config(run))
     if not directory.is_dir():
         raise DataError(
-            f"There is no data set at {pathlib.Path(directory)}. Run --stage=data first, or point --config.data.dir "
+            f"There is no data set at {directory}. Run --stage=data first, or point --config.data.dir "
             f"at the folder that holds factorised_dmc/."
         )
     spec = ActionSpec((run.bins,) * task.num_slots)

@@ -41,12 +41,12 @@ def roll_out(
     on_episodes(n) is called after every piece with the number of episodes done so far.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    starts = range(0, episodes, PIECE)
-    missing = [s for s in starts if not _piece(directory, s).exists()]
-    done = sum(min(PIECE, episodes - s) for s in starts) - sum(min(PIECE, episodes - s) for s in missing)
+    counts = {start: min(PIECE, episodes - start) for start in range(0, episodes, PIECE)}
+    missing = [start for start in counts if not _piece(directory, start).exists()]
+    done = episodes - sum(counts[start] for start in missing)
     envs = None
     for start in missing:
-        count = min(PIECE, episodes - start)
+        count = counts[start]
         if envs is None or envs.num_envs != count:
             if envs:
                 envs.close()
