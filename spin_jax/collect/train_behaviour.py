@@ -52,6 +52,22 @@ def config_for(task: str) -> BehaviourConfig:
     return BehaviourConfig(batch_size=256, frames_per_update=8, learner=learner)
 
 
+def with_settings(config: BehaviourConfig, settings: list[str]) -> BehaviourConfig:
+    """Replace fields by 'name=value' strings ('explore=0.4', 'learner.width=512'); ValueError names an unknown one."""
+    for setting in settings:
+        path, _, text = setting.partition("=")
+        owner, _, name = path.rpartition(".")
+        target = getattr(config, owner, None) if owner else config
+        names = [f.name for f in dataclasses.fields(target)] if dataclasses.is_dataclass(target) else []
+        if name not in names or name == "learner" or not text:
+            known = [f.name for f in dataclasses.fields(BehaviourConfig) if f.name != "learner"]
+            known += [f"learner.{f.name}" for f in dataclasses.fields(DecQNConfig)]
+            raise ValueError(f"--set={setting}: write NAME=VALUE, NAME one of {', '.join(known)}.")
+        target = dataclasses.replace(target, **{name: type(getattr(target, name))(text)})
+        config = dataclasses.replace(config, learner=target) if owner else target
+    return config
+
+
 class RunningStatistics:
     """Mean and variance of all observations seen (Chan's parallel update), float64 on the host."""
 
@@ -134,6 +150,7 @@ def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, conf
             returns = evaluate()
             writer.write(frame, greedy_return=np.mean(returns), **{k: v.mean() for k, v in learned.items()})
             record = {"task": task, "bins": bins, "seed": seed, "frame": frame, "returns": returns}
+            record["config"] = dataclasses.asdict(config)
             store.save(frame, state, record | {"statistics": statistics.to_json(), "seconds": writer.seconds})
             log.info(f"{task} {bins} bins, frame {frame}, {writer.seconds:.0f} s: greedy return {np.mean(returns):.1f}")
         progress.update(frame)
@@ -144,8 +161,7 @@ def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, conf
 def main(_):
     setup_logging()
     config = dataclasses.replace(config_for(FLAGS.task), num_frames=FLAGS.frames, num_workers=FLAGS.num_workers)
-    if FLAGS.explore is not None:
-        config = dataclasses.replace(config, explore=FLAGS.explore)
+    config = with_settings(config, FLAGS.set)
     train_behaviour(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.seed, config)
 
 
@@ -157,5 +173,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("frames", 1_000_000, "environment steps in all")
     flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process")
     flags.DEFINE_integer("seed", 0, "seed")
-    flags.DEFINE_float("explore", None, "exploration p (BehaviourConfig.explore)")
+    flags.DEFINE_multi_string("set", [], "NAME=VALUE: another setting of BehaviourConfig, as explore=0.4; may repeat")
     app.run(main)
