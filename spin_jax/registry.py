@@ -8,11 +8,16 @@ from spin_jax.policies.spin import SPINConfig, make_spin
 
 
 class Entry(NamedTuple):
-    """A maker, the dataclass of its settings, and the configuration section they are read from."""
+    """A maker, the dataclass of its settings, and the configuration section they are read from.
+
+    Policies: make(spec, num_features, asm_config, config); reads_asm says whether stage 1 is needed. Learners:
+    make(policy, spec, num_features, config).
+    """
 
     make: object
     config: type
     section: str
+    reads_asm: bool = True
 
 
 POLICIES = {

@@ -21,7 +21,7 @@ from spin_jax.workdir import Workdir
 
 def make_learner(run: RunConfig, spec: ActionSpec, num_features: int) -> Learner:
     """The configured learner of the configured policy."""
-    policy = POLICIES[run.policy].make(spec, run.asm.model, run.policy_config)
+    policy = POLICIES[run.policy].make(spec, num_features, run.asm.model, run.policy_config)
     return LEARNERS[run.learner].make(policy, spec, num_features, run.learner_config)
 
 

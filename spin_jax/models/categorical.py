@@ -35,3 +35,9 @@ def sample(key: jax.Array, logits: jax.Array, valid) -> jax.Array:
 def mode(logits: jax.Array, valid) -> jax.Array:
     """The most probable joint action [B, N] int32."""
     return jnp.where(valid[None], logits, -jnp.inf).argmax(-1).astype(jnp.int32)
+
+
+def support(logits: jax.Array, valid, threshold: float) -> jax.Array:
+    """[B, N, K] bool: choices whose probability is at least `threshold` times their slot's largest (BCQ)."""
+    masked = jnp.where(valid[None], logits, -jnp.inf)
+    return valid[None] & (masked >= masked.max(-1, keepdims=True) + jnp.log(threshold))

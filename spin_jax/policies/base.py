@@ -1,40 +1,124 @@
-"""What a policy is, and how logits make one."""
+"""What a policy is, and how logits or samples make one."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import optax
 
 from spin_jax.models import categorical
 from spin_jax.types import ActionSpec
+
+EXPECTATION_SAMPLES = 4  # joint actions of a Monte-Carlo expectation (AWAC, as published)
+SUPPORT_CANDIDATES = 10  # joint actions drawn where the support cannot be listed slot by slot (BCQ, as published)
+
+
+def no_encoding(frozen, observation: jax.Array) -> jax.Array:
+    """Policies read the observation itself."""
+    del frozen
+    return observation
 
 
 class Policy(NamedTuple):
     """A stochastic policy over joint actions as pure functions; `frozen` is never differentiated (the ASM's arrays).
 
-    init(key, frozen) -> params
-    log_prob(params, frozen, observation [B, S], actions [B, N], key | None) -> [B]; a key switches dropout on
-    sample(params, frozen, observation [B, S], key) -> [B, N] int32, without dropout
-    mode(params, frozen, observation [B, S]) -> [B, N] int32, the most probable joint action
+    x below is encode(frozen, observation [B, S]): the observation itself for all policies but the cached one.
+    `utilities` [E, B, N, K] are the critics' for the same states, already scaled so that Q is their sum over slots.
+
+    init(key, frozen) -> params; a policy without anything to train has params ()
+    log_prob(params, frozen, x, actions [B, N], key | None) -> [B]; a key switches dropout on
+    sample(params, frozen, x, key) -> [B, N] int32, without dropout
+    mode(params, frozen, x) -> [B, N] int32, the most probable joint action (of the greedy decoding where it is decoded)
+    expected_utility(params, frozen, x, utilities, key) -> [E, B], E_pi[Q_e(s, a)]
+    best_in_support(params, frozen, x, utilities, threshold, key) -> (actions [B, N], values [E, B]): among the choices
+        that are at least `threshold` times as probable as their slot's best (BCQ), the actions that maximise the
+        smaller critic, and each critic's own maximum
+    choose(params, frozen, x, utilities, key | None) -> [B, N] int32: what is played; greedy where key is None
+    encode(frozen, observation) -> x
+    optimiser(learning_rate) -> the optax transformation that trains params
     """
 
     init: Callable[[jax.Array, Any], Any]
     log_prob: Callable[..., jax.Array]
     sample: Callable[..., jax.Array]
     mode: Callable[..., jax.Array]
+    expected_utility: Callable[..., jax.Array]
+    best_in_support: Callable[..., tuple[jax.Array, jax.Array]]
+    choose: Callable[..., jax.Array]
+    encode: Callable[[Any, jax.Array], Any] = no_encoding
+    optimiser: Callable[[float], optax.GradientTransformation] = optax.adam
 
 
-def factored_policy(spec: ActionSpec, init: Callable, logits: Callable) -> Policy:
-    """pi(a|s) = prod_i pi(a_i|s) from logits(params, frozen, observation, key | None) -> [B, N, K]."""
+def _choose(sample: Callable, mode: Callable) -> Callable:
+    def choose(params, frozen, x, utilities, key):
+        del utilities
+        return mode(params, frozen, x) if key is None else sample(params, frozen, x, key)
+
+    return choose
+
+
+def factored_policy(spec: ActionSpec, init: Callable, logits: Callable, **others) -> Policy:
+    """pi(a|s) = prod_i pi(a_i|s) from logits(params, frozen, x, key | None) -> [B, N, K]; everything is exact."""
     valid = spec.valid
 
-    def log_prob(params, frozen, observation, actions, key=None):
-        return categorical.log_prob(logits(params, frozen, observation, key), actions, valid)
+    def log_prob(params, frozen, x, actions, key=None):
+        return categorical.log_prob(logits(params, frozen, x, key), actions, valid)
 
-    def sample(params, frozen, observation, key):
-        return categorical.sample(key, logits(params, frozen, observation, None), valid)
+    def sample(params, frozen, x, key):
+        return categorical.sample(key, logits(params, frozen, x, None), valid)
 
-    def mode(params, frozen, observation):
-        return categorical.mode(logits(params, frozen, observation, None), valid)
+    def mode(params, frozen, x):
+        return categorical.mode(logits(params, frozen, x, None), valid)
 
-    return Policy(init, log_prob, sample, mode)
+    def expected_utility(params, frozen, x, utilities, key):
+        del key
+        probabilities = jnp.exp(categorical.log_softmax(logits(params, frozen, x, None), valid))
+        return (probabilities[None] * jnp.where(valid[None, None], utilities, 0)).sum((-2, -1))
+
+    def best_in_support(params, frozen, x, utilities, threshold, key):
+        del key
+        allowed = categorical.support(logits(params, frozen, x, None), valid, threshold)
+        allowed_utilities = jnp.where(allowed[None], utilities, -jnp.inf)
+        return allowed_utilities.min(0).argmax(-1).astype(jnp.int32), allowed_utilities.max(-1).sum(-1)
+
+    return Policy(init, log_prob, sample, mode, expected_utility, best_in_support, _choose(sample, mode), **others)
+
+
+def joint_q(utilities: jax.Array, candidates: jax.Array) -> jax.Array:
+    """Q of candidates [C, B, N] under utilities [E, B, N, K]: [C, E, B]."""
+    return jax.vmap(lambda actions: categorical.take(utilities, actions).sum(-1))(candidates)
+
+
+def sampled_policy(
+    init: Callable, log_prob: Callable, draw: Callable, mode: Callable, choose: Callable | None = None, **others
+) -> Policy:
+    """A policy whose slots depend on each other: expectations and maxima over drawn joint actions.
+
+    draw(params, frozen, x, key, count, threshold) -> [count, B, N]; with threshold > 0 only choices at least that many
+    times as probable as the best of their slot, given the slots before, are drawn. EXPECTATION_SAMPLES joint actions
+    make an expectation, SUPPORT_CANDIDATES a support.
+    """
+
+    def sample(params, frozen, x, key):
+        return draw(params, frozen, x, key, 1, 0.0)[0]
+
+    def expected_utility(params, frozen, x, utilities, key):
+        return joint_q(utilities, draw(params, frozen, x, key, EXPECTATION_SAMPLES, 0.0)).mean(0)
+
+    def best_in_support(params, frozen, x, utilities, threshold, key):
+        candidates = draw(params, frozen, x, key, SUPPORT_CANDIDATES, threshold)
+        q = joint_q(utilities, candidates)  # [C, E, B]
+        best = q.min(1).argmax(0)[None, :, None]
+        return jnp.take_along_axis(candidates, best, axis=0)[0], q.max(0)
+
+    return Policy(
+        init,
+        log_prob,
+        sample,
+        mode,
+        expected_utility,
+        best_in_support,
+        choose or _choose(sample, mode),
+        **others,
+    )

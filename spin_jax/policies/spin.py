@@ -37,8 +37,9 @@ class SPINConfig:
             )
 
 
-def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Policy:
+def make_spin(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: SPINConfig) -> Policy:
     """The policy; `frozen` is the ASM's parameter tree. Raises ValueError where its heads cannot be taken over."""
+    del num_features  # the frozen encoder knows
     if config.heads == "asm" and config.head_width != asm_config.head_width:
         raise ValueError(
             f"heads='asm' takes over heads of width {asm_config.head_width}, but the policy's head_width is "

@@ -45,7 +45,7 @@ def table_policy() -> Policy:
     def log_prob(params, frozen, observation, actions, key=None):
         return sum(jax.nn.log_softmax(params[f"slot_{i}"])[actions[:, i]] for i in range(SPEC.num_slots))
 
-    return Policy(init, log_prob, sample=None, mode=None)
+    return Policy(init, log_prob, *[None] * 5)
 
 
 class NumpyIQL:
@@ -177,7 +177,7 @@ def test_waiting_changes_no_value():
 
 def test_frozen_parameters_stay_bit_equal_and_out_of_the_optimiser(asm_config, asm_params):
     before = jax.tree.map(np.array, asm_params)
-    first, *_, last = run(3, make_spin(SPEC, asm_config, SPIN), asm_params)
+    first, *_, last = run(3, make_spin(SPEC, 5, asm_config, SPIN), asm_params)
     jax.tree.map(np.testing.assert_array_equal, before, asm_params)
     assert set(last.policy) == {"queries", "heads"}
     for a, b in zip(jax.tree.leaves(first.policy), jax.tree.leaves(last.policy), strict=True):

@@ -24,7 +24,7 @@ SETTINGS = {"spin": PUBLISHED, "spin_warm": WARM}  # a policy that is registered
 @pytest.fixture(scope="module", params=sorted(POLICIES))
 def made(request, spec, asm_config, asm_params):
     """(policy, params): a registered policy on the tiny ASM, with spread-out probabilities."""
-    policy = Policy(*map(jax.jit, POLICIES[request.param].make(spec, asm_config, SETTINGS[request.param])))
+    policy = Policy(*map(jax.jit, POLICIES[request.param].make(spec, 5, asm_config, SETTINGS[request.param])))
     params = policy.init(jax.random.key(0), asm_params)
     noise = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(params))))
     return policy, jax.tree.map(lambda p: p + 0.3 * jax.random.normal(next(noise), p.shape), params)
@@ -88,7 +88,7 @@ def test_gradients_are_finite_and_reach_every_parameter_under_dropout(made, asm_
 
 def test_warm_start_is_the_asm_under_full_masking(spec, asm_config, asm_params):
     """Before training, to the last bit."""
-    policy = make_spin(spec, asm_config, WARM)
+    policy = make_spin(spec, 5, asm_config, WARM)
     params = policy.init(jax.random.key(0), asm_params)
     observations = jax.random.normal(jax.random.key(6), (len(JOINT), 5))
     logits = full_mask_logits(ASM(spec, asm_config), asm_params, observations)
@@ -98,7 +98,7 @@ def test_warm_start_is_the_asm_under_full_masking(spec, asm_config, asm_params):
 
 
 def test_published_start_ignores_the_asms_tables_and_heads(spec, asm_config, asm_params):
-    policy = make_spin(spec, asm_config, PUBLISHED)
+    policy = make_spin(spec, 5, asm_config, PUBLISHED)
     policy = policy._replace(init=jax.jit(policy.init))
     params = policy.init(jax.random.key(0), asm_params)
     other = {
@@ -114,7 +114,7 @@ def test_published_start_ignores_the_asms_tables_and_heads(spec, asm_config, asm
 
 def test_asm_heads_of_another_width_are_refused(spec, asm_config):
     with pytest.raises(ValueError, match="width 6.*head_width is 7"):
-        make_spin(spec, asm_config, dataclasses.replace(WARM, head_width=7))
+        make_spin(spec, 5, asm_config, dataclasses.replace(WARM, head_width=7))
 
 
 @pytest.mark.parametrize("change", [{"queries": "zeros"}, {"heads": "warm"}])
@@ -128,7 +128,7 @@ def test_frozen_dropout_acts_only_when_true_and_with_a_key(spec, asm_config, asm
 
     def log_probs(frozen_dropout):
         config = dataclasses.replace(PUBLISHED, dropout=0.0, frozen_dropout=frozen_dropout)
-        policy = make_spin(spec, asm_config, config)
+        policy = make_spin(spec, 5, asm_config, config)
         params = policy.init(jax.random.key(0), asm_params)
         batch = jnp.ones((2, 5)), jnp.zeros((2, 3), int)
         return [
