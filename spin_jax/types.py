@@ -50,6 +50,8 @@ class Transition(NamedTuple):
     """A batch of transitions (s, a, r, discount, s').
 
     discount is 0 where the episode terminated in s' and 1 otherwise; a time limit is a truncation, so it stays 1.
+    encoded, next_encoded: what a policy that encodes observations reads in place of them, where it was computed once
+    for the whole log; None otherwise.
     """
 
     observation: Array  # [B, S] float32
@@ -57,6 +59,18 @@ class Transition(NamedTuple):
     reward: Array  # [B] float32
     discount: Array  # [B] float32 in {0, 1}
     next_observation: Array  # [B, S] float32
+    encoded: Array | None = None  # [B, N, D]
+    next_encoded: Array | None = None  # [B, N, D]
+
+    @property
+    def policy_input(self) -> Array:
+        """x of s, as policies read it (policies.base)."""
+        return self.observation if self.encoded is None else self.encoded
+
+    @property
+    def next_policy_input(self) -> Array:
+        """x of s'."""
+        return self.next_observation if self.next_encoded is None else self.next_encoded
 
 
 class Episode(NamedTuple):

@@ -8,16 +8,17 @@ import jax.numpy as jnp
 import optax
 
 from spin_jax.learners.base import Learner
-from spin_jax.models.mlp import Critics, Value
-from spin_jax.objectives.policy_extraction import exponential_weight, weighted_cloning
-from spin_jax.objectives.value_learning import expectile_loss, q_values, td_loss, td_target
+from spin_jax.learners.critics import check_ranges, gradient_step, make_actor, make_critics
+from spin_jax.models.mlp import Value
+from spin_jax.objectives.policy_extraction import exponential_weight
+from spin_jax.objectives.value_learning import expectile_loss, td_target
 from spin_jax.policies.base import Policy
 from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
 class IQLConfig:
-    """Published values: expectile 0.8, beta 3, weight_clip 100, gamma 0.99, tau 0.005, learning_rate 3e-4.
+    """Published values: expectile 0.8, beta 3, weight_clip 100, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
 
     extract_after: gradient steps in which only critics and value learn before the policy starts to (0 = published):
     IQL's values never read the policy, so the cheap part can go first. Raises ValueError outside of the ranges.
@@ -29,19 +30,13 @@ class IQLConfig:
     gamma: float
     tau: float
     learning_rate: float
+    q: str
     extract_after: int
 
     def __post_init__(self):
-        for name in ("expectile", "gamma", "tau"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"iql.{name} must lie in (0, 1], got {getattr(self, name)}.")
-        for name in ("weight_clip", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"iql.{name} must be positive, got {getattr(self, name)}.")
-        if not self.beta >= 0:
-            raise ValueError(f"iql.beta must not be negative, got {self.beta}.")
-        if self.extract_after < 0:
-            raise ValueError(f"iql.extract_after must not be negative, got {self.extract_after}.")
+        check_ranges(
+            "iql", self, ("expectile", "gamma", "tau"), ("weight_clip", "learning_rate"), ("beta", "extract_after")
+        )
 
 
 class IQLState(NamedTuple):
@@ -57,24 +52,18 @@ class IQLState(NamedTuple):
 
 def make_iql(policy: Policy, spec: ActionSpec, num_features: int, config: IQLConfig) -> Learner:
     """The learner of `policy`, which may read the frozen ASM and start from it."""
-    critics, value = Critics(spec), Value()
     optimiser = optax.adam(config.learning_rate)
+    critics, value = make_critics(spec, num_features, config.q, optimiser), Value()
+    actor = make_actor(policy, config.learning_rate)
 
     def init(key, frozen) -> IQLState:
         policy_key, critics_key, value_key = jax.random.split(key, 3)
-        blank = jnp.zeros((1, num_features))
-        params = (
-            policy.init(policy_key, frozen),
-            critics.init(critics_key, blank)["params"],
-            value.init(value_key, blank)["params"],
-        )
-        targets = jax.tree.map(jnp.copy, params[1])
-        opts = [optimiser.init(p) for p in params]
-        return IQLState(params[0], params[1], targets, params[2], *opts, jnp.zeros((), jnp.int32))
-
-    def descend(grads, opt_state, params):
-        updates, opt_state = optimiser.update(grads, opt_state)
-        return optax.apply_updates(params, updates), opt_state
+        policy_params, policy_opt = actor.init(policy_key, frozen)
+        q_params = critics.init(critics_key)
+        v_params = value.init(value_key, jnp.zeros((1, num_features)))["params"]
+        opts = policy_opt, optimiser.init(q_params), optimiser.init(v_params)
+        targets = jax.tree.map(jnp.copy, q_params)
+        return IQLState(policy_params, q_params, targets, v_params, *opts, jnp.zeros((), jnp.int32))
 
     def update(state: IQLState, frozen, batch: Transition, key):
         """One step, in the published order.
@@ -83,33 +72,23 @@ def make_iql(policy: Policy, spec: ActionSpec, num_features: int, config: IQLCon
         3. policy by advantage-weighted cloning, the advantage from the V BEFORE its update (from extract_after on);
         4. Polyak averaging of the target critics.
         """
-        target_q = q_values(critics.apply({"params": state.target_critics}, batch.observation), batch.action).min(0)
+        target_q = critics.q(state.target_critics, batch).min(0)
 
         def value_loss(params):
             v = value.apply({"params": params}, batch.observation)
             return expectile_loss(target_q - v, config.expectile), v
 
-        (v_loss, v), grads = jax.value_and_grad(value_loss, has_aux=True)(state.value)
-        new_value, value_opt = descend(grads, state.value_opt, state.value)
+        new_value, value_opt, v_loss, v = gradient_step(optimiser, value_loss, state.value, state.value_opt)
 
         v_t = value.apply({"params": new_value}, batch.next_observation)
         target = td_target(batch.reward, batch.discount, config.gamma, v_t)
-
-        def critic_loss(params):
-            return td_loss(q_values(critics.apply({"params": params}, batch.observation), batch.action), target)
-
-        q_loss, grads = jax.value_and_grad(critic_loss)(state.critics)
-        new_critics, critics_opt = descend(grads, state.critics_opt, state.critics)
+        new_critics, critics_opt, q_loss = critics.step(state.critics, state.critics_opt, batch, target)
 
         advantage = target_q - v
         weight = exponential_weight(advantage, config.beta, config.weight_clip)
 
         def extract(args):
-            def policy_loss(params):
-                return weighted_cloning(policy.log_prob(params, frozen, batch.observation, batch.action, key), weight)
-
-            loss, grads = jax.value_and_grad(policy_loss)(args[0])
-            return *descend(grads, args[1], args[0]), loss
+            return actor.step(*args, frozen, batch, weight, key)
 
         args = (state.policy, state.policy_opt)
         if config.extract_after:
@@ -135,9 +114,8 @@ def make_iql(policy: Policy, spec: ActionSpec, num_features: int, config: IQLCon
         return new_state, metrics
 
     def act(state: IQLState, frozen, observation, key):
-        """The policy's mode where key is None, else a sample."""
-        if key is None:
-            return policy.mode(state.policy, frozen, observation)
-        return policy.sample(state.policy, frozen, observation, key)
+        """What the policy plays, which may ask the critics."""
+        x, utilities = policy.encode(frozen, observation), critics.utilities(state.critics, observation)
+        return policy.choose(state.policy, frozen, x, utilities, key)
 
     return Learner(init, update, act)

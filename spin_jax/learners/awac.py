@@ -1,0 +1,121 @@
+"""Advantage-weighted actor-critic (Nair et al. 2020) with decomposed critics and an exact expectation over actions."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from spin_jax.learners.base import Learner
+from spin_jax.learners.critics import check_ranges, gradient_step, make_actor, make_critics
+from spin_jax.models.mlp import Value
+from spin_jax.objectives.policy_extraction import exponential_weight
+from spin_jax.objectives.value_learning import td_target
+from spin_jax.policies.base import Policy
+from spin_jax.types import ActionSpec, Transition
+
+
+@dataclasses.dataclass(frozen=True)
+class AWACConfig:
+    """Published values: temperature (lambda) 0.3, weight_clip 100, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
+
+    Raises ValueError outside of the ranges.
+    """
+
+    temperature: float
+    weight_clip: float
+    gamma: float
+    tau: float
+    learning_rate: float
+    q: str
+
+    def __post_init__(self):
+        check_ranges("awac", self, ("gamma", "tau"), ("temperature", "weight_clip", "learning_rate"))
+
+
+class AWACState(NamedTuple):
+    policy: dict
+    critics: dict
+    target_critics: dict
+    value: dict
+    target_value: dict
+    policy_opt: optax.OptState
+    critics_opt: optax.OptState
+    value_opt: optax.OptState
+    step: jax.Array
+
+
+def no_penalty(utilities, frozen, batch, key):
+    """Plain AWAC."""
+    del utilities, frozen, batch, key
+    return 0.0
+
+
+def make_awac(
+    policy: Policy, spec: ActionSpec, num_features: int, config: AWACConfig, penalty: Callable = no_penalty
+) -> Learner:
+    """The learner of `policy`; penalty(utilities [E, B, N, K], frozen, batch, key) is added to the critics' loss."""
+    optimiser = optax.adam(config.learning_rate)
+    critics, value = make_critics(spec, num_features, config.q, optimiser), Value()
+    actor = make_actor(policy, config.learning_rate)
+
+    def init(key, frozen) -> AWACState:
+        policy_key, critics_key, value_key = jax.random.split(key, 3)
+        policy_params, policy_opt = actor.init(policy_key, frozen)
+        q_params = critics.init(critics_key)
+        v_params = value.init(value_key, jnp.zeros((1, num_features)))["params"]
+        opts = policy_opt, optimiser.init(q_params), optimiser.init(v_params)
+        q_targets, v_targets = jax.tree.map(jnp.copy, (q_params, v_params))
+        return AWACState(policy_params, q_params, q_targets, v_params, v_targets, *opts, jnp.zeros((), jnp.int32))
+
+    def update(state: AWACState, frozen, batch: Transition, key):
+        """One step.
+
+        1. critics towards r + gamma d V_target(s'); 2. V towards min over critics of E_pi[Q_target(s, .)], the policy
+        as it was before the step; 3. policy by cloning weighted with exp(A / temperature), A = min Q_target(s, a) -
+        V(s) with the V before its update; 4. Polyak averaging of target critics and target V.
+        """
+        expectation_key, penalty_key, actor_key = jax.random.split(key, 3)
+        v_t = value.apply({"params": state.target_value}, batch.next_observation)
+        target = td_target(batch.reward, batch.discount, config.gamma, v_t)
+        new_critics, critics_opt, q_loss = critics.step(
+            state.critics, state.critics_opt, batch, target, lambda u: penalty(u, frozen, batch, penalty_key)
+        )
+
+        utilities = critics.utilities(state.target_critics, batch.observation)
+        expected = policy.expected_utility(state.policy, frozen, batch.policy_input, utilities, expectation_key).min(0)
+
+        def value_loss(params):
+            v = value.apply({"params": params}, batch.observation)
+            return ((v - jax.lax.stop_gradient(expected)) ** 2).mean(), v
+
+        new_value, value_opt, v_loss, v = gradient_step(optimiser, value_loss, state.value, state.value_opt)
+
+        advantage = critics.q(state.target_critics, batch).min(0) - v
+        weight = exponential_weight(advantage, 1 / config.temperature, config.weight_clip)
+        new_policy, policy_opt, policy_loss = actor.step(
+            state.policy, state.policy_opt, frozen, batch, weight, actor_key
+        )
+
+        mix = optax.incremental_update
+        targets = mix((new_critics, new_value), (state.target_critics, state.target_value), config.tau)
+        metrics = {
+            "value_loss": v_loss,
+            "critic_loss": q_loss,
+            "policy_loss": policy_loss,
+            "value": v.mean(),
+            "advantage": advantage.mean(),
+            "weight": weight.mean(),
+            "weight_clipped": (advantage >= config.temperature * jnp.log(config.weight_clip)).mean(),
+        }
+        opts = policy_opt, critics_opt, value_opt
+        return AWACState(new_policy, new_critics, targets[0], new_value, targets[1], *opts, state.step + 1), metrics
+
+    def act(state: AWACState, frozen, observation, key):
+        """What the policy plays, which may ask the critics."""
+        x, utilities = policy.encode(frozen, observation), critics.utilities(state.critics, observation)
+        return policy.choose(state.policy, frozen, x, utilities, key)
+
+    return Learner(init, update, act)

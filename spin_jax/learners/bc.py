@@ -1,0 +1,51 @@
+"""Behaviour cloning: the honest floor beside the offline learners."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from spin_jax.learners.base import Learner
+from spin_jax.learners.critics import check_ranges, make_actor
+from spin_jax.policies.base import Policy
+from spin_jax.types import ActionSpec, Transition
+
+
+@dataclasses.dataclass(frozen=True)
+class BCConfig:
+    """learning_rate of Adam; raises ValueError where it is not positive."""
+
+    learning_rate: float
+
+    def __post_init__(self):
+        check_ranges("bc", self, positive=("learning_rate",))
+
+
+class BCState(NamedTuple):
+    policy: dict
+    policy_opt: optax.OptState
+    step: jax.Array
+
+
+def make_bc(policy: Policy, spec: ActionSpec, num_features: int, config: BCConfig) -> Learner:
+    """Maximum likelihood of the log's joint actions; no critic, no reward."""
+    del num_features
+    actor = make_actor(policy, config.learning_rate)
+
+    def init(key, frozen) -> BCState:
+        return BCState(*actor.init(key, frozen), jnp.zeros((), jnp.int32))
+
+    def update(state: BCState, frozen, batch: Transition, key):
+        """One step of cloning with weight 1."""
+        weight = jnp.ones_like(batch.reward)
+        params, opt_state, loss = actor.step(state.policy, state.policy_opt, frozen, batch, weight, key)
+        return BCState(params, opt_state, state.step + 1), {"policy_loss": loss}
+
+    def act(state: BCState, frozen, observation, key):
+        """What the policy plays; there are no critics to ask, so all joint actions look alike to it."""
+        indifferent = jnp.zeros((1, len(observation), spec.num_slots, spec.num_choices))
+        return policy.choose(state.policy, frozen, policy.encode(frozen, observation), indifferent, key)
+
+    return Learner(init, update, act)

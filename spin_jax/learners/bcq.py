@@ -1,0 +1,84 @@
+"""Discrete batch-constrained Q-learning (Fujimoto et al. 2019) with decomposed critics."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from spin_jax.learners.base import Learner
+from spin_jax.learners.critics import check_ranges, make_actor, make_critics
+from spin_jax.objectives.value_learning import td_target
+from spin_jax.policies.base import Policy
+from spin_jax.types import ActionSpec, Transition
+
+
+@dataclasses.dataclass(frozen=True)
+class BCQConfig:
+    """Published values: threshold 0.3, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
+
+    threshold: a slot's choice is allowed where it is at least so many times as probable as the slot's best. Raises
+    ValueError outside of the ranges.
+    """
+
+    threshold: float
+    gamma: float
+    tau: float
+    learning_rate: float
+    q: str
+
+    def __post_init__(self):
+        check_ranges("bcq", self, ("threshold", "gamma", "tau"), ("learning_rate",))
+
+
+class BCQState(NamedTuple):
+    policy: dict
+    critics: dict
+    target_critics: dict
+    policy_opt: optax.OptState
+    critics_opt: optax.OptState
+    step: jax.Array
+
+
+def make_bcq(policy: Policy, spec: ActionSpec, num_features: int, config: BCQConfig) -> Learner:
+    """The learner; `policy` imitates the log, the critics choose among what it allows."""
+    optimiser = optax.adam(config.learning_rate)
+    critics = make_critics(spec, num_features, config.q, optimiser)
+    actor = make_actor(policy, config.learning_rate)
+
+    def init(key, frozen) -> BCQState:
+        policy_key, critics_key = jax.random.split(key)
+        policy_params, policy_opt = actor.init(policy_key, frozen)
+        q_params = critics.init(critics_key)
+        targets = jax.tree.map(jnp.copy, q_params)
+        opts = policy_opt, optimiser.init(q_params)
+        return BCQState(policy_params, q_params, targets, *opts, jnp.zeros((), jnp.int32))
+
+    def update(state: BCQState, frozen, batch: Transition, key):
+        """One step.
+
+        1. critics towards r + gamma d min over critics of the allowed maximum of Q_target(s', .), allowed by the
+        policy before the step; 2. policy by plain cloning; 3. Polyak averaging of the target critics.
+        """
+        support_key, actor_key = jax.random.split(key)
+        utilities = critics.utilities(state.target_critics, batch.next_observation)
+        _, best = policy.best_in_support(
+            state.policy, frozen, batch.next_policy_input, utilities, config.threshold, support_key
+        )
+        target = td_target(batch.reward, batch.discount, config.gamma, best.min(0))
+        new_critics, critics_opt, q_loss = critics.step(state.critics, state.critics_opt, batch, target)
+        new_policy, policy_opt, policy_loss = actor.step(
+            state.policy, state.policy_opt, frozen, batch, jnp.ones_like(batch.reward), actor_key
+        )
+        targets = optax.incremental_update(new_critics, state.target_critics, config.tau)
+        metrics = {"critic_loss": q_loss, "policy_loss": policy_loss, "value": best.min(0).mean()}
+        return BCQState(new_policy, new_critics, targets, policy_opt, critics_opt, state.step + 1), metrics
+
+    def act(state: BCQState, frozen, observation, key):
+        """The allowed action that maximises the critics, whether a key is given or not."""
+        key = jax.random.key(0) if key is None else key
+        x, utilities = policy.encode(frozen, observation), critics.utilities(state.critics, observation)
+        return policy.best_in_support(state.policy, frozen, x, utilities, config.threshold, key)[0]
+
+    return Learner(init, update, act, reads_next=True)

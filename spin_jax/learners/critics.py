@@ -1,0 +1,99 @@
+"""The steps that offline learners share: decomposed critics, a gradient step, cloning under an injected weight."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from spin_jax.models.mlp import Critics
+from spin_jax.objectives.policy_extraction import weighted_cloning
+from spin_jax.objectives.value_learning import q_values, td_loss
+from spin_jax.policies.base import Policy
+from spin_jax.types import ActionSpec, Transition
+
+
+def check_ranges(section: str, config: Any, fractions=(), positive=(), not_negative=()):
+    """Raise ValueError, naming section.field, unless `fractions` lie in (0, 1], `positive` above 0, and so on."""
+    for name in fractions:
+        if not 0 < getattr(config, name) <= 1:
+            raise ValueError(f"{section}.{name} must lie in (0, 1], got {getattr(config, name)}.")
+    for name in positive:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{section}.{name} must be positive, got {getattr(config, name)}.")
+    for name in not_negative:
+        if not getattr(config, name) >= 0:
+            raise ValueError(f"{section}.{name} must not be negative, got {getattr(config, name)}.")
+    if getattr(config, "q", "sum") not in ("sum", "mean"):
+        raise ValueError(f"{section}.q must be 'sum' or 'mean', got {config.q!r}.")
+
+
+def gradient_step(optimiser: optax.GradientTransformation, loss_fn: Callable, params: Any, opt_state: Any):
+    """(params, opt_state, loss, aux) after one step down loss_fn(params) -> (loss, aux)."""
+    (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    updates, opt_state = optimiser.update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state, loss, aux
+
+
+class CriticSteps(NamedTuple):
+    """init(key) -> params; utilities(params, observation) -> [E, B, N, K], scaled so that their sum over slots is Q;
+    q(params, batch) -> [E, B]; step(params, opt_state, batch, target [B], penalty) -> (params, opt_state, loss)."""
+
+    init: Callable
+    utilities: Callable
+    q: Callable
+    step: Callable
+
+
+def make_critics(
+    spec: ActionSpec, num_features: int, reduction: str, optimiser: optax.GradientTransformation
+) -> CriticSteps:
+    """Twin critics whose Q is the 'sum' (SPIN's code) or the 'mean' (DecQN) of the slots' utilities."""
+    module, scale = Critics(spec), 1 / spec.num_slots if reduction == "mean" else 1.0
+
+    def init(key):
+        return module.init(key, jnp.zeros((1, num_features)))["params"]
+
+    def utilities(params, observation):
+        return module.apply({"params": params}, observation) * scale
+
+    def q(params, batch: Transition):
+        return q_values(utilities(params, batch.observation), batch.action)
+
+    def step(params, opt_state, batch: Transition, target, penalty=lambda utilities: 0.0):
+        def loss_fn(params):
+            u = utilities(params, batch.observation)
+            return td_loss(q_values(u, batch.action), target) + penalty(u), ()
+
+        return gradient_step(optimiser, loss_fn, params, opt_state)[:3]
+
+    return CriticSteps(init, utilities, q, step)
+
+
+class ActorSteps(NamedTuple):
+    """init(key, frozen) -> (params, opt_state); step(params, opt_state, frozen, batch, weight [B], key) ->
+    (params, opt_state, loss): weighted cloning, -mean(weight * log pi(a|s))."""
+
+    init: Callable
+    step: Callable
+
+
+def make_actor(policy: Policy, learning_rate: float) -> ActorSteps:
+    """The actor step of every learner; what differs between them is the weight. Without parameters nothing is done."""
+    optimiser = policy.optimiser(learning_rate)
+
+    def init(key, frozen):
+        params = policy.init(key, frozen)
+        return params, optimiser.init(params)
+
+    def step(params, opt_state, frozen, batch: Transition, weight, key):
+        if not jax.tree.leaves(params):
+            return params, opt_state, jnp.zeros(())
+
+        def loss_fn(params):
+            return weighted_cloning(policy.log_prob(params, frozen, batch.policy_input, batch.action, key), weight), ()
+
+        return gradient_step(optimiser, loss_fn, params, opt_state)[:3]
+
+    return ActorSteps(init, step)
