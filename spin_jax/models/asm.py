@@ -5,6 +5,7 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from spin_jax.models.dropout import Dropout
 from spin_jax.models.transformer import Body, BodyConfig, gelu
@@ -13,11 +14,27 @@ from spin_jax.types import ActionSpec
 
 @dataclasses.dataclass(frozen=True)
 class ASMConfig:
-    """Architecture of the ASM: the body, M state tokens, and the width of the slot heads."""
+    """Architecture of the ASM: the body, M state tokens, the width of the slot heads, and whether slots are ordered.
+
+    positions: what is added to the slots' tokens: 'none' (published: slots are a set), 'learned', or 'sinusoidal' for
+    ordered sub-actions. Raises ValueError on other values.
+    """
 
     body: BodyConfig
     state_tokens: int
     head_width: int
+    positions: str = "none"
+
+    def __post_init__(self):
+        if self.positions not in ("none", "learned", "sinusoidal"):
+            raise ValueError(f"positions must be 'none', 'learned' or 'sinusoidal', got {self.positions!r}.")
+
+
+def sinusoidal(num_slots: int, width: int) -> np.ndarray:
+    """[N, D]: sines in the even and cosines in the odd features (Vaswani et al. 2017, section 3.5)."""
+    feature = np.arange(width)[None, :]
+    angle = np.arange(num_slots)[:, None] / 10_000 ** (feature // 2 * 2 / width)
+    return np.where(feature % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
 
 
 class SlotHeads(nn.Module):
@@ -60,6 +77,10 @@ class ASM(nn.Module):
         self.table = self.param(
             "table", nn.initializers.normal(1.0), (self.spec.num_slots, self.spec.num_choices + 1, width)
         )
+        if self.config.positions == "learned":
+            self.positions = self.param("positions", nn.initializers.normal(0.02), (self.spec.num_slots, width))
+        elif self.config.positions == "sinusoidal":
+            self.positions = sinusoidal(self.spec.num_slots, width)
         self.body = Body(self.config.body)
         self.heads = SlotHeads(self.spec, self.config.head_width, self.config.body.dropout)
 
@@ -67,6 +88,8 @@ class ASM(nn.Module):
         """Contextual slot embeddings z [B, N, D] of observation [B, S] and action tokens [B, N, D]."""
         state = self.encoder_out(gelu(self.encoder_in(observation)))
         state = state.reshape(len(observation), self.config.state_tokens, self.config.body.width)
+        if self.config.positions != "none":
+            tokens = tokens + self.positions[None]
         x = self.body(jnp.concatenate([state, tokens], axis=1), deterministic)
         return x[:, self.config.state_tokens :]
 

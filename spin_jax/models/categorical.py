@@ -41,3 +41,9 @@ def support(logits: jax.Array, valid, threshold: float) -> jax.Array:
     """[B, N, K] bool: choices whose probability is at least `threshold` times their slot's largest (BCQ)."""
     masked = jnp.where(valid[None], logits, -jnp.inf)
     return valid[None] & (masked >= masked.max(-1, keepdims=True) + jnp.log(threshold))
+
+
+def kl_divergence(p_logits: jax.Array, q_logits: jax.Array, valid) -> jax.Array:
+    """KL(p || q) summed over slots, [B]; both [B, N, K]."""
+    p, q = (jnp.where(valid[None], log_softmax(x, valid), 0) for x in (p_logits, q_logits))
+    return jnp.where(valid[None], jnp.exp(p) * (p - q), 0).sum((-2, -1))

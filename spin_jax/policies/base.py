@@ -37,6 +37,7 @@ class Policy(NamedTuple):
     choose(params, frozen, x, utilities, key | None) -> [B, N] int32: what is played; greedy where key is None
     encode(frozen, observation) -> x
     optimiser(learning_rate) -> the optax transformation that trains params
+    propose(frozen, observation, key, count) -> [count, B, N], draws from the ASM; None where the policy reads no ASM
     """
 
     init: Callable[[jax.Array, Any], Any]
@@ -48,6 +49,7 @@ class Policy(NamedTuple):
     choose: Callable[..., jax.Array]
     encode: Callable[[Any, jax.Array], Any] = no_encoding
     optimiser: Callable[[float], optax.GradientTransformation] = optax.adam
+    propose: Callable[..., jax.Array] | None = None
 
 
 def _choose(sample: Callable, mode: Callable) -> Callable:
@@ -91,13 +93,19 @@ def joint_q(utilities: jax.Array, candidates: jax.Array) -> jax.Array:
 
 
 def sampled_policy(
-    init: Callable, log_prob: Callable, draw: Callable, mode: Callable, choose: Callable | None = None, **others
+    init: Callable,
+    log_prob: Callable,
+    draw: Callable,
+    mode: Callable,
+    choose: Callable | None = None,
+    candidates: int = SUPPORT_CANDIDATES,
+    **others,
 ) -> Policy:
     """A policy whose slots depend on each other: expectations and maxima over drawn joint actions.
 
     draw(params, frozen, x, key, count, threshold) -> [count, B, N]; with threshold > 0 only choices at least that many
     times as probable as the best of their slot, given the slots before, are drawn. EXPECTATION_SAMPLES joint actions
-    make an expectation, SUPPORT_CANDIDATES a support.
+    make an expectation, `candidates` a support.
     """
 
     def sample(params, frozen, x, key):
@@ -107,10 +115,10 @@ def sampled_policy(
         return joint_q(utilities, draw(params, frozen, x, key, EXPECTATION_SAMPLES, 0.0)).mean(0)
 
     def best_in_support(params, frozen, x, utilities, threshold, key):
-        candidates = draw(params, frozen, x, key, SUPPORT_CANDIDATES, threshold)
-        q = joint_q(utilities, candidates)  # [C, E, B]
+        drawn = draw(params, frozen, x, key, candidates, threshold)
+        q = joint_q(utilities, drawn)  # [C, E, B]
         best = q.min(1).argmax(0)[None, :, None]
-        return jnp.take_along_axis(candidates, best, axis=0)[0], q.max(0)
+        return jnp.take_along_axis(drawn, best, axis=0)[0], q.max(0)
 
     return Policy(
         init,

@@ -8,8 +8,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from spin_jax.models.asm import ASM, ASMConfig, SlotHeads
+from spin_jax.models.unmasking import proposals
 from spin_jax.policies.base import Policy, factored_policy
 from spin_jax.types import ActionSpec
 
@@ -21,7 +23,8 @@ class SPINConfig:
     queries: 'normal' = N(0, 1) (published), 'mask' = the ASM's [MASK] embeddings. heads: 'fresh' (published), 'asm' =
     the ASM's slot heads. ('mask' with 'asm' is the warm start, policy `spin_warm`.) dropout: in the heads.
     frozen_dropout: keep the ASM's dropout on inside the frozen body while training, as the public code does.
-    Raises ValueError on other values.
+    finetune: 'frozen' (published), or 'trained': encoder and body are copied into the policy and trained with
+    asm_learning_rate once the policy has taken finetune_after steps. Raises ValueError on other values.
     """
 
     queries: str
@@ -29,41 +32,61 @@ class SPINConfig:
     head_width: int
     dropout: float
     frozen_dropout: bool
+    finetune: str = "frozen"
+    asm_learning_rate: float = 3e-5
+    finetune_after: int = 0
 
     def __post_init__(self):
         if self.queries not in ("normal", "mask") or self.heads not in ("fresh", "asm"):
             raise ValueError(
                 f"queries must be 'normal' or 'mask' and heads 'fresh' or 'asm', got {self.queries!r}, {self.heads!r}."
             )
+        if self.finetune not in ("frozen", "trained"):
+            raise ValueError(f"finetune must be 'frozen' or 'trained', got {self.finetune!r}.")
+        if not self.asm_learning_rate > 0 or self.finetune_after < 0:
+            raise ValueError("asm_learning_rate must be positive and finetune_after not negative.")
+
+
+def init_heads(key, frozen, spec: ActionSpec, width: int, asm_config: ASMConfig, start: str) -> dict:
+    """Parameters of the policy's slot heads: 'fresh' ones of `width` hidden units, or a copy of the ASM's ('asm').
+
+    Raises ValueError where the ASM's heads have another width.
+    """
+    if start == "asm" and width != asm_config.head_width:
+        raise ValueError(
+            f"heads='asm' takes over heads of width {asm_config.head_width}, but the policy's head_width is "
+            f"{width}: make them equal."
+        )
+    if start == "asm":
+        return jax.tree.map(jnp.copy, frozen["heads"])
+    blank = jnp.zeros((1, spec.num_slots, asm_config.body.width))
+    return SlotHeads(spec, width, 0.0).init(key, blank, deterministic=True)["params"]
 
 
 def make_spin(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: SPINConfig) -> Policy:
-    """The policy; `frozen` is the ASM's parameter tree. Raises ValueError where its heads cannot be taken over."""
+    """The policy; `frozen` is the ASM's parameter tree."""
     del num_features  # the frozen encoder knows
-    if config.heads == "asm" and config.head_width != asm_config.head_width:
-        raise ValueError(
-            f"heads='asm' takes over heads of width {asm_config.head_width}, but the policy's head_width is "
-            f"{config.head_width}: make them equal."
-        )
     asm, heads = ASM(spec, asm_config), SlotHeads(spec, config.head_width, config.dropout)
-    width = asm_config.body.width
+    width, trained = asm_config.body.width, config.finetune == "trained"
 
     def init(key, frozen):
         query_key, head_key = jax.random.split(key)
         queries = jax.random.normal(query_key, (spec.num_slots, width))
         if config.queries == "mask":
             queries = jnp.copy(frozen["table"][:, spec.num_choices])
-        fresh = heads.init(head_key, jnp.zeros((1, spec.num_slots, width)), deterministic=True)["params"]
-        return {
+        params = {
             "queries": queries,
-            "heads": jax.tree.map(jnp.copy, frozen["heads"]) if config.heads == "asm" else fresh,
+            "heads": init_heads(head_key, frozen, spec, config.head_width, asm_config, config.heads),
         }
+        if trained:
+            params["asm"] = {k: jax.tree.map(jnp.copy, v) for k, v in frozen.items() if k not in ("table", "heads")}
+        return params
 
     def logits(params, frozen, observation, key):
         body, head = ({}, {}) if key is None else ({"dropout": k} for k in jax.random.split(key))
         tokens = jnp.broadcast_to(params["queries"][None], (len(observation), spec.num_slots, width))
         z = asm.apply(
-            {"params": frozen},
+            {"params": frozen | params["asm"] if trained else frozen},
             observation,
             tokens,
             deterministic=key is None or not config.frozen_dropout,
@@ -72,4 +95,12 @@ def make_spin(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config
         )
         return heads.apply({"params": params["heads"]}, z, deterministic=key is None, rngs=head)
 
-    return factored_policy(spec, init, logits)
+    def optimiser(learning_rate):
+        """Adam; the ASM's copy, where there is one, with its own rate, 0 for the first finetune_after steps."""
+        if not trained:
+            return optax.adam(learning_rate)
+        slow = optax.adam(lambda step: jnp.where(step < config.finetune_after, 0.0, config.asm_learning_rate))
+        rates = {"light": optax.adam(learning_rate), "asm": slow}
+        return optax.multi_transform(rates, lambda params: {k: "asm" if k == "asm" else "light" for k in params})
+
+    return factored_policy(spec, init, logits, optimiser=optimiser, propose=proposals(asm))

@@ -14,7 +14,9 @@ from spin_jax.policies.spin import SPINConfig, make_spin
 from spin_jax.types import ActionSpec, Transition
 
 # a large tau and rate, so that three steps move everything; a clip that some weights reach
-CONFIG = dict(expectile=0.8, beta=3.0, weight_clip=1.5, gamma=0.9, tau=0.1, learning_rate=0.01, q="sum", extract_after=0)
+CONFIG = dict(
+    expectile=0.8, beta=3.0, weight_clip=1.5, gamma=0.9, tau=0.1, learning_rate=0.01, q="sum", extract_after=0
+)
 SPEC = ActionSpec((2, 3, 2))
 SPIN = SPINConfig(queries="normal", heads="fresh", head_width=6, dropout=0.1, frozen_dropout=True)
 

@@ -1,0 +1,64 @@
+"""Conservative critics (CQL, Kumar et al. 2020) kept tractable for joint actions, with AWAC's actor and values.
+
+CQL's penalty is logsumexp over all actions of Q(s, .) minus Q(s, a of the log). With Q = sum_i u_i(a_i), the sum over
+prod K_i joint actions factorises: logsumexp_a Q = sum_i logsumexp_k u_i(k), exactly ('slots'). Or it is taken over
+joint actions that the frozen ASM finds plausible ('candidates'): only what could be mistaken for good is pushed down.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from spin_jax.learners.awac import AWACConfig, make_awac
+from spin_jax.learners.base import Learner
+from spin_jax.learners.critics import check_ranges
+from spin_jax.objectives.value_learning import q_values
+from spin_jax.policies.base import Policy, joint_q
+from spin_jax.types import ActionSpec, Transition
+
+
+@dataclasses.dataclass(frozen=True)
+class CQLConfig(AWACConfig):
+    """AWAC's settings and: alpha, weight of the penalty; penalty 'slots' or 'candidates'; number of candidates.
+
+    Raises ValueError outside of the ranges.
+    """
+
+    alpha: float
+    penalty: str
+    candidates: int
+
+    def __post_init__(self):
+        positive = ("temperature", "weight_clip", "learning_rate", "candidates")
+        check_ranges("cql", self, ("gamma", "tau"), positive, ("alpha",))
+        if self.penalty not in ("slots", "candidates"):
+            raise ValueError(f"cql.penalty must be 'slots' or 'candidates', got {self.penalty!r}.")
+
+
+def slots_penalty(utilities: jax.Array, actions: jax.Array, valid) -> jax.Array:
+    """sum over critics of mean_B [logsumexp over ALL joint actions of Q - Q(s, a)]; utilities [E, B, N, K]."""
+    everything = jax.nn.logsumexp(jnp.where(valid[None, None], utilities, -jnp.inf), axis=-1).sum(-1)
+    return (everything - q_values(utilities, actions)).mean(-1).sum()
+
+
+def candidates_penalty(utilities: jax.Array, actions: jax.Array, candidates: jax.Array) -> jax.Array:
+    """The same over candidates [C, B, N] and the log's own action."""
+    among = jnp.concatenate([joint_q(utilities, candidates), q_values(utilities, actions)[None]])  # [C + 1, E, B]
+    return (jax.nn.logsumexp(among, axis=0) - among[-1]).mean(-1).sum()
+
+
+def make_cql(policy: Policy, spec: ActionSpec, num_features: int, config: CQLConfig) -> Learner:
+    """The learner; raises ValueError where 'candidates' are asked of a policy without an ASM to propose them."""
+    if config.penalty == "candidates" and policy.propose is None:
+        raise ValueError(
+            "cql.penalty='candidates' needs an ASM that proposes them; this policy reads none: use 'slots'."
+        )
+
+    def penalty(utilities, frozen, batch: Transition, key):
+        if config.penalty == "slots":
+            return config.alpha * slots_penalty(utilities, batch.action, spec.valid)
+        candidates = policy.propose(frozen, batch.observation, key, config.candidates)
+        return config.alpha * candidates_penalty(utilities, batch.action, candidates)
+
+    return make_awac(policy, spec, num_features, config, penalty)

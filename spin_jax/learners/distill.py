@@ -1,0 +1,58 @@
+"""SPIN-Distill's regression of the student onto the frozen ASM, between the two stages."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from spin_jax.learners.base import Learner
+from spin_jax.learners.critics import gradient_step
+from spin_jax.models import categorical
+from spin_jax.models.asm import ASM, ASMConfig, SlotHeads
+from spin_jax.policies.cached import mask_embeddings
+from spin_jax.policies.distill import DistillConfig, Student
+from spin_jax.types import ActionSpec, Transition
+
+
+class DistillState(NamedTuple):
+    params: dict  # the student's
+    opt_state: optax.OptState
+    step: jax.Array
+
+
+def make_distiller(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: DistillConfig) -> Learner:
+    """The learner of the student (policies/distill.py); `frozen` is the parameter tree of the ASM."""
+    asm, heads = ASM(spec, asm_config), SlotHeads(spec, asm_config.head_width, 0.0)
+    student = Student(spec.num_slots, config.width, asm_config.body.width)
+    optimiser = optax.adam(config.learning_rate)
+
+    def init(key, frozen=()) -> DistillState:
+        del frozen
+        params = student.init(key, jnp.zeros((1, num_features)))["params"]
+        return DistillState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
+
+    def slot_logits(frozen, z):
+        return heads.apply({"params": frozen["heads"]}, z, deterministic=True)
+
+    def update(state: DistillState, frozen, batch: Transition, key):
+        """One Adam step on MSE(z_student, z_ASM) + kl_weight KL(ASM || student), the KL summed over slots."""
+        del key
+        z = mask_embeddings(asm, frozen, batch.observation)
+        teacher = slot_logits(frozen, z)
+
+        def loss_fn(params):
+            found = student.apply({"params": params}, batch.observation)
+            mse = ((found - z) ** 2).mean()
+            kl = categorical.kl_divergence(teacher, slot_logits(frozen, found), spec.valid).mean()
+            return mse + config.kl_weight * kl, {"distill_mse": mse, "distill_kl": kl}
+
+        params, opt_state, _, metrics = gradient_step(optimiser, loss_fn, state.params, state.opt_state)
+        return DistillState(params, opt_state, state.step + 1), metrics
+
+    def act(state: DistillState, frozen, observation, key):
+        """The ASM's behaviour cloning through the student."""
+        logits = slot_logits(frozen, student.apply({"params": state.params}, observation))
+        return categorical.mode(logits, spec.valid) if key is None else categorical.sample(key, logits, spec.valid)
+
+    return Learner(init, update, act)

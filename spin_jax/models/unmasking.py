@@ -1,0 +1,77 @@
+"""Joint actions out of the ASM by iterative unmasking: every slot masked, then the most confident slots first.
+
+In each of r rounds the ASM sees the state and the slots that are already chosen; the slots whose best choice is most
+probable are chosen next, ceil(N / r) or so a round. The order follows from what was chosen before and never from the
+slot's own draw, so the probability of a joint action is exact: the product over rounds. r = 1 is one pass, a product
+distribution; r = N chooses one slot at a time.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spin_jax.models import categorical
+from spin_jax.models.asm import ASM
+
+
+def round_sizes(num_slots: int, rounds: int) -> np.ndarray:
+    """Slots chosen in each round, [r], as even as possible, in all N."""
+    rounds = min(rounds, num_slots)
+    return np.diff(np.arange(rounds + 1) * num_slots // rounds)
+
+
+def next_slots(logits: jax.Array, masked: jax.Array, size: jax.Array, valid) -> jax.Array:
+    """[B, N] bool: the `size` masked slots whose best choice has the largest probability."""
+    confidence = jnp.where(masked, categorical.log_softmax(logits, valid).max(-1), -jnp.inf)
+    rank = jnp.argsort(jnp.argsort(-confidence, axis=-1), axis=-1)
+    return masked & (rank < size)
+
+
+def unmask(asm: ASM, params, observation: jax.Array, key, *, rounds: int, count: int = 1, threshold=0.0) -> jax.Array:
+    """`count` joint actions a state, [count, B, N] int32; key None chooses every slot's best instead of drawing.
+
+    Choices less than `threshold` times as probable as their slot's best are not drawn. The first round is computed once
+    a state, whatever the count.
+    """
+    spec, batch = asm.spec, len(observation)
+    sizes = jnp.asarray(round_sizes(spec.num_slots, rounds))
+    choices = jnp.full((batch, spec.num_slots), spec.num_choices)
+    first = jnp.tile(asm.apply({"params": params}, observation, choices), (count, 1, 1))
+    observation, choices = jnp.tile(observation, (count, 1)), jnp.tile(choices, (count, 1))
+    keys = jax.random.split(jax.random.key(0) if key is None else key, len(sizes))
+
+    def choose(choices, logits, size, key_r):
+        allowed = jnp.where(categorical.support(logits, spec.valid, threshold), logits, -jnp.inf)
+        drawn = allowed.argmax(-1) if key is None else jax.random.categorical(key_r, allowed)
+        return jnp.where(next_slots(logits, choices == spec.num_choices, size, spec.valid), drawn, choices)
+
+    def one_round(choices, inputs):
+        return choose(choices, asm.apply({"params": params}, observation, choices), *inputs), None
+
+    choices = choose(choices, first, sizes[0], keys[0])
+    choices, _ = jax.lax.scan(one_round, choices, (sizes[1:], keys[1:]))
+    return choices.reshape(count, batch, spec.num_slots).astype(jnp.int32)
+
+
+def unmasking_log_prob(asm: ASM, params, observation: jax.Array, actions: jax.Array, *, rounds: int) -> jax.Array:
+    """log-probability [B] that `unmask` with these rounds (and threshold 0) draws actions [B, N]."""
+    spec = asm.spec
+
+    def one_round(carry, size):
+        choices, total = carry
+        logits = asm.apply({"params": params}, observation, choices)
+        now = next_slots(logits, choices == spec.num_choices, size, spec.valid)
+        chosen = categorical.take(categorical.log_softmax(logits, spec.valid), actions)
+        return (jnp.where(now, actions, choices), total + jnp.where(now, chosen, 0).sum(-1)), None
+
+    start = jnp.full(actions.shape, spec.num_choices), jnp.zeros(len(actions))
+    return jax.lax.scan(one_round, start, jnp.asarray(round_sizes(spec.num_slots, rounds)))[0][1]
+
+
+def proposals(asm: ASM, rounds: int = 1):
+    """propose(frozen, observation, key, count) -> [count, B, N]: joint actions that the ASM finds plausible."""
+
+    def propose(frozen, observation, key, count):
+        return unmask(asm, frozen, observation, key, rounds=rounds, count=count)
+
+    return propose

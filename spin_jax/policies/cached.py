@@ -1,0 +1,58 @@
+"""spin_cached (ours): the queries stay at the ASM's own [MASK] embeddings, so z(s) is a constant of the log.
+
+Stage 2 computes z once for the whole data set (spin_jax/encodings.py) and trains heads and critics only: no
+Transformer in a training step. A different method from SPIN, whose queries learn.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from spin_jax.models.asm import ASM, ASMConfig, SlotHeads
+from spin_jax.models.unmasking import proposals
+from spin_jax.policies.base import Policy, factored_policy
+from spin_jax.policies.spin import init_heads
+from spin_jax.types import ActionSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class CachedConfig:
+    """heads: 'fresh', or 'asm' = start from the ASM's slot heads (the warm start); head_width; dropout in the heads.
+
+    Raises ValueError on other values.
+    """
+
+    heads: str
+    head_width: int
+    dropout: float
+
+    def __post_init__(self):
+        if self.heads not in ("fresh", "asm"):
+            raise ValueError(f"spin_cached.heads must be 'fresh' or 'asm', got {self.heads!r}.")
+
+
+def mask_embeddings(asm: ASM, params, observation: jax.Array) -> jax.Array:
+    """z(s) [B, N, D]: the ASM's contextual slot embeddings when every slot is [MASK]."""
+    tokens = params["table"][:, asm.spec.num_choices]
+    tokens = jnp.broadcast_to(tokens[None], (len(observation), *tokens.shape))
+    return asm.apply({"params": params}, observation, tokens, method=ASM.contextual)
+
+
+def make_cached(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: CachedConfig) -> Policy:
+    """The policy; x is z(s), which `encode` computes from an observation; `frozen` is the ASM's parameter tree."""
+    del num_features
+    asm, heads = ASM(spec, asm_config), SlotHeads(spec, config.head_width, config.dropout)
+
+    def init(key, frozen):
+        return init_heads(key, frozen, spec, config.head_width, asm_config, config.heads)
+
+    def logits(params, frozen, z, key):
+        del frozen
+        rngs = {} if key is None else {"dropout": key}
+        return heads.apply({"params": params}, z.astype(jnp.float32), deterministic=key is None, rngs=rngs)
+
+    def encode(frozen, observation):
+        return mask_embeddings(asm, frozen, observation)
+
+    return factored_policy(spec, init, logits, encode=encode, propose=proposals(asm))

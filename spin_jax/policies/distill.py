@@ -1,0 +1,78 @@
+"""SPIN-Distill as we define it (the paper's text on it was not available): a student without a Transformer.
+
+A shared MLP of the state, S -> N D, is regressed onto the frozen ASM's contextual embeddings of the all-[MASK] query
+(mean squared error, plus the KL divergence from the ASM's own slot predictions to those that its heads make of the
+student's embeddings) over the log's states. Stage 2 then trains student and heads with the RL objective.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from spin_jax.models.asm import ASM, ASMConfig, SlotHeads
+from spin_jax.models.transformer import gelu
+from spin_jax.models.unmasking import proposals
+from spin_jax.policies.base import Policy, factored_policy
+from spin_jax.policies.spin import init_heads
+from spin_jax.types import ActionSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig:
+    """width of the student's two hidden layers; heads 'fresh' or 'asm', head_width and dropout as in SPIN; the
+    distillation: steps, batch_size, learning_rate (Adam), kl_weight. Raises ValueError outside of the ranges.
+    """
+
+    width: int
+    heads: str
+    head_width: int
+    dropout: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    kl_weight: float
+
+    def __post_init__(self):
+        if self.heads not in ("fresh", "asm"):
+            raise ValueError(f"spin_distill.heads must be 'fresh' or 'asm', got {self.heads!r}.")
+        if min(self.width, self.steps, self.batch_size) < 1 or not self.learning_rate > 0 or not self.kl_weight >= 0:
+            raise ValueError("spin_distill: width, steps, batch_size, learning_rate must be positive, kl_weight >= 0.")
+
+
+class Student(nn.Module):
+    """Observation [B, S] -> embeddings [B, N, D]."""
+
+    num_slots: int
+    width: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, observation: jax.Array) -> jax.Array:
+        h = gelu(nn.Dense(self.width)(observation))
+        h = gelu(nn.Dense(self.width)(h))
+        return nn.Dense(self.num_slots * self.outputs)(h).reshape(len(observation), self.num_slots, self.outputs)
+
+
+def make_distill(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: DistillConfig) -> Policy:
+    """The policy; `frozen` is {"asm": the ASM's parameter tree, "student": the distilled student's}."""
+    del num_features
+    student = Student(spec.num_slots, config.width, asm_config.body.width)
+    heads = SlotHeads(spec, config.head_width, config.dropout)
+    asm_proposals = proposals(ASM(spec, asm_config))
+
+    def init(key, frozen):
+        start = init_heads(key, frozen["asm"], spec, config.head_width, asm_config, config.heads)
+        return {"student": jax.tree.map(jnp.copy, frozen["student"]), "heads": start}
+
+    def logits(params, frozen, observation, key):
+        del frozen
+        z = student.apply({"params": params["student"]}, observation)
+        rngs = {} if key is None else {"dropout": key}
+        return heads.apply({"params": params["heads"]}, z, deterministic=key is None, rngs=rngs)
+
+    def propose(frozen, observation, key, count):
+        return asm_proposals(frozen["asm"], observation, key, count)
+
+    return factored_policy(spec, init, logits, propose=propose)
