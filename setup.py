@@ -24,6 +24,7 @@ setup(
         "chex>=0.1.90",
         "dm-control>=1.0.41",
         "flax>=0.12",
+        "grain>=0.2.15",
         "importlib_resources>=6.4",  # tensorflow_datasets reads it without declaring it
         "jax>=0.9",
         "matplotlib>=3.9",

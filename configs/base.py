@@ -25,6 +25,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     data.epsilon = 0.05  # probability of a random sub-action in medium and expert, so that the log has support
     data.seed = 0  # of the roll-outs
     data.normalise = False  # scale observations by the data's mean and standard deviation (kept in the ASM artefact)
+    data.mode = "memory"  # memory = transitions on the device | stream = read from disk while training
+    data.block_episodes = 16  # episodes whose transitions are shuffled together (stream)
     data.num_workers = -1  # environment processes; -1 = one a core, 0 = none
 
     config.asm = asm = ConfigDict()

@@ -35,7 +35,7 @@ def describe(run: RunConfig, spec: ActionSpec, dataset: Dataset) -> dict:
     return {
         "task": run.task,
         "bins": run.bins,
-        "num_features": int(dataset.train.observation.shape[1]),
+        "num_features": dataset.num_features,
         "cardinalities": list(spec.cardinalities),
         "architecture": dataclasses.asdict(run.asm.model),
         "normalise": run.data.normalise,

@@ -29,6 +29,8 @@ class DataConfig:
     epsilon: float
     seed: int
     normalise: bool
+    mode: str
+    block_episodes: int
     num_workers: int
 
 
@@ -173,6 +175,7 @@ def _check_ranges(run: RunConfig):
     at_least = {
         "bins": (run.bins, 2),
         "data.episodes": (run.data.episodes, 2),
+        "data.block_episodes": (run.data.block_episodes, 1),
         "asm.batch_size": (run.asm.batch_size, 1),
         "asm.num_epochs": (run.asm.num_epochs, 0),
         "asm.checkpoint_every_epochs": (run.asm.checkpoint_every_epochs, 1),
@@ -192,6 +195,8 @@ def _check_ranges(run: RunConfig):
             raise ConfigError(f"config.{name} must be at least {low}, got {value}.")
     if run.data.epsilon > 1 or not 0 <= run.asm.dropout < 1:
         raise ConfigError("config.data.epsilon must lie in [0, 1] and config.asm.dropout in [0, 1).")
+    if run.data.mode not in ("memory", "stream"):
+        raise ConfigError(f"config.data.mode must be 'memory' or 'stream', got {run.data.mode!r}.")
     if run.asm.schedule not in ("constant", "cosine"):
         raise ConfigError(f"config.asm.schedule must be 'constant' or 'cosine', got {run.asm.schedule!r}.")
     if run.eval.mode not in ("sample", "greedy"):

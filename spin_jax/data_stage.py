@@ -7,6 +7,7 @@ from spin_jax.config import RunConfig, data_dir, num_workers
 from spin_jax.data.dataset import Dataset, load_dataset, mean_returns
 from spin_jax.data.rlds import DataError
 from spin_jax.envs.dm_control import TASKS
+from spin_jax.metrics import watched
 from spin_jax.types import ActionSpec
 from spin_jax.workdir import Workdir
 
@@ -36,4 +37,14 @@ def load_data(run: RunConfig) -> tuple[Dataset, ActionSpec]:
             f"at the folder that holds factorised_dmc/."
         )
     spec = ActionSpec((run.bins,) * task.num_slots)
-    return load_dataset(directory, run.data.level, spec, task.num_features, run.data.normalise), spec
+    dataset = load_dataset(
+        directory,
+        run.data.level,
+        spec,
+        task.num_features,
+        run.data.normalise,
+        mode=run.data.mode,
+        block_episodes=run.data.block_episodes,
+        watch=lambda episodes: watched(episodes, "data: reading", "episode"),
+    )
+    return dataset, spec

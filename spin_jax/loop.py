@@ -1,6 +1,7 @@
 """The one training loop of both stages: compiled chunks of gradient steps, hooks at their boundaries."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spin_jax.data.sampler import sample_batch
+from spin_jax.data.stream import TransitionStream
 from spin_jax.learners.base import Learner
 from spin_jax.metrics import Progress, log
 
@@ -27,17 +29,24 @@ def chunk_length(limit: int, *intervals: int) -> int:
     return max(c for c in range(1, min(limit, common) + 1) if common % c == 0)
 
 
-def make_run_chunk(learner: Learner, batch_size: int, chunk: int) -> Callable:
-    """run(state, frozen, data, key, start) -> (state, metrics averaged over the chunk); the state is donated."""
+def make_run_chunk(learner: Learner, batch_size: int, chunk: int, streamed: bool = False) -> Callable:
+    """run(state, frozen, data, key, start) -> (state, metrics averaged over the chunk); the state is donated.
+
+    data: arrays [T, …] that batches are drawn from; where `streamed`, the batches themselves, [chunk, B, …].
+    """
 
     @functools.partial(jax.jit, donate_argnums=0)
     def run_chunk(state, frozen, data, key, start):
-        def one_step(state, step):
+        def one_step(state, step_and_batch):
+            step, batch = step_and_batch
             # everything random in a step follows from (key, step): a resumed run repeats it exactly
             batch_key, update_key = jax.random.split(jax.random.fold_in(key, step))
-            return learner.update(state, frozen, sample_batch(batch_key, data, batch_size), update_key)
+            if not streamed:
+                batch = sample_batch(batch_key, data, batch_size)
+            return learner.update(state, frozen, batch, update_key)
 
-        state, metrics = jax.lax.scan(one_step, state, start + jnp.arange(chunk))
+        steps = start + jnp.arange(chunk)
+        state, metrics = jax.lax.scan(one_step, state, (steps, data if streamed else None))
         return state, jax.tree.map(lambda m: m.mean(0), metrics)
 
     return run_chunk
@@ -61,12 +70,18 @@ def fit(
 ) -> Any:
     """Run gradient steps start_step … num_steps and return the final state.
 
-    data: a tree of arrays [T, …] on the device. on_metrics(step, metrics) gets every chunk's means (fetched after the
-    next chunk was started); `show` names those that go beside the bar. Raises FloatingPointError, naming the steps,
-    where a metric is not finite: before any hook sees that state.
+    data: a tree of arrays [T, …] on the device, from which every step draws its batch, or a TransitionStream, whose
+    batch number `step` it gets (the next chunk of them is transferred while one runs). on_metrics(step, metrics) gets
+    every chunk's means (fetched after the next chunk was started); `show` names those that go beside the bar. Raises
+    FloatingPointError, naming the steps, where a metric is not finite: before any hook sees that state.
     """
-    chunk = chunk_length(max_chunk, num_steps, start_step, *(hook.every_steps for hook in hooks))
-    run_chunk = make_run_chunk(learner, batch_size, chunk)
+    streamed = isinstance(data, TransitionStream)
+    limit = min(max_chunk, data.max_chunk(batch_size)) if streamed else max_chunk
+    chunk = chunk_length(limit, num_steps, start_step, *(hook.every_steps for hook in hooks))
+    run_chunk = make_run_chunk(learner, batch_size, chunk, streamed)
+    feed = itertools.repeat(data)
+    if streamed:
+        feed = data.device_chunks(key, batch_size, chunk, start_step, num_steps)
     pending = None
 
     def report():
@@ -86,8 +101,8 @@ def fit(
 
     log.info(f"{what}: compiling {chunk} gradient steps of batch {batch_size} into one program …")
     with Progress(what, num_steps, start_step) as progress:
-        for step in range(start_step + chunk, num_steps + 1, chunk):
-            state, metrics = run_chunk(state, frozen, data, key, step - chunk)
+        for step, given in zip(range(start_step + chunk, num_steps + 1, chunk), feed, strict=False):
+            state, metrics = run_chunk(state, frozen, given, key, step - chunk)
             report()
             pending = (step, metrics)
             due = [hook for hook in hooks if step % hook.every_steps == 0 or step == num_steps]

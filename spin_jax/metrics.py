@@ -5,6 +5,7 @@ import logging
 import pathlib
 import sys
 import time
+from collections.abc import Iterator, Sequence
 
 from absl import logging as absl_logging
 from tensorboardX import SummaryWriter
@@ -69,6 +70,14 @@ class Progress:
 
     def __exit__(self, *_):
         self.close()
+
+
+def watched(items: Sequence, what: str, unit: str) -> Iterator:
+    """The items one by one, with their Progress."""
+    with Progress(what, len(items), unit=unit) as progress:
+        for number, item in enumerate(items, 1):
+            yield item
+            progress.update(number)
 
 
 def read_rows(path: str | pathlib.Path) -> list[dict]:

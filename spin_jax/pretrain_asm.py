@@ -60,15 +60,15 @@ def make_held_out_metrics(asm: ASM, masking, held_out: Transition):
 def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
     """Run or resume stage 1; kept epochs go to workdir/asm, the summary of the stage is returned.
 
-    Drawn with replacement, ceil(T / batch_size) steps are an epoch.
+    ceil(T / batch_size) steps are an epoch, whether batches are drawn with replacement (memory) or in blocks (stream).
     """
-    config, num_features = run.asm, dataset.train.observation.shape[1]
+    config, num_features = run.asm, dataset.num_features
     init_key, train_key = jax.random.split(jax.random.key(run.seed))
     data = on_device(dataset.train, dataset.normaliser)
     held_out = make_held_out_metrics(
         ASM(spec, config.model), config.masking_config, on_device(dataset.held_out, dataset.normaliser)
     )
-    epoch_steps = math.ceil(len(dataset.train.reward) / config.batch_size)
+    epoch_steps = math.ceil(dataset.num_transitions / config.batch_size)
     num_steps = config.num_epochs * epoch_steps
     learner = make_asm_learner(spec, num_features, config.model, config.masking_config, config.optimiser(num_steps))
 

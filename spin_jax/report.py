@@ -50,7 +50,7 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         "reference_returns": {"random": low, "expert": high},
         "data_returns": data.get("data_returns"),
         "trained_on_return": float(dataset.returns.mean()),
-        "transitions": len(dataset.train.reward),
+        "transitions": dataset.num_transitions,
         "fingerprint": dataset.fingerprint,
         "asm": {"untrained": pretrain.get("untrained"), "trained": pretrain.get("trained")},
         "seconds": {

@@ -48,7 +48,7 @@ def make_evaluator(run: RunConfig, learner: Learner, episodes: int) -> Evaluator
 def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
     """Run or resume stage 2; the final state is the last checkpoint of workdir/policy, the summary is returned."""
     asm = load_frozen(run, workdir, dataset, spec)
-    learner = make_learner(run, spec, dataset.train.observation.shape[1])
+    learner = make_learner(run, spec, dataset.num_features)
     init_key, train_key = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 1))
     state, start, num_steps = learner.init(init_key, asm.params), 0, run.train.num_steps
 
@@ -107,7 +107,7 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
 def load_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec):
     """(learner, state, frozen ASM) of a finished stage 2; raises CheckpointError where it has not been run."""
     asm = load_frozen(run, workdir, dataset, spec)
-    learner = make_learner(run, spec, dataset.train.observation.shape[1])
+    learner = make_learner(run, spec, dataset.num_features)
     store = CheckpointStore(workdir.path / "policy" / "state", keep=1)
     if not store.steps():
         raise CheckpointError(f"No trained policy in {workdir.path}: run --stage=policy first.")

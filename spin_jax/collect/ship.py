@@ -14,7 +14,8 @@ from absl import app, flags
 from spin_jax.checkpoint import CheckpointStore
 from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_path
 from spin_jax.collect.rollout import play_policy
-from spin_jax.collect.train_behaviour import RunningStatistics, config_for
+from spin_jax.collect.train_behaviour import config_for, exploration_normaliser
+from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.dm_control import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.learners.decqn import make_decqn
@@ -39,13 +40,13 @@ def ship(task: str, bins: int, workdir: pathlib.Path, medium_share: float, num_w
             record, statistics = records[step], RunningStatistics(TASKS[task].num_features)
             statistics.load_json(record["statistics"])
             card = {"task": task, "bins": bins, "level": path.stem.rsplit("_", 1)[-1], "frames": record["frame"]}
-            save_policy(path, store.restore(like, step).critics, statistics.normaliser(), card)
+            save_policy(path, store.restore(like, step).critics, exploration_normaliser(statistics), card)
             act = load_policy(path, envs.spec.num_slots)
             returns = [float(e.reward.sum()) for e in play_policy(envs, act, seeds)]
             card |= {"return_mean": round(float(np.mean(returns)), 2), "return_std": round(float(np.std(returns)), 2)}
             made_by = "python -m spin_jax.collect.train_behaviour (online DecQN), greedy policy, float16 weights"
             card |= {"episodes": EPISODES, "seed": record["seed"], "seconds": record["seconds"], "made_by": made_by}
-            save_policy(path, store.restore(like, step).critics, statistics.normaliser(), card)
+            save_policy(path, store.restore(like, step).critics, exploration_normaliser(statistics), card)
             log.info(f"{path.stem}: frame {step}, return {card['return_mean']} ± {card['return_std']}")
             return card
 

@@ -16,6 +16,7 @@ from absl import app, flags
 
 from spin_jax.checkpoint import CheckpointStore
 from spin_jax.collect.replay import Replay
+from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.learners.decqn import DecQNConfig, make_decqn
@@ -68,28 +69,10 @@ def with_settings(config: BehaviourConfig, settings: list[str]) -> BehaviourConf
     return config
 
 
-class RunningStatistics:
-    """Mean and variance of all observations seen (Chan's parallel update), float64 on the host."""
-
-    def __init__(self, num_features: int):
-        self.count, self.mean, self.m2 = 0.0, np.zeros(num_features), np.zeros(num_features)
-
-    def add(self, rows: np.ndarray):
-        delta, total = rows.mean(0) - self.mean, self.count + len(rows)
-        self.m2 += rows.var(0) * len(rows) + delta**2 * self.count * len(rows) / total
-        self.mean += delta * len(rows) / total
-        self.count = total
-
-    def normaliser(self) -> Normaliser:
-        std = np.sqrt(self.m2 / max(self.count, 1.0))
-        mean = self.mean.astype(np.float32)
-        return Normaliser(mean, np.maximum(std, 1e-3).astype(np.float32), np.float32(10))
-
-    def to_json(self) -> dict:
-        return {"count": self.count, "mean": self.mean.tolist(), "m2": self.m2.tolist()}
-
-    def load_json(self, saved: dict):
-        self.count, self.mean, self.m2 = saved["count"], np.array(saved["mean"]), np.array(saved["m2"])
+def exploration_normaliser(statistics: RunningStatistics) -> Normaliser:
+    """What the behaviour policy sees: every feature is scaled, by 1e-3 at least."""
+    std = np.maximum(statistics.std, 1e-3)
+    return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
 
 def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, config: BehaviourConfig):
@@ -115,7 +98,7 @@ def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, conf
         return jax.lax.scan(lambda s, b: learner.update(s, normaliser, b, None), state, batches)
 
     def evaluate() -> list[float]:
-        normaliser = statistics.normaliser()
+        normaliser = exploration_normaliser(statistics)
         seeds = [episode_seed(seed + 1, i) for i in range(config.eval_episodes)]
         episodes = play_episodes(eval_envs, lambda o, _: act(state, normaliser, o), seeds)
         return [float(e.reward.sum()) for e in episodes]
@@ -130,7 +113,7 @@ def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, conf
     while frame < config.num_frames:
         action = rng.integers(0, bins, (config.num_envs, num_slots))
         if frame >= config.random_frames:
-            best = np.asarray(act(state, statistics.normaliser(), observation))
+            best = np.asarray(act(state, exploration_normaliser(statistics), observation))
             action = np.where(rng.random(action.shape) < explore, action, best)
         statistics.add(observation)
         observation, reward, terminal, last = envs.step(action)
@@ -145,7 +128,7 @@ def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, conf
 
         if frame >= config.random_frames and passed(config.frames_per_update * UPDATES_AT_ONCE):
             batches = replay.sample(rng, (UPDATES_AT_ONCE, config.batch_size), config.n_step, config.gamma)
-            state, learned = learn(state, statistics.normaliser(), batches)
+            state, learned = learn(state, exploration_normaliser(statistics), batches)
         if passed(config.eval_every_frames):
             returns = evaluate()
             writer.write(frame, greedy_return=np.mean(returns), **{k: v.mean() for k, v in learned.items()})

@@ -1,12 +1,16 @@
-"""A log as arrays: whole episodes read once into one tree of transitions, checked, fingerprinted, held-out apart."""
+"""A log, read once: checked, fingerprinted, held-out episodes apart, the others as arrays or as a stream."""
 
 import dataclasses
 import hashlib
 import pathlib
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from spin_jax.data.rlds import DataError, read_episodes
+from spin_jax.data.memory import check_fits
+from spin_jax.data.rlds import DataError, EpisodeSource, transitions
+from spin_jax.data.statistics import RunningStatistics
+from spin_jax.data.stream import TransitionStream
 from spin_jax.types import ActionSpec, Episode, Normaliser, Transition, identity_normaliser
 
 LEVELS = {
@@ -17,17 +21,28 @@ LEVELS = {
     "random-medium-expert": "random+medium+expert",
 }
 HOLD_OUT_EVERY = 20  # one episode in so many is kept from training, for the ASM's held-out metrics
+STREAM_HELD_OUT = 50  # in stream mode at most so many of those are kept in memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """Transitions to train on, held-out ones, and facts about what was read."""
 
-    train: Transition  # numpy arrays [T, …]
+    train: Transition | TransitionStream  # numpy arrays [T, …], or what reads them from disk
     held_out: Transition
     normaliser: Normaliser
     fingerprint: str  # SHA-256 of every array that was read
     returns: np.ndarray  # undiscounted return of each training episode
+
+    @property
+    def num_transitions(self) -> int:
+        """T, to train on."""
+        return len(self.train.reward) if isinstance(self.train, Transition) else self.train.num_transitions
+
+    @property
+    def num_features(self) -> int:
+        """S."""
+        return self.held_out.observation.shape[1]
 
 
 def split_expression(level: str) -> str:
@@ -45,26 +60,10 @@ def split_expression(level: str) -> str:
     return expression
 
 
-def transitions(episodes: list[Episode]) -> Transition:
-    """The transitions of episodes, one after another; discount is 0 only on a terminal last step."""
-    if not episodes:
-        raise DataError("There is no episode to make transitions of: the split is empty.")
-    discounts = [np.ones(len(e.reward), np.float32) for e in episodes]
-    for discount, episode in zip(discounts, episodes, strict=True):
-        discount[-1] = 0.0 if episode.terminal else 1.0
-    return Transition(
-        np.concatenate([e.observation[:-1] for e in episodes]),
-        np.concatenate([e.action for e in episodes]),
-        np.concatenate([e.reward for e in episodes]),
-        np.concatenate(discounts),
-        np.concatenate([e.observation[1:] for e in episodes]),
-    )
-
-
-def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int, where: str):
-    """Raise DataError, naming the episode and the column, on NaN, wrong widths or choices out of range."""
+def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int, where: str, first: int = 0):
+    """Raise DataError, naming the episode (counted from `first`) and the column, on NaN, wrong widths or choices."""
     cardinalities = np.asarray(spec.cardinalities)
-    for i, episode in enumerate(episodes):
+    for i, episode in enumerate(episodes, first):
         for name, found, need in (
             ("observation", episode.observation.shape[1], num_features),
             ("action", episode.action.shape[1], spec.num_slots),
@@ -90,41 +89,75 @@ def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int,
             )
 
 
-def fit_normaliser(observation: np.ndarray) -> Normaliser:
-    """Mean and standard deviation of observations [T, S]; features that hardly vary keep their scale."""
-    std = observation.std(0, dtype=np.float64)
-    mean = observation.mean(0, dtype=np.float64)
-    return Normaliser(mean.astype(np.float32), np.where(std < 1e-3, 1.0, std).astype(np.float32), np.float32(10))
+def fit_normaliser(statistics: RunningStatistics) -> Normaliser:
+    """Mean and standard deviation of all observations seen; features that hardly vary keep their scale."""
+    std = np.where(statistics.std < 1e-3, 1.0, statistics.std)
+    return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
 
-def load_dataset(directory: pathlib.Path, level: str, spec: ActionSpec, num_features: int, normalised: bool) -> Dataset:
-    """Read a level of a prepared data set; every HOLD_OUT_EVERY-th episode is held out. Errors as the parts raise."""
+def load_dataset(
+    directory: pathlib.Path,
+    level: str,
+    spec: ActionSpec,
+    num_features: int,
+    normalised: bool,
+    *,
+    mode: str = "memory",
+    block_episodes: int = 16,
+    watch: Callable[[Sequence[Episode]], Iterable[Episode]] = iter,
+) -> Dataset:
+    """Read a level of a prepared data set; every HOLD_OUT_EVERY-th episode is held out. Errors as the parts raise.
+
+    mode 'memory' keeps every episode, 'stream' none but at most STREAM_HELD_OUT held-out ones; all other facts are
+    the same. Raises DataError before reading where 'memory' would not fit. `watch` sees the episodes go by.
+    """
     expression = split_expression(level)
-    episodes = read_episodes(str(directory), expression)
-    check_episodes(episodes, spec, num_features, f"{directory}, split {expression}")
-    if len(episodes) < 2:
-        raise DataError(
-            f"{directory}, split {expression}: {len(episodes)} episodes; at least 2 are needed, one is held out."
-        )
-    held_out = episodes[HOLD_OUT_EVERY - 1 :: HOLD_OUT_EVERY] or episodes[-1:]
-    kept = [e for e in episodes if not any(e is h for h in held_out)]
-    digest = hashlib.sha256()
-    for episode in episodes:
+    where = f"{directory}, split {expression}"
+    episodes = EpisodeSource(str(directory), expression)
+    total = len(episodes)
+    if total < 2:
+        raise DataError(f"{where}: {total} episodes; at least 2 are needed, one is held out.")
+    if mode == "memory":
+        check_fits(episodes, where)
+    held_out, kept = _held_out_and_kept(total, mode)
+    digest, statistics, in_memory = hashlib.sha256(), RunningStatistics(num_features), {}
+    lengths, returns = np.zeros(total, int), np.zeros(total, np.float32)
+    for i, episode in enumerate(watch(episodes)):
+        check_episodes([episode], spec, num_features, where, first=i)
         for part in (episode.observation, episode.action, episode.reward, np.asarray(episode.terminal)):
             digest.update(np.ascontiguousarray(part).tobytes())
-    train = transitions(kept)
+        lengths[i], returns[i] = len(episode.reward), episode.reward.sum()
+        if not held_out[i]:
+            statistics.add(episode.observation[:-1])
+        if kept[i]:
+            in_memory[i] = episode
+    if mode == "stream":
+        rows = np.flatnonzero(~held_out)
+        train = TransitionStream(episodes, rows, lengths[rows], block_episodes, identity_normaliser(num_features))
+    else:
+        train = transitions([episode for i, episode in in_memory.items() if not held_out[i]])
     return Dataset(
         train,
-        transitions(held_out),
-        fit_normaliser(train.observation) if normalised else identity_normaliser(num_features),
+        transitions([episode for i, episode in in_memory.items() if held_out[i]]),
+        fit_normaliser(statistics) if normalised else identity_normaliser(num_features),
         digest.hexdigest(),
-        np.array([e.reward.sum() for e in kept]),
+        returns[~held_out],
     )
+
+
+def _held_out_and_kept(total: int, mode: str) -> tuple[np.ndarray, np.ndarray]:
+    """[episodes] bool each: which episodes are held out, and which stay in memory."""
+    held_out = np.arange(total) % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1
+    held_out[-1] |= not held_out.any()
+    kept = np.full(total, mode == "memory")
+    rows = np.flatnonzero(held_out)
+    kept[rows[np.linspace(0, len(rows) - 1, min(STREAM_HELD_OUT, len(rows))).astype(int)]] = True
+    return held_out, kept
 
 
 def mean_returns(directory: pathlib.Path) -> dict[str, float]:
     """Mean return of all episodes of each of the three stored splits."""
     return {
-        split: float(np.mean([e.reward.sum() for e in read_episodes(str(directory), split)]))
+        split: float(np.mean([e.reward.sum() for e in EpisodeSource(str(directory), split)]))
         for split in ("random", "medium", "expert")
     }

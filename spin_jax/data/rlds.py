@@ -5,10 +5,12 @@ is_last row carries only its observation. Termination: is_terminal on the last r
 Time limit: is_last without is_terminal, and the discount stays 1.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import tensorflow_datasets as tfds
 
-from spin_jax.types import Episode
+from spin_jax.types import Episode, Transition
 
 
 class DataError(ValueError):
@@ -55,21 +57,61 @@ def from_rlds(rows: dict) -> Episode:
     return Episode(rows["observation"], rows["action"][:-1], rows["reward"][:-1], bool(rows["is_terminal"][-1]))
 
 
-def read_episodes(directory: str, split: str) -> list[Episode]:
-    """All episodes of a split expression of a prepared TFDS data set, in order.
+class EpisodeSource(Sequence):
+    """The episodes of a split expression of a prepared TFDS data set, each read when it is asked for.
 
-    Whole episodes are read as stacked arrays (SkipDecoding); decoding row by row would be ten times slower.
-    Raises DataError where `directory` is not a TFDS data set, on an unknown split and on a broken shard.
+    Whole episodes are read as stacked arrays (SkipDecoding); decoding row by row would be ten times slower. Several
+    threads may read at once. Raises DataError where `directory` is not a TFDS data set, on an unknown split and, at
+    the episode that is read, on a broken shard.
     """
-    try:
-        builder = tfds.builder_from_directory(directory)
-    except Exception as error:
-        raise DataError(f"{directory} is not a TFDS data set (no readable dataset_info.json there).") from error
-    try:
-        source = builder.as_data_source(split=split, decoders={"steps": tfds.decode.SkipDecoding()})
-        return [from_rlds(source[i]["steps"]) for i in range(len(source))]
-    except Exception as error:
-        raise DataError(
-            f"Cannot read split {split!r} of {directory} ({error}). Splits there: {', '.join(builder.info.splits)}. "
+
+    def __init__(self, directory: str, split: str):
+        try:
+            builder = tfds.builder_from_directory(directory)
+        except Exception as error:
+            raise DataError(f"{directory} is not a TFDS data set (no readable dataset_info.json there).") from error
+        self._where, self._splits = f"split {split!r} of {directory}", ", ".join(builder.info.splits)
+        try:
+            self._source = builder.as_data_source(split=split, decoders={"steps": tfds.decode.SkipDecoding()})
+            self._length = len(self._source)
+        except Exception as error:
+            raise self._error(error) from error
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Episode:
+        try:
+            return from_rlds(self._source[index]["steps"])
+        except Exception as error:
+            raise self._error(error) from error
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self[i] for i in range(len(self)))
+
+    def _error(self, error: Exception) -> DataError:
+        return DataError(
+            f"Cannot read {self._where} ({error}). Splits there: {self._splits}. "
             f"If a shard is broken, move the directory away and run --stage=data again."
-        ) from error
+        )
+
+
+def read_episodes(directory: str, split: str) -> list[Episode]:
+    """All episodes of a split expression of a prepared TFDS data set, in order; raises as EpisodeSource does."""
+    return list(EpisodeSource(directory, split))
+
+
+def transitions(episodes: Sequence[Episode]) -> Transition:
+    """The transitions of episodes, one after another; discount is 0 only on a terminal last step."""
+    if not episodes:
+        raise DataError("There is no episode to make transitions of: the split is empty.")
+    discounts = [np.ones(len(e.reward), np.float32) for e in episodes]
+    for discount, episode in zip(discounts, episodes, strict=True):
+        discount[-1] = 0.0 if episode.terminal else 1.0
+    return Transition(
+        np.concatenate([e.observation[:-1] for e in episodes]),
+        np.concatenate([e.action for e in episodes]),
+        np.concatenate([e.reward for e in episodes]),
+        np.concatenate(discounts),
+        np.concatenate([e.observation[1:] for e in episodes]),
+    )

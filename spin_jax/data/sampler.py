@@ -1,15 +1,20 @@
 """Transitions on the device, and batches drawn from them inside the compiled step."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import numpy as np
 
+from spin_jax.data.stream import TransitionStream
 from spin_jax.types import Normaliser, Transition, normalise
 
 
-def on_device(transitions: Transition, normaliser: Normaliser) -> Transition:
-    """Transitions as device arrays, observations normalised once and for all."""
+def on_device(transitions: Transition | TransitionStream, normaliser: Normaliser) -> Transition | TransitionStream:
+    """Transitions as device arrays, observations normalised once and for all; a stream does it as it reads."""
+    normaliser = jax.tree.map(np.asarray, normaliser)  # the host does it: the device would need room for the steps
+    if isinstance(transitions, TransitionStream):
+        return dataclasses.replace(transitions, normaliser=normaliser)
     return jax.device_put(
         transitions._replace(
             observation=normalise(normaliser, transitions.observation).astype(np.float32),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from spin_jax.data import dataset
-from spin_jax.data.dataset import check_episodes, fit_normaliser, load_dataset, split_expression, transitions
-from spin_jax.data.rlds import DataError
+from spin_jax.data.dataset import check_episodes, fit_normaliser, load_dataset, split_expression
+from spin_jax.data.rlds import DataError, transitions
+from spin_jax.data.statistics import RunningStatistics
 from spin_jax.types import ActionSpec, Episode, normalise
 
 SPEC = ActionSpec((2, 3))
@@ -94,7 +95,10 @@ def test_unknown_levels_are_refused_with_the_known_ones(level):
 
 def test_normaliser_is_numpys_mean_and_deviation():
     x = np.random.default_rng(0).normal([1000.0, -2, 5], [3, 0.1, 0], (5000, 3)).astype(np.float32)
-    found = fit_normaliser(x)
+    statistics = RunningStatistics(3)
+    for part in np.split(x, [1, 30, 31, 3000]):
+        statistics.add(part)
+    found = fit_normaliser(statistics)
     np.testing.assert_allclose(found.mean, x.astype(float).mean(0), rtol=1e-6)
     np.testing.assert_allclose(found.std, [*x[:, :2].astype(float).std(0), 1], rtol=1e-6)  # a constant keeps its scale
     scaled = normalise(found, x)
@@ -106,7 +110,7 @@ def test_normaliser_is_numpys_mean_and_deviation():
 @pytest.mark.parametrize("count", [2, 5, 20, 45])
 def test_held_out_episodes_are_never_trained_on(monkeypatch, count):
     """One episode in 20, or the last of fewer; every episode is in exactly one of the two."""
-    monkeypatch.setattr(dataset, "read_episodes", lambda *_: [make_episode(i) for i in range(count)])
+    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i) for i in range(count)])
     found = load_dataset("anywhere", "random", SPEC, 2, normalised=True)
     train, held_out = set(found.train.observation[:, 0]), set(found.held_out.observation[:, 0])
     assert train | held_out == set(range(count))
@@ -118,7 +122,7 @@ def test_held_out_episodes_are_never_trained_on(monkeypatch, count):
 
 def test_fingerprint_follows_every_array(monkeypatch):
     def fingerprint(last):
-        monkeypatch.setattr(dataset, "read_episodes", lambda *_: [make_episode(0), last])
+        monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(0), last])
         return load_dataset("anywhere", "random", SPEC, 2, normalised=False).fingerprint
 
     changed = [
@@ -132,7 +136,7 @@ def test_fingerprint_follows_every_array(monkeypatch):
 
 
 def test_observations_are_left_alone_when_not_normalised(monkeypatch):
-    monkeypatch.setattr(dataset, "read_episodes", lambda *_: [make_episode(i) for i in range(3)])
+    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i) for i in range(3)])
     found = load_dataset("anywhere", "random", SPEC, 2, normalised=False)
     np.testing.assert_array_equal(normalise(found.normaliser, found.train.observation), found.train.observation)
     assert {f.name for f in dataclasses.fields(found)} >= {"train", "held_out", "normaliser", "fingerprint", "returns"}

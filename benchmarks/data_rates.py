@@ -1,0 +1,165 @@
+"""How fast transitions come on one core: `python benchmarks/data_rates.py --task=dog_trot --json=FILE`.
+
+reading: whole episodes out of the shards; stream: `data.mode=stream` as training takes it, batches of 256 shuffled and
+stacked in chunks; resident: batches of 256 drawn inside a compiled step, every value read once (`data.mode=memory`).
+Without a data set in --data_dir it writes random episodes of the task's shapes; none of the three looks at values.
+"""
+
+import os
+
+if __name__ == "__main__":
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, before any library starts its threads
+
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import app, flags
+
+from spin_jax.data.dataset import load_dataset
+from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds
+from spin_jax.data.sampler import on_device, sample_batch
+from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
+from spin_jax.metrics import setup_logging
+from spin_jax.types import ActionSpec, Episode
+
+BATCH = 256
+BINS = 3
+SPLIT = "expert"
+PACKAGES = ("grain", "array_record", "tensorflow-datasets", "jax", "numpy")
+
+
+def synthetic(directory: str, task: str, episodes: int) -> pathlib.Path:
+    """A prepared data set of random episodes with the shapes of `task`, in array_record shards like all others."""
+    num_features, num_slots = TASKS[task].num_features, TASKS[task].num_slots
+
+    class Synthetic(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = rlds_features(num_features, num_slots)
+            return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+        def _split_generators(self, dl_manager):
+            return {SPLIT: self._generate_examples()}
+
+        def _generate_examples(self):
+            rng = np.random.default_rng(0)
+            for i in range(episodes):
+                observation = rng.normal(size=(EPISODE_STEPS + 1, num_features)).astype(np.float32)
+                action = rng.integers(0, BINS, (EPISODE_STEPS, num_slots)).astype(np.int32)
+                reward = rng.random(EPISODE_STEPS).astype(np.float32)
+                yield i, {"steps": to_rlds(Episode(observation, action, reward, False))}
+
+    builder = Synthetic(data_dir=directory, file_format=tfds.core.FileFormat.ARRAY_RECORD)
+    tfds.disable_progress_bar()
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=4))
+    return pathlib.Path(builder.data_path)
+
+
+def find(data_dir: str, task: str) -> pathlib.Path | None:
+    """A prepared data set of the task below `data_dir`, None where there is none."""
+    records = pathlib.Path(data_dir).expanduser().glob(f"factorised_dmc/{task}-{BINS}bins-*/*/dataset_info.json")
+    return next((path.parent for path in sorted(records)), None)
+
+
+def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
+    """name -> function that runs once and returns transitions per second."""
+    split, spec = f"{SPLIT}[:{episodes}]", ActionSpec((BINS,) * TASKS[task].num_slots)
+    memory, stream = (
+        load_dataset(directory, split, spec, TASKS[task].num_features, True, mode=mode) for mode in ("memory", "stream")
+    )
+    source, key = EpisodeSource(str(directory), split), jax.random.key(0)
+    resident, streamed = (on_device(d.train, d.normaliser) for d in (memory, stream))
+    steps = stream.num_transitions // BATCH
+    chunk = min(streamed.max_chunk(BATCH), steps)
+    steps = steps // chunk * chunk
+
+    @jax.jit
+    def draw(data, key):
+        def step(total, number):
+            batch = sample_batch(jax.random.fold_in(key, number), data, BATCH)
+            return total + sum(x.sum(dtype=jnp.float32) for x in batch), None
+
+        return jax.lax.scan(step, jnp.float32(0), jnp.arange(steps))[0]
+
+    def timed(work):
+        begin = time.perf_counter()
+        transitions = work()
+        return transitions / (time.perf_counter() - begin)
+
+    def read():
+        return sum(len(episode.reward) for episode in source)
+
+    def read_stream():
+        return sum(c.reward.size for c in streamed.chunks(0, BATCH, chunk, 0, steps))
+
+    def sample():
+        draw(resident, key).block_until_ready()
+        return steps * BATCH
+
+    sample()  # compiles
+    return {
+        "reading": lambda: timed(read),
+        "stream": lambda: timed(read_stream),
+        "resident": lambda: timed(sample),
+    }
+
+
+def main(_):
+    setup_logging()
+    task, found = TASKS[FLAGS.task], find(FLAGS.data_dir, FLAGS.task)
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = found or synthetic(temporary, FLAGS.task, FLAGS.episodes)
+        measures, rates = make_measures(directory, FLAGS.task, FLAGS.episodes), {}
+        for _ in range(FLAGS.repeats):  # interleaved, so that a slow minute of the machine meets all of them
+            for name, measure in measures.items():
+                rates.setdefault(name, []).append(measure())
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    device = jax.devices()[0].device_kind
+    result = {
+        "task": FLAGS.task,
+        "features": task.num_features,
+        "slots": task.num_slots,
+        "batch_size": BATCH,
+        "episodes": FLAGS.episodes,
+        "data": "prepared data set" if found else "random episodes of the task's shapes",
+        "transitions_per_second": {
+            name: {"median": float(np.median(r)), "min": min(r), "max": max(r), "repeats": len(r)}
+            for name, r in rates.items()
+        },
+        "device": f"{device}, one core of {os.cpu_count()}, {platform.machine()}",
+        "processor": _processor(),
+        "versions": {p: importlib.metadata.version(p) for p in PACKAGES} | {"python": platform.python_version()},
+        "commit": commit,
+    }
+    print(f"{FLAGS.task}: S {task.num_features}, N {task.num_slots}, {FLAGS.episodes} episodes, {result['data']}")
+    print(f"  {'transitions/s, one core':<26}{'median':>12}{'min':>12}{'max':>12}")
+    for name, row in result["transitions_per_second"].items():
+        print(f"  {name:<26}{row['median']:>12,.0f}{row['min']:>12,.0f}{row['max']:>12,.0f}")
+    if FLAGS.json:
+        pathlib.Path(FLAGS.json).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_enum("task", "dog_trot", list(TASKS), "task whose shapes are measured")
+    flags.DEFINE_integer("episodes", 60, "episodes to read", lower_bound=2)
+    flags.DEFINE_string("data_dir", "~/tensorflow_datasets", "where TFDS data sets are kept")
+    flags.DEFINE_string("json", "", "also write the result to this file")
+    flags.DEFINE_integer("repeats", 7, "measurements of each", lower_bound=1)
+    app.run(main)

@@ -1,0 +1,52 @@
+"""Whether a log fits: what its transitions would take as arrays, and what is free."""
+
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from spin_jax.data.rlds import DataError
+from spin_jax.types import Episode
+
+HOST_COPIES = 3.0
+SAMPLE = 10  # episodes read for an estimate
+
+
+def row_bytes(episode: Episode) -> int:
+    """Bytes of one transition as arrays: float32 s, s', reward, discount and int32 actions."""
+    return 2 * episode.observation[0].nbytes + episode.action[0].nbytes + 8
+
+
+def resident_bytes(episodes: Sequence[Episode]) -> int:
+    """Bytes of all transitions as arrays, estimated from a few episodes evenly spaced over the log."""
+    sample = [episodes[int(i)] for i in np.linspace(0, len(episodes) - 1, min(SAMPLE, len(episodes)))]
+    return int(len(episodes) * np.mean([len(e.reward) * row_bytes(e) for e in sample]))
+
+
+def free_memory() -> dict[str, int]:
+    """Bytes free now on the 'host' (MemAvailable) and, where JAX runs on one, on the 'accelerator'.
+
+    What the system does not tell is left out; a container's own limit is not seen.
+    """
+    free, device, meminfo = {}, jax.local_devices()[0], pathlib.Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        free["host"] = int(lines["MemAvailable"].split()[0]) * 1024
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        free["accelerator"] = stats["bytes_limit"] - stats["bytes_in_use"]
+    return free
+
+
+def check_fits(episodes: Sequence[Episode], where: str):
+    """Raise DataError, naming both sizes, where the log would not fit as arrays on the host or the accelerator."""
+    size = resident_bytes(episodes)
+    need = {"host": HOST_COPIES * size, "accelerator": size}
+    for place, free in free_memory().items():
+        if need[place] > free:
+            raise DataError(
+                f"{where}: its transitions take {size / 1e9:.1f} GB, and reading them into memory takes "
+                f"{need[place] / 1e9:.1f} GB of the {place}, where {free / 1e9:.1f} GB are free. Read them from disk "
+                f"while training: --config.data.mode=stream."
+            )

@@ -1,0 +1,111 @@
+"""Transitions that stay on disk: shuffled in blocks of episodes by Grain, cut into batches, exact to resume."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+
+import grain
+import jax
+import numpy as np
+
+from spin_jax.data.memory import row_bytes
+from spin_jax.data.rlds import DataError, transitions
+from spin_jax.types import Episode, Normaliser, Transition, normalise
+
+CHUNK_BYTES = 64_000_000  # of the batches that one compiled program takes, at most
+READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)  # blocks
+
+
+@dataclasses.dataclass(frozen=True)
+class TransitionStream:
+    """Batches of the transitions of `episodes` at the positions `rows`, never all in memory.
+
+    Every epoch shuffles the episodes anew and groups them in blocks of `block_episodes`; the transitions of a block
+    are permuted and give the same number m of batches whatever the block: m = mean transitions of a block // B, at
+    least 1. So batch i is batch i % m of block i // m, a pure function of (seed, data, block_episodes, B, process),
+    and training that is resumed at any step gets the batches that an uninterrupted run gets. Episodes of equal
+    length are thus gone through once an epoch, less the remainder of each block that fills no batch (another one
+    every time); with unequal ones a longer block drops more, and a shorter one begins its permutation again.
+
+    Of several processes each reads its own episodes, every process_count-th; B is the batch of one process.
+    Raises DataError where there are fewer episodes than processes.
+    """
+
+    episodes: Sequence[Episode]  # random access, from several threads
+    rows: np.ndarray  # [E] positions in `episodes`
+    lengths: np.ndarray  # [E] transitions of each
+    block_episodes: int
+    normaliser: Normaliser  # applied to observations as they are read
+    shard: grain.sharding.ShardOptions = dataclasses.field(
+        default_factory=functools.partial(grain.sharding.ShardByJaxProcess, drop_remainder=True)
+    )
+
+    def __post_init__(self):
+        if len(self.rows) < self.shard.shard_count:
+            raise DataError(
+                f"{len(self.rows)} training episodes cannot be shared by {self.shard.shard_count} processes: every "
+                f"process needs at least one."
+            )
+
+    @property
+    def num_transitions(self) -> int:
+        """T, of all processes."""
+        return int(self.lengths.sum())
+
+    def batches_per_block(self, batch_size: int) -> int:
+        """m, the same in every block and every process."""
+        return max(1, int(self._block_episodes * self.lengths.mean()) // batch_size)
+
+    def max_chunk(self, batch_size: int) -> int:
+        """The most batches that stay below CHUNK_BYTES, at least 1."""
+        return max(1, CHUNK_BYTES // (batch_size * row_bytes(self.episodes[int(self.rows[0])])))
+
+    def chunks(self, seed: int, batch_size: int, chunk: int, start: int, stop: int) -> Iterator[Transition]:
+        """Batches start … stop - 1 as arrays [chunk, B, …]; seed in [0, 2^32). Blocks are read ahead by threads."""
+        per_block = self.batches_per_block(batch_size)
+        first, offset = divmod(start, per_block)
+        blocks = self._blocks(seed, batch_size)[first : -(-stop // per_block)]
+        with contextlib.closing(iter(blocks.to_iter_dataset(READ))) as blocks:
+            batches = (jax.tree.map(lambda x, i=i: x[i], block) for block in blocks for i in range(per_block))
+            batches = itertools.islice(batches, offset, None)
+            for _ in range(start, stop, chunk):
+                yield jax.tree.map(lambda *rows: np.stack(rows), *itertools.islice(batches, chunk))
+
+    def device_chunks(self, key: jax.Array, *args: int) -> Iterator[Transition]:
+        """`chunks` on the device, each transferred while the one before it is in use; the seed comes from `key`."""
+        ahead = None
+        for chunk in self.chunks(int(jax.random.bits(key)), *args):
+            current, ahead = ahead, jax.device_put(chunk)
+            if current is not None:
+                yield current
+        if ahead is not None:
+            yield ahead
+
+    @property
+    def _rows(self) -> np.ndarray:
+        """Positions of this process's episodes; as many in every process."""
+        count = self.shard.shard_count
+        return self.rows[self.shard.shard_index : len(self.rows) // count * count : count]
+
+    @property
+    def _block_episodes(self) -> int:
+        return min(self.block_episodes, len(self._rows))
+
+    def _blocks(self, seed: int, batch_size: int) -> grain.MapDataset:
+        """Block j, without end: a Transition of arrays [m, B, …]."""
+        rows, shape = self._rows, (self.batches_per_block(batch_size), batch_size)
+        normaliser = jax.tree.map(np.asarray, self.normaliser)
+
+        def read(number):
+            episode = self.episodes[int(rows[number])]
+            return episode._replace(observation=normalise(normaliser, episode.observation).astype(np.float32))
+
+        def permute(numbers, rng):
+            block = transitions([read(number) for number in numbers])
+            order = np.resize(rng.permutation(len(block.reward)), shape)
+            return jax.tree.map(lambda x: x[order], block)
+
+        order = grain.MapDataset.range(len(rows)).seed(seed).shuffle().repeat()
+        return order.batch(self._block_episodes).random_map(permute)
