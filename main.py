@@ -24,6 +24,7 @@ def run(config, workdir_path: str, stages: tuple[str, ...]):
     from spin_jax import data_stage, report
     from spin_jax.metrics import setup_logging
     from spin_jax.pretrain_asm import pretrain_asm
+    from spin_jax.registry import POLICIES
     from spin_jax.train_policy import evaluate_policy, train_policy
     from spin_jax.workdir import Workdir
 
@@ -37,7 +38,7 @@ def run(config, workdir_path: str, stages: tuple[str, ...]):
     if stages == ("data",):
         return None
     dataset, spec = data_stage.load_data(run)
-    if "pretrain" in stages:
+    if "pretrain" in stages and POLICIES[run.policy].reads_asm:
         pretrain_asm(run, workdir, dataset, spec)
     if "policy" in stages:
         train_policy(run, workdir, dataset, spec)

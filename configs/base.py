@@ -40,7 +40,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     asm.state_tokens = 1  # M
     asm.head_width = 128  # hidden units of each slot head
     asm.dropout = 0.1  # probability
-    asm.masking = "auto"  # fixed (published) | full_range (ours) | auto = full_range for policy spin_warm, else fixed
+    asm.positions = "none"  # none (published: slots are a set) | learned | sinusoidal, for ordered sub-actions
+    asm.masking = "auto"  # fixed (published) | full_range (ours) | auto = fixed for spin, full_range for spin_…
     asm.mask_rate = 0.15  # probability that a slot is chosen (fixed)
     asm.full_mask_share = 0.3  # share of rows whose slots are all chosen (full_range)
     asm.replace_mask = 0.8  # share of the chosen slots that become [MASK] (fixed; full_range replaces all)
@@ -59,6 +60,46 @@ def get_config(task: str, preset: str) -> ConfigDict:
     spin.dropout = 0.1  # in the heads
     spin.frozen_dropout = False  # keep dropout on inside the frozen ASM, as the public code does
 
+    spin.finetune = "frozen"  # frozen (published) | trained = encoder and body go on learning in stage 2
+    spin.asm_learning_rate = 3e-5  # Adam, of those (finetune = trained)
+    spin.finetune_after = 0  # policy steps before they start to learn
+
+    config.spin_cached = cached = ConfigDict()
+    cached.heads = "fresh"  # fresh | asm = start from the ASM's slot heads (the warm start)
+    cached.head_width = 128  # hidden units of each policy head
+    cached.dropout = 0.1  # in the heads
+
+    config.spin_distill = distill = ConfigDict()
+    distill.width = 256  # of the student's two hidden layers
+    distill.heads = "fresh"  # fresh | asm
+    distill.head_width = 128  # hidden units of each policy head
+    distill.dropout = 0.1  # in the heads
+    distill.steps = 50_000  # gradient steps of the distillation
+    distill.batch_size = 256  # transitions, of the distillation
+    distill.learning_rate = 1e-3  # Adam, of the distillation
+    distill.kl_weight = 1.0  # of the divergence from the ASM's slot predictions, beside the squared error
+
+    config.spin_decode = decode = ConfigDict()
+    decode.candidates = 32  # joint actions drawn from the ASM in each state
+    decode.rounds = 4  # of unmasking (1 = one pass, a product distribution)
+    decode.select = "argmax"  # argmax of the critics | softmax of beta times them
+    decode.beta = 3.0  # of the softmax
+
+    config.saint = saint = ConfigDict()  # its body is that of section asm, trained from scratch with asm.dropout
+    saint.head_width = 128  # hidden units of each slot head
+    saint.dropout = 0.1  # in the heads
+
+    config.factored = factored = ConfigDict()
+    factored.width = 256  # of the two hidden layers
+    factored.dropout = 0.1  # after each
+
+    config.autoregressive = autoregressive = ConfigDict()
+    autoregressive.state_width = 128  # embedding of the state
+    autoregressive.choice_width = 32  # embedding of the previous slot's choice
+    autoregressive.lstm_width = 256
+    autoregressive.num_layers = 2
+    autoregressive.dropout = 0.1  # before the heads
+
     config.iql = iql = ConfigDict()
     iql.expectile = 0.8  # of the value regression
     iql.beta = 3.0  # advantage temperature
@@ -66,7 +107,32 @@ def get_config(task: str, preset: str) -> ConfigDict:
     iql.gamma = 0.99  # discount a step
     iql.tau = 0.005  # Polyak step of the target critics
     iql.learning_rate = 3e-4  # Adam, all networks
-    iql.extract_after = 0  # gradient steps of critics and value alone before the policy starts to learn
+    iql.q = "sum"  # Q(s, a) is the sum (SPIN) | mean (DecQN) of the slots' utilities
+    iql.extract_after = 0  # gradient steps of critics and value alone before the policy starts to learn; -1 = three
+    #   quarters of train.num_steps where the policy starts from the ASM's predictions, else 0
+
+    config.awac = awac = ConfigDict()
+    awac.temperature = 0.3  # lambda: the weight is exp(advantage / lambda)
+    awac.weight_clip = 100.0  # largest advantage weight
+    awac.gamma = 0.99  # discount a step
+    awac.tau = 0.005  # Polyak step of target critics and target value
+    awac.learning_rate = 3e-4  # Adam, all networks
+    awac.q = "sum"  # sum | mean
+
+    config.bcq = bcq = ConfigDict()
+    bcq.threshold = 0.3  # a choice is allowed if it is at least so many times as probable as its slot's best
+    bcq.gamma = 0.99  # discount a step
+    bcq.tau = 0.005  # Polyak step of the target critics
+    bcq.learning_rate = 3e-4  # Adam, all networks
+    bcq.q = "sum"  # sum | mean
+
+    config.cql = cql = ConfigDict(awac.to_dict())  # AWAC with conservative critics
+    cql.alpha = 1.0  # weight of the penalty
+    cql.penalty = "slots"  # slots = over all joint actions, exact by decomposition | candidates = over the ASM's draws
+    cql.candidates = 16  # joint actions drawn from the ASM in each state (penalty = candidates)
+
+    config.bc = bc = ConfigDict()
+    bc.learning_rate = 3e-4  # Adam
 
     config.train = train = ConfigDict()
     train.num_steps = 1_000_000  # gradient steps of stage 2
@@ -87,15 +153,22 @@ def get_config(task: str, preset: str) -> ConfigDict:
         data.update(level="expert", episodes=100, normalise=True)
         asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, num_epochs=32, checkpoint_every_epochs=2)
         asm.update(dropout=0.0, learning_rate=1e-3, schedule="cosine")
-        spin.update(queries="mask", heads="asm", head_width=64, dropout=0.0)
-        iql.update(extract_after=15_000)
+        spin.update(head_width=64, dropout=0.0)
+        cached.update(heads="asm", head_width=64, dropout=0.0)
+        distill.update(heads="asm", head_width=64, dropout=0.0, steps=6_000)
+        saint.update(head_width=64, dropout=0.0)
+        iql.update(extract_after=-1)
         train.update(num_steps=20_000, checkpoint_every_steps=2_500)
         evaluation.update(every_steps=2_500)
     if preset == "smoke":
         data.update(level="medium-expert", episodes=4, num_workers=0)
         asm.update(width=16, num_heads=2, num_blocks=1, head_width=16, num_epochs=2, checkpoint_every_epochs=1)
-        spin.update(head_width=16)
-        iql.update(extract_after=40)
+        for section in (spin, cached, distill, saint):
+            section.head_width = 16
+        distill.update(width=32, steps=40, batch_size=32)
+        decode.update(candidates=4, rounds=2)
+        factored.width = 32
+        autoregressive.update(state_width=16, choice_width=8, lstm_width=16)
         train.update(num_steps=80, batch_size=32, checkpoint_every_steps=20)
         evaluation.update(every_steps=40, episodes=2, final_episodes=2)
     return config

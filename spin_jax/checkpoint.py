@@ -23,11 +23,12 @@ def flatten(tree: Any) -> dict[str, jax.Array]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _digest(arrays: dict[str, jax.Array]) -> str:
-    digest = hashlib.sha256()
+def digest(arrays: dict[str, jax.Array]) -> str:
+    """SHA-256 of named arrays, in the order of their names."""
+    found = hashlib.sha256()
     for name in sorted(arrays):
-        digest.update(name.encode() + np.asarray(arrays[name]).tobytes())
-    return digest.hexdigest()
+        found.update(name.encode() + np.asarray(arrays[name]).tobytes())
+    return found.hexdigest()
 
 
 class CheckpointStore:
@@ -69,7 +70,7 @@ class CheckpointStore:
         if step in manager.all_steps():
             manager.delete(step)
         arrays = {name: jax.numpy.asarray(leaf) for name, leaf in flatten(tree).items()}
-        stored = {"record": record, "sha256": _digest(arrays)}
+        stored = {"record": record, "sha256": digest(arrays)}
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(stored))
         manager.save(step, args=args, force=True)
         manager.wait_until_finished()
@@ -100,7 +101,7 @@ class CheckpointStore:
                     raise CheckpointError(f"{self._path(step)}: {field} of {name!r} is {a}, this run needs {b}.")
         target = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
         arrays = self._restore(step, arrays=ocp.args.StandardRestore(target)).arrays
-        if _digest(arrays) != self._stored(step)["sha256"]:
+        if digest(arrays) != self._stored(step)["sha256"]:
             raise self._damaged(step, ValueError("the arrays do not match their SHA-256"))
         return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
 

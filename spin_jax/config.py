@@ -48,6 +48,7 @@ class ASMSection:
     state_tokens: int
     head_width: int
     dropout: float
+    positions: str
     masking: str
     mask_rate: float
     full_mask_share: float
@@ -63,7 +64,7 @@ class ASMSection:
     @property
     def model(self) -> ASMConfig:
         body = BodyConfig(self.width, self.num_heads, self.num_blocks, self.ffn_mult, self.dropout)
-        return ASMConfig(body, self.state_tokens, self.head_width)
+        return ASMConfig(body, self.state_tokens, self.head_width, self.positions)
 
     @property
     def masking_config(self) -> MaskingConfig:
@@ -123,9 +124,13 @@ def resolve(config: ConfigDict) -> ConfigDict:
     if config.policy == "spin_warm":
         config.spin.update(queries="mask", heads="asm", head_width=config.asm.head_width)
     if config.asm.masking == "auto":
-        config.asm.masking = "full_range" if config.policy == "spin_warm" else "fixed"
+        entry = POLICIES.get(config.policy)
+        config.asm.masking = "full_range" if entry and entry.all_masked else "fixed"
     if config.asm.masking == "full_range":
         config.asm.update(replace_mask=1.0, replace_random=0.0)
+    if config.iql.extract_after < 0:
+        from_the_asm = config.policy == "spin_warm" or config.get(config.policy, {}).get("heads") == "asm"
+        config.iql.extract_after = config.train.num_steps * 3 // 4 if from_the_asm else 0
     return config
 
 

@@ -97,7 +97,7 @@ def fit(
                 f"Lower the learning rate or look at the data; the last checkpoint is from before."
             )
         on_metrics(step, metrics)
-        progress.update(step, **{name: metrics[name] for name in show})
+        progress.update(step, **{name: metrics[name] for name in show if name in metrics})
 
     log.info(f"{what}: compiling {chunk} gradient steps of batch {batch_size} into one program …")
     with Progress(what, num_steps, start_step) as progress:

@@ -1,35 +1,33 @@
 """Algorithm 2: train a light policy on the frozen ASM by offline reinforcement learning, and evaluate it."""
 
-import pathlib
 import time
 
 import jax
 
-from spin_jax.artefact import FrozenASM, describe, load_asm
 from spin_jax.checkpoint import CheckpointError, CheckpointStore
 from spin_jax.config import RunConfig, num_workers
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import on_device
 from spin_jax.evaluate import Evaluator
+from spin_jax.frozen import asm_path, encode_log, load_frozen
 from spin_jax.learners.base import Learner
 from spin_jax.loop import Hook, fit
 from spin_jax.metrics import MetricsWriter, log
+from spin_jax.policies.base import Policy
 from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.types import ActionSpec
 from spin_jax.workdir import Workdir
 
 
+def make_policy(run: RunConfig, spec: ActionSpec, num_features: int) -> Policy:
+    """The configured policy."""
+    return POLICIES[run.policy].make(spec, num_features, run.asm.model, run.policy_config)
+
+
 def make_learner(run: RunConfig, spec: ActionSpec, num_features: int) -> Learner:
     """The configured learner of the configured policy."""
-    policy = POLICIES[run.policy].make(spec, num_features, run.asm.model, run.policy_config)
+    policy = make_policy(run, spec, num_features)
     return LEARNERS[run.learner].make(policy, spec, num_features, run.learner_config)
-
-
-def load_frozen(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> FrozenASM:
-    """The ASM that config.asm.path and config.asm.epoch name; raises CheckpointError where it does not fit."""
-    path = pathlib.Path(run.asm.path).expanduser() if run.asm.path else workdir.path / "asm"
-    epoch = None if run.asm.epoch < 0 else run.asm.epoch
-    return load_asm(path, epoch, describe(run, spec, dataset), run, spec)
 
 
 def make_evaluator(run: RunConfig, learner: Learner, episodes: int) -> Evaluator:
@@ -47,20 +45,19 @@ def make_evaluator(run: RunConfig, learner: Learner, episodes: int) -> Evaluator
 
 def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
     """Run or resume stage 2; the final state is the last checkpoint of workdir/policy, the summary is returned."""
-    asm = load_frozen(run, workdir, dataset, spec)
-    learner = make_learner(run, spec, dataset.num_features)
+    learner, num_steps = make_learner(run, spec, dataset.num_features), run.train.num_steps
     init_key, train_key = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 1))
-    state, start, num_steps = learner.init(init_key, asm.params), 0, run.train.num_steps
-
     directory = workdir.stage("policy")
     store = CheckpointStore(directory / "state", keep=1)
-    if store.steps():
-        start = store.steps()[-1]
-        state = store.restore(state, start)
-        log.info(f"policy: going on from step {start} of {num_steps}")
+    start = store.steps()[-1] if store.steps() else 0
     eval_seconds = store.record()["eval_seconds"] if start else 0.0
 
     with MetricsWriter(directory, start) as writer, make_evaluator(run, learner, run.eval.episodes) as evaluator:
+        asm = load_frozen(run, workdir, dataset, spec, make=True)
+        state = learner.init(init_key, asm.params)
+        if start or store.steps():
+            state = store.restore(state, start)
+            log.info(f"policy: going on from step {start} of {num_steps}")
 
         def evaluate(step, state):
             nonlocal eval_seconds
@@ -77,11 +74,14 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
             evaluate(0, state)
             save(0, state)
         if start < num_steps:
+            data = on_device(dataset.train, asm.normaliser)
+            policy, beside = make_policy(run, spec, dataset.num_features), asm_path(run, workdir).parent / "encodings"
+            data = encode_log(policy, asm, data, beside, dataset.fingerprint, learner.reads_next)
             state = fit(
                 learner,
                 state,
                 asm.params,
-                on_device(dataset.train, asm.normaliser),
+                data,
                 train_key,
                 num_steps=num_steps,
                 batch_size=run.train.batch_size,
@@ -90,7 +90,7 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
                 on_metrics=lambda step, metrics: writer.write(step, **metrics),
                 hooks=[Hook(run.eval.every_steps, evaluate), Hook(run.train.checkpoint_every_steps, save)],
                 what="policy",
-                show=("value_loss", "policy_loss"),
+                show=("critic_loss", "policy_loss"),
             )
         seconds = writer.seconds
     summary = {

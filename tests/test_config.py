@@ -45,7 +45,7 @@ def test_resolve_leaves_its_argument_alone():
     ("changes", "message"),
     [
         ({"task": "cheetah_walk"}, "config.task is 'cheetah_walk'. Did you mean 'cheetah_run'?"),
-        ({"learner": "xyz"}, "config.learner is 'xyz'. Known: iql."),
+        ({"learner": "xyz"}, "config.learner is 'xyz'. Known: awac, bc, bcq, cql, iql."),
         ({"bins": 1}, "config.bins must be at least 2, got 1"),
         ({"train.batch_size": 0}, "config.train.batch_size must be at least 1, got 0"),
         ({"asm.masking": "bert"}, "masking must be 'fixed' or 'full_range', got 'bert'"),

@@ -9,7 +9,7 @@ import spin_jax
 
 ROOMS = """
 types envs data models objectives policies learners registry metrics checkpoint config workdir evaluate loop collect
-artefact data_stage pretrain_asm train_policy video report errors
+artefact frozen data_stage pretrain_asm train_policy video report errors
 """.split()  # noqa: SIM905 (an order to be read, not a list)
 ROOT = pathlib.Path(spin_jax.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

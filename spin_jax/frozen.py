@@ -1,0 +1,131 @@
+"""What stage 2 finds ready: the frozen arrays (the ASM, a distilled student) and, for a cached policy, encodings."""
+
+import hashlib
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spin_jax.artefact import FrozenASM, describe, load_asm
+from spin_jax.checkpoint import CheckpointError, CheckpointStore, digest, flatten
+from spin_jax.config import ConfigError, RunConfig
+from spin_jax.data.dataset import Dataset
+from spin_jax.data.memory import free_memory
+from spin_jax.data.rlds import DataError
+from spin_jax.data.sampler import on_device
+from spin_jax.data.stream import TransitionStream
+from spin_jax.loop import Hook, fit
+from spin_jax.metrics import MetricsWriter, Progress, log
+from spin_jax.policies.base import Policy, no_encoding
+from spin_jax.registry import POLICIES
+from spin_jax.types import ActionSpec
+from spin_jax.workdir import Workdir
+
+ENCODE_ROWS = 4096  # transitions encoded in one program
+
+
+def asm_path(run: RunConfig, workdir: Workdir) -> pathlib.Path:
+    """The ASM that config.asm.path names, or the one that stage 1 of this run leaves."""
+    return pathlib.Path(run.asm.path).expanduser() if run.asm.path else workdir.path / "asm"
+
+
+def load_frozen(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec, make: bool = False) -> FrozenASM:
+    """The frozen arrays of the configured policy; raises CheckpointError where they are missing or do not fit.
+
+    Policies that read no ASM get an empty tree and the data's own normaliser; spin_distill gets the ASM and the student
+    that was distilled from it, which is done here where `make` says so (it resumes, too).
+    """
+    entry, expected = POLICIES[run.policy], describe(run, spec, dataset)
+    if not entry.reads_asm:
+        return FrozenASM((), dataset.normaliser, {"describes": expected})
+    epoch = None if run.asm.epoch < 0 else run.asm.epoch
+    asm = load_asm(asm_path(run, workdir), epoch, expected, run, spec)
+    if entry.distiller is None:
+        return asm
+    student = _distilled(run, workdir, dataset, spec, asm, make)
+    return asm._replace(params={"asm": asm.params, "student": student})
+
+
+def _distilled(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec, asm: FrozenASM, make: bool):
+    """The student's parameters, from workdir/distill; trained to the end where `make`."""
+    config = run.policy_config
+    learner = POLICIES[run.policy].distiller(spec, dataset.num_features, run.asm.model, config)
+    init_key, train_key = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 2))
+    store = CheckpointStore(workdir.path / "distill" / "state", keep=1)
+    state, start = learner.init(init_key), 0
+    if store.steps():
+        start = store.steps()[-1]
+        state = store.restore(state, start)
+    if start == config.steps:
+        return state.params
+    if not make:
+        raise CheckpointError(f"No distilled student in {store.directory}: run --stage=policy first.")
+    with MetricsWriter(workdir.stage("distill"), start) as writer:
+        state = fit(
+            learner,
+            state,
+            asm.params,
+            on_device(dataset.train, asm.normaliser),
+            train_key,
+            num_steps=config.steps,
+            batch_size=config.batch_size,
+            max_chunk=run.train.max_chunk,
+            start_step=start,
+            on_metrics=lambda step, metrics: writer.write(step, **metrics),
+            hooks=[Hook(run.train.checkpoint_every_steps, lambda step, state: store.save(step, state, {}))],
+            what="distill",
+            show=("distill_mse", "distill_kl"),
+        )
+    return state.params
+
+
+def encode_log(policy: Policy, asm: FrozenASM, data, directory: pathlib.Path, fingerprint: str, with_next: bool):
+    """`data` (on the device) with what the policy reads in place of observations, as bfloat16, if it encodes them.
+
+    Computed once, in chunks, and kept in `directory` under the fingerprint of ASM and log. Raises DataError with the
+    sizes where it would not fit, ConfigError for a log that streams.
+    """
+    if policy.encode is no_encoding:
+        return data
+    if isinstance(data, TransitionStream):
+        raise ConfigError("policy spin_cached keeps z(s) of the whole log on the device: it needs data.mode='memory'.")
+    key = hashlib.sha256((digest(flatten(asm.params)) + fingerprint).encode()).hexdigest()[:16]
+    encode = jax.jit(lambda observation: policy.encode(asm.params, observation).astype(jnp.bfloat16))
+    shape = jax.eval_shape(encode, data.observation).shape
+    _check_room((2 if with_next else 1) * 2 * int(np.prod(shape)))
+    path = directory / f"{key}.npy"
+    encoded = _encoded(path, encode, data.observation, shape)
+    following = _encoded(path.with_suffix(".next.npy"), encode, data.next_observation, shape) if with_next else None
+    return data._replace(encoded=encoded, next_encoded=following)
+
+
+def _check_room(need: int):
+    free = free_memory()
+    place = "accelerator" if "accelerator" in free else "host"
+    if need > free.get(place, need):
+        raise DataError(
+            f"z(s) of the whole log takes {need / 1e9:.1f} GB of the {place}, where {free[place] / 1e9:.1f} GB are "
+            f"free. Use fewer transitions (data.level='expert[:50%]'), a smaller asm.width, or policy spin_warm."
+        )
+
+
+def _encoded(path: pathlib.Path, encode, observation: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """encode(observation) [T, N, D], read from `path` or computed and written there; rows of a chunk are padded."""
+    if path.exists():
+        log.info(f"policy: z(s) of {shape[0]} transitions from {path}")
+        return jnp.asarray(np.load(path, mmap_mode="r").view(jnp.bfloat16))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)  # npy has no name for bfloat16
+    rows = min(ENCODE_ROWS, shape[0])
+    with Progress("policy: z(s) of the log", shape[0], unit="transition") as progress:
+        for start in range(0, shape[0], rows):
+            start = min(start, shape[0] - rows)  # the last chunk overlaps, so that one program serves all
+            out[start : start + rows] = np.asarray(encode(observation[start : start + rows])).view(np.uint16)
+            progress.update(start + rows)
+    out.flush()
+    temporary.replace(path)
+    path.with_suffix(".json").write_text(json.dumps({"what": "z(s), bfloat16 as uint16", "shape": shape}) + "\n")
+    return jnp.asarray(out.view(jnp.bfloat16))
