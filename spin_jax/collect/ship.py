@@ -14,7 +14,7 @@ from absl import app, flags
 from spin_jax.checkpoint import CheckpointStore
 from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_path
 from spin_jax.collect.rollout import play_policy
-from spin_jax.collect.train_behaviour import config_for, exploration_normaliser
+from spin_jax.collect.train_behaviour import exploration_normaliser, learner_config
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.dm_control import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
@@ -31,7 +31,8 @@ def ship(task: str, bins: int, workdir: pathlib.Path, medium_share: float, num_w
     records = {step: store.record(step) for step in store.steps()}
     mean = {step: np.mean(record["returns"]) for step, record in records.items()}
     with VectorEnv(task, bins, EPISODES, num_workers) as envs:
-        learner = make_decqn(envs.spec, TASKS[task].num_features, config_for(task).learner)
+        config = learner_config(records[max(records)])
+        learner = make_decqn(envs.spec, TASKS[task].num_features, config)
         like = learner.init(jax.random.key(0))
         seeds = [episode_seed(10_000, i) for i in range(EPISODES)]
 

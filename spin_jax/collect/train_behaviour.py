@@ -14,14 +14,16 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from spin_jax.checkpoint import CheckpointStore
+from spin_jax.checkpoint import CheckpointError, CheckpointStore
 from spin_jax.collect.replay import Replay
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
-from spin_jax.learners.decqn import DecQNConfig, make_decqn
+from spin_jax.learners.base import Learner
+from spin_jax.learners.decqn import DecQNConfig, DecQNState, make_decqn
 from spin_jax.metrics import MetricsWriter, Progress, log, setup_logging
-from spin_jax.types import Normaliser
+from spin_jax.models.decqn import refine
+from spin_jax.types import ActionSpec, Normaliser
 
 UPDATES_AT_ONCE = 8  # gradient steps in one compiled program
 
@@ -75,8 +77,34 @@ def exploration_normaliser(statistics: RunningStatistics) -> Normaliser:
     return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
 
-def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, config: BehaviourConfig):
-    """Explore, learn from the replay, evaluate and keep, until config.num_frames frames have been played."""
+def start_from(workdir: pathlib.Path, task: str, bins: int, learner: Learner) -> tuple[DecQNState, dict]:
+    """(state, record) of the last checkpoint of a run with fewer bins, its critics refined to `bins` (models.decqn).
+
+    Raises CheckpointError where there is none or it is of another task.
+    """
+    store, spec = CheckpointStore(workdir / "policies", keep=None), TASKS[task]
+    record = store.record()
+    if record["task"] != task or record["bins"] > bins:
+        raise CheckpointError(f"{workdir} holds {record['task']} with {record['bins']} bins, not {task} with fewer.")
+    coarse = make_decqn(ActionSpec((record["bins"],) * spec.num_slots), spec.num_features, learner_config(record))
+    critics = store.restore(coarse.init(jax.random.key(0))).critics
+    critics = jax.tree.map(jax.numpy.asarray, [refine(c, spec.num_slots, bins) for c in critics])
+    state = learner.init(jax.random.key(0))
+    return state._replace(critics=critics, target_critics=jax.tree.map(jax.numpy.copy, critics)), record
+
+
+def learner_config(record: dict) -> DecQNConfig:
+    """The learner's settings of a checkpoint."""
+    return DecQNConfig(**record["config"]["learner"]) if "config" in record else config_for(record["task"]).learner
+
+
+def train_behaviour(
+    task: str, bins: int, workdir: pathlib.Path, seed: int, config: BehaviourConfig, coarse: pathlib.Path | None = None
+):
+    """Explore, learn from the replay, evaluate and keep, until config.num_frames frames have been played.
+
+    coarse: workdir of a run with fewer bins, whose last policy a new run starts from (and explores with at once).
+    """
     rng = np.random.default_rng([seed, time.time_ns()])  # exploration and sampling; not replayed after a resume
     store = CheckpointStore(workdir / "policies", keep=None)
     envs = VectorEnv(task, bins, config.num_envs, config.num_workers)
@@ -90,6 +118,12 @@ def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, conf
         frame = record["frame"]
         statistics.load_json(record["statistics"])
         log.info(f"Going on from frame {frame} in {workdir}, with {replay.size} transitions in the replay.")
+    started = record.get("started_from") if store.steps() else None
+    if coarse and not store.steps():
+        state, record = start_from(coarse, task, bins, learner)
+        started = {"bins": record["bins"], "frame": record["frame"]}
+        statistics.load_json(record["statistics"])
+        log.info(f"Starting from the {record['bins']}-bin policy of frame {record['frame']} in {coarse}.")
 
     act = jax.jit(lambda state, normaliser, observation: learner.act(state, normaliser, observation, None))
 
@@ -112,7 +146,7 @@ def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, conf
     progress = Progress(f"{task} {bins} bins", config.num_frames, frame, "frame", every_seconds=60)
     while frame < config.num_frames:
         action = rng.integers(0, bins, (config.num_envs, num_slots))
-        if frame >= config.random_frames:
+        if frame >= config.random_frames or started:
             best = np.asarray(act(state, exploration_normaliser(statistics), observation))
             action = np.where(rng.random(action.shape) < explore, action, best)
         statistics.add(observation)
@@ -133,7 +167,7 @@ def train_behaviour(task: str, bins: int, workdir: pathlib.Path, seed: int, conf
             returns = evaluate()
             writer.write(frame, greedy_return=np.mean(returns), **{k: v.mean() for k, v in learned.items()})
             record = {"task": task, "bins": bins, "seed": seed, "frame": frame, "returns": returns}
-            record["config"] = dataclasses.asdict(config)
+            record |= {"config": dataclasses.asdict(config), "started_from": started}
             store.save(frame, state, record | {"statistics": statistics.to_json(), "seconds": writer.seconds})
             log.info(f"{task} {bins} bins, frame {frame}, {writer.seconds:.0f} s: greedy return {np.mean(returns):.1f}")
         progress.update(frame)
@@ -145,7 +179,8 @@ def main(_):
     setup_logging()
     config = dataclasses.replace(config_for(FLAGS.task), num_frames=FLAGS.frames, num_workers=FLAGS.num_workers)
     config = with_settings(config, FLAGS.set)
-    train_behaviour(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.seed, config)
+    coarse = pathlib.Path(FLAGS.start_from) if FLAGS.start_from else None
+    train_behaviour(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.seed, config, coarse)
 
 
 FLAGS = flags.FLAGS
@@ -156,5 +191,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("frames", 1_000_000, "environment steps in all")
     flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process")
     flags.DEFINE_integer("seed", 0, "seed")
+    flags.DEFINE_string("start_from", None, "workdir of a run with fewer bins, to start from its last policy")
     flags.DEFINE_multi_string("set", [], "NAME=VALUE: another setting of BehaviourConfig, as explore=0.4; may repeat")
     app.run(main)

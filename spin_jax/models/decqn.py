@@ -52,3 +52,18 @@ def decqn_utilities(params: dict, observation, num_slots: int, xp: Any = np):
 def greedy(critics: list, observation, num_slots: int, xp: Any = np):
     """Per-slot argmax [B, N] of the mean of several critics' utilities; observation normalised [B, S]."""
     return sum(decqn_utilities(c, observation, num_slots, xp) for c in critics).argmax(-1)
+
+
+def refine(params: dict, num_slots: int, bins: int) -> dict:
+    """A critic for `bins` choices a slot out of one for fewer: utilities interpolated linearly between the old choices.
+
+    Choices are equally spaced in [-1, 1], so the refined critic agrees with the old one wherever both have a choice.
+    """
+    old = params["head"]["bias"].size // num_slots
+    position = np.linspace(0, old - 1, bins)
+    weight = np.maximum(0, 1 - np.abs(position[None, :] - np.arange(old)[:, None])).astype(np.float32)  # [old, bins]
+
+    def interpolate(head):
+        return (np.asarray(head).reshape(-1, num_slots, old) @ weight).reshape(*head.shape[:-1], num_slots * bins)
+
+    return params | {"head": {name: interpolate(value) for name, value in params["head"].items()}}

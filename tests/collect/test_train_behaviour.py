@@ -5,24 +5,38 @@ import dataclasses
 import numpy as np
 import pytest
 
-from spin_jax.checkpoint import CheckpointStore
-from spin_jax.collect.train_behaviour import BehaviourConfig, train_behaviour
+from spin_jax.checkpoint import CheckpointError, CheckpointStore
+from spin_jax.collect.train_behaviour import BehaviourConfig, train_behaviour, with_settings
 from spin_jax.learners.decqn import DecQNConfig
 from spin_jax.metrics import read_rows
+
+TINY = BehaviourConfig(
+    num_frames=1600, num_envs=4, random_frames=400, batch_size=16, replay_frames=20_000,
+    eval_every_frames=800, eval_episodes=1, learner=DecQNConfig(width=16),
+)  # fmt: skip
+
+
+def test_settings_replace_fields_with_their_types():
+    config = with_settings(BehaviourConfig(), ["explore=0.4", "learner.target=min", "batch_size=64"])
+    assert config == dataclasses.replace(
+        BehaviourConfig(), explore=0.4, batch_size=64, learner=DecQNConfig(target="min")
+    )
+
+
+@pytest.mark.parametrize("setting", ["explor=0.4", "explore", "learner=3", "learner.size=3", "other.width=3"])
+def test_an_unknown_setting_is_named_with_the_known_ones(setting):
+    with pytest.raises(ValueError, match=f"--set={setting}: write NAME=VALUE, NAME one of num_frames, .*learner.width"):
+        with_settings(BehaviourConfig(), [setting])
 
 
 @pytest.mark.slow
 def test_training_keeps_checkpoints_and_goes_on_from_the_last(tmp_path):
-    config = BehaviourConfig(
-        num_frames=1600, num_envs=4, random_frames=400, batch_size=16, replay_frames=20_000,
-        eval_every_frames=800, eval_episodes=1, learner=DecQNConfig(width=16),
-    )  # fmt: skip
-    train_behaviour("cheetah_run", 3, tmp_path, 0, config)
+    train_behaviour("cheetah_run", 3, tmp_path, 0, TINY)
     store = CheckpointStore(tmp_path / "policies", keep=None)
     assert store.steps() == [800, 1600]
     assert store.record()["task"] == "cheetah_run"
     before = read_rows(tmp_path / "metrics.jsonl")
-    train_behaviour("cheetah_run", 3, tmp_path, 0, dataclasses.replace(config, num_frames=2400))
+    train_behaviour("cheetah_run", 3, tmp_path, 0, dataclasses.replace(TINY, num_frames=2400))
     store = CheckpointStore(tmp_path / "policies", keep=None)
     assert store.steps() == [800, 1600, 2400]
     assert store.record()["statistics"]["count"] > store.record(1600)["statistics"]["count"]
@@ -30,3 +44,15 @@ def test_training_keeps_checkpoints_and_goes_on_from_the_last(tmp_path):
     assert [row["step"] for row in rows] == [800, 1600, 2400]
     assert rows[:2] == before  # nothing was done twice
     assert all(np.isfinite(row["td_loss"]) for row in rows)
+
+
+@pytest.mark.slow
+def test_a_run_with_more_bins_starts_from_one_with_fewer(tmp_path):
+    config = dataclasses.replace(TINY, num_frames=800)
+    train_behaviour("finger_spin", 3, tmp_path / "coarse", 0, config)
+    train_behaviour("finger_spin", 5, tmp_path / "fine", 0, config, tmp_path / "coarse")
+    coarse, fine = (CheckpointStore(tmp_path / name / "policies", keep=None).record() for name in ("coarse", "fine"))
+    assert (coarse["started_from"], fine["started_from"]) == (None, {"bins": 3, "frame": 800})
+    assert fine["statistics"]["count"] == 2 * coarse["statistics"]["count"]
+    with pytest.raises(CheckpointError, match="holds finger_spin with 5 bins, not finger_spin with fewer"):
+        train_behaviour("finger_spin", 3, tmp_path / "back", 0, config, tmp_path / "fine")

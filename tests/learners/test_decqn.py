@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from spin_jax.learners.decqn import DecQNConfig, NStep, decqn_target, make_decqn
-from spin_jax.models.decqn import decqn_utilities, greedy, init_decqn
+from spin_jax.models.decqn import decqn_utilities, greedy, init_decqn, refine
 from spin_jax.types import ActionSpec, Normaliser
 
 # utilities [E, N, K] of two critics that answer every state alike
@@ -96,3 +96,14 @@ def test_act_is_greedy_in_the_mean_of_the_normalised_state():
 def test_unknown_target_is_refused():
     with pytest.raises(ValueError, match="'mean' or 'min', got 'max'"):
         make_decqn(ActionSpec((2, 2)), 3, DecQNConfig(target="max"))
+
+
+def test_a_refined_critic_interpolates_between_the_old_choices():
+    """Oracle: numpy.interp of every slot's utilities over [-1, 1]."""
+    critic, x = init_decqn(np.random.default_rng(0), 3, 2, 3, width=4), np.random.default_rng(1).normal(size=(5, 3))
+    critic["head"]["bias"] += np.arange(6, dtype=np.float32)
+    old = decqn_utilities(critic, x, 2)
+    for bins in (3, 5, 10):
+        new = decqn_utilities(refine(critic, 2, bins), x, 2)
+        expected = [[np.interp(np.linspace(-1, 1, bins), [-1, 0, 1], slot) for slot in row] for row in old]
+        np.testing.assert_allclose(new, expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,13 @@
+"""dog-trot: S 223, N 38, 3 bins (10 and 30 with --config.bins=10).
+
+python main.py --config=configs/dog_trot.py:quick --workdir=DIR
+    two CPU cores: not measured yet
+python main.py --config=configs/dog_trot.py --workdir=DIR
+    preset paper, for an accelerator: not measured yet
+"""
+
+from configs import base
+
+
+def get_config(preset: str = "paper"):
+    return base.get_config("dog_trot", preset)

@@ -1,0 +1,13 @@
+"""humanoid-stand: S 67, N 21, 3 bins.
+
+python main.py --config=configs/humanoid_stand.py:quick --workdir=DIR
+    two CPU cores: not measured yet
+python main.py --config=configs/humanoid_stand.py --workdir=DIR
+    preset paper, for an accelerator: not measured yet
+"""
+
+from configs import base
+
+
+def get_config(preset: str = "paper"):
+    return base.get_config("humanoid_stand", preset)
