@@ -10,9 +10,12 @@ from spin_jax.learners.bcq import BCQConfig, make_bcq
 from spin_jax.learners.cql import CQLConfig, make_cql
 from spin_jax.learners.distill import make_distiller
 from spin_jax.learners.iql import IQLConfig, make_iql
+from spin_jax.policies.autoregressive import AutoregressiveConfig, make_autoregressive
 from spin_jax.policies.cached import CachedConfig, make_cached
 from spin_jax.policies.decode import DecodeConfig, make_decode
 from spin_jax.policies.distill import DistillConfig, make_distill
+from spin_jax.policies.factored import FactoredConfig, make_factored
+from spin_jax.policies.saint import SAINTConfig, make_saint
 from spin_jax.policies.spin import SPINConfig, make_spin
 
 
@@ -38,6 +41,9 @@ POLICIES = {
     "spin_distill": Entry(make_distill, DistillConfig, "spin_distill", all_masked=True, distiller=make_distiller),
     "spin_cached": Entry(make_cached, CachedConfig, "spin_cached", all_masked=True),
     "spin_decode": Entry(make_decode, DecodeConfig, "spin_decode", all_masked=True),
+    "saint": Entry(make_saint, SAINTConfig, "saint", reads_asm=False),
+    "factored": Entry(make_factored, FactoredConfig, "factored", reads_asm=False),
+    "autoregressive": Entry(make_autoregressive, AutoregressiveConfig, "autoregressive", reads_asm=False),
 }
 LEARNERS = {
     "iql": Entry(make_iql, IQLConfig, "iql"),
