@@ -32,6 +32,7 @@ from spin_jax.metrics import setup_logging
 from spin_jax.types import ActionSpec, Episode
 
 BATCH = 256
+CHUNKS = 10  # of batches in one measurement: blocks begun and not used up then weigh little
 BINS = 3
 SPLIT = "expert"
 PACKAGES = ("grain", "array_record", "tensorflow-datasets", "jax", "numpy")
@@ -79,9 +80,8 @@ def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
     )
     source, key = EpisodeSource(str(directory), split), jax.random.key(0)
     resident, streamed = (on_device(d.train, d.normaliser) for d in (memory, stream))
-    steps = stream.num_transitions // BATCH
-    chunk = min(streamed.max_chunk(BATCH), steps)
-    steps = steps // chunk * chunk
+    chunk = streamed.max_chunk(BATCH)
+    steps = CHUNKS * chunk
 
     @jax.jit
     def draw(data, key):

@@ -49,6 +49,8 @@ def test_resolve_leaves_its_argument_alone():
         ({"bins": 1}, "config.bins must be at least 2, got 1"),
         ({"train.batch_size": 0}, "config.train.batch_size must be at least 1, got 0"),
         ({"asm.masking": "bert"}, "masking must be 'fixed' or 'full_range', got 'bert'"),
+        ({"data.mode": "disk"}, "config.data.mode must be 'memory' or 'stream', got 'disk'"),
+        ({"data.block_episodes": 0}, "config.data.block_episodes must be at least 1, got 0"),
         ({"asm.schedule": "linear"}, "config.asm.schedule must be 'constant' or 'cosine', got 'linear'"),
         ({"asm.dropout": 1.0}, "config.asm.dropout in"),
         ({"eval.mode": "best"}, "config.eval.mode must be 'sample' or 'greedy', got 'best'"),

@@ -93,6 +93,21 @@ def test_the_same_command_again_trains_nothing_anew(finished):
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
+def test_stream_mode_runs_and_reports_the_same_log(finished, tmp_path):
+    """All stages again on the data of `finished`; the ASM it leaves fits a run in memory mode too."""
+    workdir, data, _ = finished
+    before = json.loads((workdir / "results.json").read_text())
+    found = run_here(tmp_path / "new", data, "all", {"data.mode": "stream", "data.block_episodes": 3})
+    for name in ("fingerprint", "transitions", "trained_on_return", "data_returns"):
+        assert found[name] == before[name], name
+    streamed, resident = (arrays(root / "policy" / "state") for root in (tmp_path / "new", workdir))
+    assert streamed.keys() == resident.keys()
+    assert any(not np.array_equal(streamed[name], resident[name]) for name in streamed)
+    run_here(tmp_path / "memory", data, "policy", {"asm.path": f"{tmp_path}/new/asm"})
+    with pytest.raises(WorkdirError, match="config.data.mode: there 'stream', now 'memory'"):
+        run_here(tmp_path / "new", data, "evaluate", {})
+
+
 KILLS = {
     # what has to exist when SIGKILL comes, and what must not exist yet
     "data": ("data/.factorised_dmc_pieces/*/random/*.npz", "data/factorised_dmc/*/1.0.0/dataset_info.json"),

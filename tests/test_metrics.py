@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from spin_jax.metrics import MetricsWriter, Progress, log, read_rows
+from spin_jax.metrics import MetricsWriter, Progress, log, read_rows, watched
 
 
 def test_resuming_drops_the_rows_that_are_computed_again_and_keeps_counting_seconds(tmp_path):
@@ -60,3 +60,9 @@ def test_without_a_terminal_progress_is_plain_lines(lines):
     assert len(lines.seen) == 1  # the last step always; none before the interval is over
     assert lines.seen[0].startswith("work: 10/10 steps, ")
     assert lines.seen[0].endswith("0 s left, loss=0.25")
+
+
+def test_watched_items_pass_unchanged_and_are_counted(lines):
+    assert list(watched("abc", "work", "letter")) == ["a", "b", "c"]
+    assert len(lines.seen) == 1
+    assert lines.seen[0].startswith("work: 3/3 letters, ")

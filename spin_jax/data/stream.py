@@ -66,7 +66,8 @@ class TransitionStream:
         """Batches start … stop - 1 as arrays [chunk, B, …]; seed in [0, 2^32). Blocks are read ahead by threads."""
         per_block = self.batches_per_block(batch_size)
         first, offset = divmod(start, per_block)
-        blocks = self._blocks(seed, batch_size)[first : -(-stop // per_block)]
+        last = -(-stop // per_block)
+        blocks = self._blocks(seed, batch_size, last)[first:last]
         with contextlib.closing(iter(blocks.to_iter_dataset(READ))) as blocks:
             batches = (jax.tree.map(lambda x, i=i: x[i], block) for block in blocks for i in range(per_block))
             batches = itertools.islice(batches, offset, None)
@@ -93,8 +94,8 @@ class TransitionStream:
     def _block_episodes(self) -> int:
         return min(self.block_episodes, len(self._rows))
 
-    def _blocks(self, seed: int, batch_size: int) -> grain.MapDataset:
-        """Block j, without end: a Transition of arrays [m, B, …]."""
+    def _blocks(self, seed: int, batch_size: int, count: int) -> grain.MapDataset:
+        """Block j of the first `count` (or some more): a Transition of arrays [m, B, …]."""
         rows, shape = self._rows, (self.batches_per_block(batch_size), batch_size)
         normaliser = jax.tree.map(np.asarray, self.normaliser)
 
@@ -107,5 +108,6 @@ class TransitionStream:
             order = np.resize(rng.permutation(len(block.reward)), shape)
             return jax.tree.map(lambda x: x[order], block)
 
-        order = grain.MapDataset.range(len(rows)).seed(seed).shuffle().repeat()
+        epochs = max(1, -(-count * self._block_episodes // len(rows)))
+        order = grain.MapDataset.range(len(rows)).seed(seed).shuffle().repeat(epochs)
         return order.batch(self._block_episodes).random_map(permute)

@@ -1,11 +1,12 @@
 """A log as arrays: by hand what becomes of episodes, and what is refused."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
 
-from spin_jax.data import dataset
+from spin_jax.data import dataset, memory
 from spin_jax.data.dataset import check_episodes, fit_normaliser, load_dataset, split_expression
 from spin_jax.data.rlds import DataError, transitions
 from spin_jax.data.statistics import RunningStatistics
@@ -140,3 +141,97 @@ def test_observations_are_left_alone_when_not_normalised(monkeypatch):
     found = load_dataset("anywhere", "random", SPEC, 2, normalised=False)
     np.testing.assert_array_equal(normalise(found.normaliser, found.train.observation), found.train.observation)
     assert {f.name for f in dataclasses.fields(found)} >= {"train", "held_out", "normaliser", "fingerprint", "returns"}
+
+
+class Counting(list):
+    """A source that counts what was read."""
+
+    def __init__(self, episodes):
+        super().__init__(episodes)
+        self.read = []
+
+    def __getitem__(self, i):
+        self.read.append(i)
+        return super().__getitem__(i)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+@pytest.mark.parametrize("count", [2, 45])
+def test_stream_mode_reads_once_and_finds_what_memory_mode_finds(monkeypatch, count, normalised):
+    source = Counting([make_episode(i, length=3 + i % 4, terminal=i % 3 == 0) for i in range(count)])
+    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: source)
+    in_memory = load_dataset("anywhere", "random", SPEC, 2, normalised)
+    source.read.clear()
+    streamed = load_dataset("anywhere", "random", SPEC, 2, normalised, mode="stream", block_episodes=7)
+    assert source.read == list(range(count))
+    assert streamed.fingerprint == in_memory.fingerprint
+    assert streamed.num_transitions == in_memory.num_transitions == len(in_memory.train.reward)
+    assert streamed.num_features == in_memory.num_features == 2
+    np.testing.assert_array_equal(streamed.returns, in_memory.returns)
+    for field in ("held_out", "normaliser"):
+        for a, b in zip(getattr(streamed, field), getattr(in_memory, field), strict=True):
+            np.testing.assert_array_equal(a, b)
+    table = transitions([source[i] for i in streamed.train.rows])
+    np.testing.assert_array_equal(table.observation, in_memory.train.observation)
+    np.testing.assert_array_equal(streamed.train.lengths, [len(source[i].reward) for i in streamed.train.rows])
+    assert streamed.train.block_episodes == 7
+
+
+def test_stream_mode_keeps_few_held_out_episodes_from_all_over_the_log(monkeypatch):
+    """100 held-out episodes of 2000, 50 of them kept; none of the other 50 is trained on."""
+    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i, length=1) for i in range(2000)])
+    found = load_dataset("anywhere", "random", SPEC, 2, normalised=False, mode="stream")
+    kept = found.held_out.observation[:, 0]
+    assert len(kept) == 50
+    assert set(kept) <= set(range(19, 2000, 20))
+    assert (kept[0], kept[-1]) == (19, 1999)
+    assert np.diff(kept).max() == 60
+    assert not set(found.train.rows) & set(range(19, 2000, 20))
+
+
+def test_a_bad_episode_is_named_by_its_place_in_stream_mode_too(monkeypatch):
+    episodes = [make_episode(0), make_episode(1), broken(reward={1: np.nan})]
+    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: episodes)
+    with pytest.raises(DataError, match="reward of episode 2 is nan at step 1"):
+        load_dataset("anywhere", "random", SPEC, 2, normalised=False, mode="stream")
+
+
+@pytest.mark.parametrize(("place", "copies"), [("host", 3.3), ("accelerator", 1)])
+def test_a_log_that_does_not_fit_is_refused_before_it_is_read(monkeypatch, place, copies):
+    """300 episodes of 1000 transitions of 32 bytes: 9.6 MB; accepted with room for exactly that, refused with less."""
+    source = Counting([make_episode(0, length=1000)] * 300)
+    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: source)
+    size = 300 * 1000 * 32
+    monkeypatch.setattr(memory, "free_memory", lambda: {place: int(copies * size) - 1000})
+    with pytest.raises(DataError, match=f"0.0 GB of the {place}, where 0.0 GB are free.*--config.data.mode=stream"):
+        load_dataset("anywhere", "random", SPEC, 2, normalised=False)
+    assert len(source.read) == 10
+    load_dataset("anywhere", "random", SPEC, 2, normalised=False, mode="stream")
+    monkeypatch.setattr(memory, "free_memory", lambda: {place: int(copies * size) + 1000})
+    assert load_dataset("anywhere", "random", SPEC, 2, normalised=False).num_transitions == 285_000
+
+
+def test_both_sizes_are_in_the_message_of_a_log_that_does_not_fit(monkeypatch):
+    """10^7 transitions of 32 bytes."""
+
+    class Huge(list):
+        def __len__(self):
+            return 10_000
+
+        def __getitem__(self, i):
+            return make_episode(0, length=1000)
+
+    monkeypatch.setattr(memory, "free_memory", lambda: {"host": 700_000_000})
+    with pytest.raises(DataError, match="transitions take 0.3 GB.*takes 1.1 GB of the host, where 0.7 GB are free"):
+        memory.check_fits(Huge(), "somewhere")
+
+
+def test_free_memory_of_the_host_is_what_linux_says():
+    meminfo = pathlib.Path("/proc/meminfo")
+    if not meminfo.exists():
+        pytest.skip("no /proc/meminfo")
+    total = int(meminfo.read_text().split()[1]) * 1024
+    assert 0 < memory.free_memory()["host"] < total

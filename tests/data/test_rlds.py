@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from spin_jax.data.rlds import DataError, from_rlds, read_episodes, rlds_features, to_rlds
+from spin_jax.data.rlds import DataError, EpisodeSource, from_rlds, read_episodes, rlds_features, to_rlds
 from spin_jax.types import Episode
 
 
@@ -93,6 +93,14 @@ def test_episodes_come_back_from_shards_in_order(prepared, split, which):
     assert len(found) == len(which)
     for episode, i in zip(found, which, strict=True):
         assert_same(episode, EPISODES[i])
+
+
+def test_a_source_reads_any_episode_when_asked(prepared):
+    source = EpisodeSource(str(prepared), "random+expert")
+    assert len(source) == 4
+    for i, which in ((3, 0), (1, 1), (2, 2), (0, 0)):
+        assert_same(source[i], EPISODES[which])
+    assert [len(e.reward) for e in source] == [4, 3, 1, 4]
 
 
 def test_a_directory_that_is_no_data_set_is_named(tmp_path):
