@@ -22,6 +22,7 @@ from spin_jax.learners.decqn import make_decqn
 from spin_jax.metrics import log, setup_logging
 
 EPISODES = 20
+EVALUATION_SEED = 10_000  # of the episodes that a card reports
 CANDIDATES = 5
 
 
@@ -34,7 +35,7 @@ def ship(task: str, bins: int, workdir: pathlib.Path, medium_share: float, num_w
         config = learner_config(records[max(records)])
         learner = make_decqn(envs.spec, TASKS[task].num_features, config)
         like = learner.init(jax.random.key(0))
-        seeds = [episode_seed(10_000, i) for i in range(EPISODES)]
+        seeds = [episode_seed(EVALUATION_SEED, i) for i in range(EPISODES)]
 
         def played(step: int, path: pathlib.Path) -> dict:
             """Save the checkpoint at `path` and play it as it will be used: in float16, with numpy."""

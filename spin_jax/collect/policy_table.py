@@ -1,0 +1,65 @@
+"""The shipped behaviour policies, played again: `python -m spin_jax.collect.policy_table`.
+
+Prints the table of the README. Every policy plays the episodes of its card (the same seeds, in float16 weights with
+numpy), so on the same machine and versions the returns repeat exactly; --noplay prints the cards' figures.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from absl import app, flags
+
+from spin_jax.collect.behaviour_policy import WEIGHTS, load_policy
+from spin_jax.collect.rollout import play_policy
+from spin_jax.collect.ship import EPISODES, EVALUATION_SEED
+from spin_jax.config import num_workers
+from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.vector import VectorEnv, episode_seed
+from spin_jax.evaluate import reference_returns
+from spin_jax.metrics import Progress, setup_logging
+
+
+def shipped() -> list[tuple[pathlib.Path, dict]]:
+    """(weights, card) of every shipped policy, by the suite's order of tasks, bins, and level (medium first)."""
+    cards = [(path.with_suffix(".npz"), json.loads(path.read_text())) for path in WEIGHTS.glob("*.json")]
+    order = list(TASKS)
+    return sorted(cards, key=lambda pc: (order.index(pc[1]["task"]), pc[1]["bins"], pc[1]["level"] != "medium"))
+
+
+def play(path: pathlib.Path, card: dict, workers: int) -> tuple[float, float]:
+    """Mean and standard deviation of the returns of the card's episodes, played again."""
+    with VectorEnv(card["task"], card["bins"], EPISODES, workers) as envs:
+        act = load_policy(path, envs.spec.num_slots)
+        episodes = play_policy(envs, act, [episode_seed(EVALUATION_SEED, i) for i in range(EPISODES)])
+    returns = [float(e.reward.sum()) for e in episodes]
+    return float(np.mean(returns)), float(np.std(returns))
+
+
+def row(card: dict, mean: float, std: float) -> str:
+    """One line of the table; the published expert's return is beside ours."""
+    _, published = reference_returns(card["task"], card["bins"])
+    share = f"{published:.2f} ({mean / published:.0%})" if card["level"] == "expert" else ""
+    name = card["task"].replace("_", "-")
+    return f"| {name} | {card['bins']} | {card['level']} | {card['frames']:,} | {mean:.1f} ± {std:.1f} | {share} |"
+
+
+def main(_):
+    setup_logging()
+    lines = ["| task | bins | level | frames | return, 20 episodes | published expert (ours against it) |"]
+    lines += ["|---|---|---|---|---|---|"]
+    policies = [(p, c) for p, c in shipped() if FLAGS.task in (None, c["task"])]
+    with Progress("policy table", len(policies), unit="row") as progress:
+        for i, (path, card) in enumerate(policies, 1):
+            measured = card["return_mean"], card["return_std"]
+            lines.append(row(card, *(play(path, card, num_workers(FLAGS.num_workers)) if FLAGS.play else measured)))
+            progress.update(i)
+    print("\n".join(lines))
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_enum("task", None, list(TASKS), "only this task")
+    flags.DEFINE_boolean("play", True, "play the episodes; otherwise print what the cards say")
+    flags.DEFINE_integer("num_workers", -1, "environment processes; -1 = one a core, 0 = none")
+    app.run(main)
