@@ -2,8 +2,9 @@
 
 reading: whole episodes out of the shards; stream: `data.mode=stream` as training takes it, batches of 256 shuffled and
 stacked in chunks; resident: batches of 256 drawn inside a compiled step, every value read once (`data.mode=memory`).
-Rates are per second on the clock and per second of processor time: only the second says what one core can do where
-others use it too. Without a data set in --data_dir it writes random episodes of the task's shapes; none of the three looks at values.
+Rates are per second on the clock and per second of processor time: the clock tells what one core can do only where
+nobody else uses it. Without a data set in --data_dir it writes random episodes of the task's shapes; none of the three
+looks at values.
 """
 
 import os
