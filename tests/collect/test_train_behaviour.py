@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from spin_jax.checkpoint import CheckpointError, CheckpointStore
-from spin_jax.collect.train_behaviour import BehaviourConfig, train_behaviour, with_settings
+from spin_jax.collect.train_behaviour import (
+    BehaviourConfig,
+    exploration_normaliser,
+    train_behaviour,
+    with_settings,
+)
+from spin_jax.data.statistics import RunningStatistics
 from spin_jax.learners.decqn import DecQNConfig
 from spin_jax.metrics import read_rows
 
@@ -27,6 +33,17 @@ def test_settings_replace_fields_with_their_types():
 def test_an_unknown_setting_is_named_with_the_known_ones(setting):
     with pytest.raises(ValueError, match=f"--set={setting}: write NAME=VALUE, NAME one of num_frames, .*learner.width"):
         with_settings(BehaviourConfig(), [setting])
+
+
+def test_the_behaviour_policy_sees_every_feature_scaled():
+    """numpy's mean and deviation; a constant feature is divided by 1e-3, as the shipped policies were trained."""
+    rows = np.random.default_rng(0).normal([3.0, 5.0], [2.0, 0.0], (100, 2))
+    statistics = RunningStatistics(2)
+    statistics.add(rows)
+    found = exploration_normaliser(statistics)
+    np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.std, [rows[:, 0].std(), 1e-3], rtol=1e-6)
+    assert found.clip == 10
 
 
 @pytest.mark.slow
