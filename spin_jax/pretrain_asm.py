@@ -11,11 +11,11 @@ from spin_jax.checkpoint import CheckpointStore
 from spin_jax.config import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import on_device
-from spin_jax.learners.asm import full_mask_logits, make_asm_learner
+from spin_jax.learners.asm import make_asm_learner
 from spin_jax.loop import Hook, fit
 from spin_jax.metrics import MetricsWriter, log
 from spin_jax.models import categorical
-from spin_jax.models.asm import ASM
+from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.objectives.masked_modelling import corrupt
 from spin_jax.types import ActionSpec, Transition
 from spin_jax.workdir import Workdir

@@ -9,7 +9,7 @@ import optax
 
 from spin_jax.learners.base import Learner
 from spin_jax.models import categorical
-from spin_jax.models.asm import ASM, ASMConfig
+from spin_jax.models.asm import ASM, ASMConfig, full_mask_logits
 from spin_jax.objectives.masked_modelling import MaskingConfig, corrupt, masked_cross_entropy
 from spin_jax.types import ActionSpec, Transition
 
@@ -27,12 +27,6 @@ class ASMState(NamedTuple):
     params: dict
     opt_state: optax.OptState
     step: jax.Array
-
-
-def full_mask_logits(asm: ASM, params: dict, observation: jax.Array) -> jax.Array:
-    """Logits [B, N, K] of every slot when all of them are [MASK]: what the ASM knows from the state alone."""
-    masked = jnp.full((len(observation), asm.spec.num_slots), asm.spec.num_choices)
-    return asm.apply({"params": params}, observation, masked)
 
 
 def make_asm_learner(

@@ -9,8 +9,7 @@ import optax
 from spin_jax.learners.base import Learner
 from spin_jax.learners.critics import gradient_step
 from spin_jax.models import categorical
-from spin_jax.models.asm import ASM, ASMConfig, SlotHeads
-from spin_jax.policies.cached import mask_embeddings
+from spin_jax.models.asm import ASM, ASMConfig, SlotHeads, mask_embeddings
 from spin_jax.policies.distill import DistillConfig, Student
 from spin_jax.types import ActionSpec, Transition
 

@@ -82,13 +82,15 @@ class ASM(nn.Module):
         self.heads = SlotHeads(self.spec, self.config.head_width, self.config.body.dropout)
 
     def contextual(self, observation: jax.Array, tokens: jax.Array, deterministic: bool = True) -> jax.Array:
-        """Contextual slot embeddings z [B, N, D] of observation [B, S] and action tokens [B, N, D]."""
+        """Contextual slot embeddings z [B, N, D] of observation [B, S] and action tokens [B, N, D].
+
+        Tokens [N, D] are the same in every row, and what does not depend on the row is computed once.
+        """
         state = self.encoder_out(gelu(self.encoder_in(observation)))
         state = state.reshape(len(observation), self.config.state_tokens, self.config.body.width)
         if self.config.positions != "none":
-            tokens = tokens + self.positions[None]
-        x = self.body(jnp.concatenate([state, tokens], axis=1), deterministic)
-        return x[:, self.config.state_tokens :]
+            tokens = tokens + jnp.broadcast_to(self.positions, tokens.shape)
+        return self.body(state, tokens, deterministic)
 
     @nn.compact
     def __call__(self, observation: jax.Array, choices: jax.Array, deterministic: bool = True) -> jax.Array:
@@ -98,3 +100,14 @@ class ASM(nn.Module):
         table = self.param("table", nn.initializers.normal(1.0), shape)
         tokens = table[jnp.arange(self.spec.num_slots)[None, :], choices]
         return self.heads(self.contextual(observation, tokens, deterministic), deterministic)
+
+
+def mask_embeddings(asm: ASM, params: dict, observation: jax.Array) -> jax.Array:
+    """z(s) [B, N, D]: the contextual slot embeddings of observation [B, S] when every slot is [MASK]."""
+    return asm.apply({"params": params}, observation, params["table"][:, asm.spec.num_choices], method=ASM.contextual)
+
+
+def full_mask_logits(asm: ASM, params: dict, observation: jax.Array) -> jax.Array:
+    """Logits [B, N, K] of every slot when all of them are [MASK]: what the ASM knows from the state alone."""
+    heads = SlotHeads(asm.spec, asm.config.head_width, 0.0)
+    return heads.apply({"params": params["heads"]}, mask_embeddings(asm, params, observation), deterministic=True)

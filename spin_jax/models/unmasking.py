@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spin_jax.models import categorical
-from spin_jax.models.asm import ASM
+from spin_jax.models.asm import ASM, full_mask_logits
 
 
 def round_sizes(num_slots: int, rounds: int) -> np.ndarray:
@@ -36,7 +36,7 @@ def unmask(asm: ASM, params, observation: jax.Array, key, *, rounds: int, count:
     spec, batch = asm.spec, len(observation)
     sizes = jnp.asarray(round_sizes(spec.num_slots, rounds))
     choices = jnp.full((batch, spec.num_slots), spec.num_choices)
-    first = jnp.tile(asm.apply({"params": params}, observation, choices), (count, 1, 1))
+    first = jnp.tile(full_mask_logits(asm, params, observation), (count, 1, 1))
     observation, choices = jnp.tile(observation, (count, 1)), jnp.tile(choices, (count, 1))
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(sizes))
 

@@ -6,10 +6,9 @@ Transformer in a training step. A different method from SPIN, whose queries lear
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
-from spin_jax.models.asm import ASM, ASMConfig, SlotHeads
+from spin_jax.models.asm import ASM, ASMConfig, SlotHeads, mask_embeddings
 from spin_jax.models.unmasking import proposals
 from spin_jax.policies.base import Policy, factored_policy
 from spin_jax.policies.spin import init_heads
@@ -30,13 +29,6 @@ class CachedConfig:
     def __post_init__(self):
         if self.heads not in ("fresh", "asm"):
             raise ValueError(f"spin_cached.heads must be 'fresh' or 'asm', got {self.heads!r}.")
-
-
-def mask_embeddings(asm: ASM, params, observation: jax.Array) -> jax.Array:
-    """z(s) [B, N, D]: the ASM's contextual slot embeddings when every slot is [MASK]."""
-    tokens = params["table"][:, asm.spec.num_choices]
-    tokens = jnp.broadcast_to(tokens[None], (len(observation), *tokens.shape))
-    return asm.apply({"params": params}, observation, tokens, method=ASM.contextual)
 
 
 def make_cached(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: CachedConfig) -> Policy:

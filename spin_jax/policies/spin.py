@@ -84,11 +84,10 @@ def make_spin(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config
 
     def logits(params, frozen, observation, key):
         body, head = ({}, {}) if key is None else ({"dropout": k} for k in jax.random.split(key))
-        tokens = jnp.broadcast_to(params["queries"][None], (len(observation), spec.num_slots, width))
         z = asm.apply(
             {"params": frozen | params["asm"] if trained else frozen},
             observation,
-            tokens,
+            params["queries"],
             deterministic=key is None or not config.frozen_dropout,
             method=ASM.contextual,
             rngs=body,

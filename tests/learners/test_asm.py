@@ -9,8 +9,8 @@ import pytest
 
 from spin_jax.checkpoint import CheckpointStore
 from spin_jax.learners import asm as learner_module
-from spin_jax.learners.asm import ASMOptimiserConfig, full_mask_logits, make_asm_learner
-from spin_jax.models.asm import ASM
+from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
+from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.objectives.masked_modelling import MaskingConfig
 from spin_jax.types import Transition
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spin_jax.models.asm import ASM, SlotHeads
-from spin_jax.models.transformer import Body, BodyConfig
+from spin_jax.models.transformer import Body, BodyConfig, attend, attend_from_shared
 from spin_jax.types import ActionSpec
 
 
@@ -33,13 +33,60 @@ def test_forward_pass_is_the_described_one(spec, asm_config, asm_params, plain_a
 
 
 def test_body_is_permutation_equivariant(asm_config):
+    """Any token may change places with any other: here all of them are slots."""
     x = jax.random.normal(jax.random.key(0), (2, 7, 8))
     order = np.array([3, 0, 6, 1, 5, 2, 4])
     body = Body(asm_config.body)
-    variables = jax.jit(body.init, static_argnames="deterministic")(jax.random.key(1), x, deterministic=True)
-    apply = jax.jit(lambda x: body.apply(variables, x, deterministic=True))
+    variables = body.init(jax.random.key(1), x[:, :0], x, deterministic=True)
+    apply = jax.jit(lambda x: body.apply(variables, x[:, :0], x, deterministic=True))
     np.testing.assert_allclose(apply(x[:, order]), apply(x)[:, order], rtol=1e-5, atol=1e-5)
     assert float(jnp.abs(apply(x)[:, order] - apply(x)).max()) > 0.1  # the order matters
+
+
+def test_attention_over_groups_is_attention_over_all_keys():
+    """Oracle: one softmax over the concatenated keys, everything repeated in every row."""
+    draw = iter(jax.random.normal(key, shape) for key, shape in zip(
+        jax.random.split(jax.random.key(0), 5),
+        [(5, 2, 4), (3, 2, 2, 4), (3, 2, 2, 4), (5, 2, 4), (5, 2, 4)], strict=True,
+    ))  # fmt: skip
+    query, *of_states = next(draw), next(draw), next(draw)
+    of_slots = [next(draw), next(draw)]
+    key, value = (
+        jnp.concatenate([a, jnp.broadcast_to(b, (3, *b.shape))], 1) for a, b in zip(of_states, of_slots, strict=True)
+    )
+    scores = np.einsum("qhd,bkhd->bhqk", query, key) / 2
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    expected = np.einsum("bhqk,bkhd->bqhd", weights, value)
+    found = [
+        attend(query, [of_states, of_slots]),
+        attend(jnp.broadcast_to(query, (3, *query.shape)), [of_states, of_slots]),
+        attend(query, [(key, value)]),
+        attend_from_shared(query, of_slots, of_states),
+    ]
+    for one in found:
+        np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("num_blocks", [1, 2, 3])
+def test_tokens_shared_by_all_rows_equal_the_same_tokens_in_every_row(asm_config, num_blocks, dropout):
+    """Projections once a step and the collapsed first attention change values and gradients by rounding alone."""
+    body = Body(dataclasses.replace(asm_config.body, num_blocks=num_blocks, dropout=dropout))
+    states, slots = jax.random.normal(jax.random.key(0), (4, 2, 8)), jax.random.normal(jax.random.key(1), (5, 8))
+    params = body.init(jax.random.key(2), states, slots, deterministic=True)["params"]
+
+    def loss(shared):
+        def of(params, slots):
+            tokens = slots if shared else jnp.broadcast_to(slots, (4, 5, 8))
+            out = body.apply({"params": params}, states, tokens, deterministic=True)
+            return (out * jnp.arange(40.0).reshape(1, 5, 8)).sum(), out
+
+        return jax.jit(jax.value_and_grad(of, argnums=(0, 1), has_aux=True))(params, slots)
+
+    ((_, found), grads), ((_, expected), expected_grads) = loss(True), loss(False)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    scale = max(float(jnp.abs(g).max()) for g in jax.tree.leaves(expected_grads))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * scale), grads, expected_grads)
 
 
 def test_asm_is_equivariant_when_tables_and_heads_move_along(asm_config, asm_params, batch):

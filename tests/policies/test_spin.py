@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spin_jax.learners.asm import full_mask_logits
 from spin_jax.models import categorical
-from spin_jax.models.asm import ASM
+from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.policies.base import Policy
 from spin_jax.policies.spin import SPINConfig, make_spin
 from spin_jax.registry import POLICIES
