@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
+import re
 
 import numpy as np
 
@@ -14,7 +15,7 @@ LEVELS = {
     "medium": "medium",
     "expert": "expert",
     "medium-expert": "medium+expert",
-    "random-medium-expert": "random+medium+expert",
+    "random-medium-expert": "random[:67]+medium[:67]+expert[:66]",  # 200k transitions, as the published suite's
 }
 HOLD_OUT_EVERY = 20  # one episode in so many is kept from training, for the ASM's held-out metrics
 
@@ -30,19 +31,22 @@ class Dataset:
     returns: np.ndarray  # undiscounted return of each training episode
 
 
-def split_expression(level: str) -> str:
+def split_expression(level: str, episodes: int) -> str:
     """TFDS split expression of a level name ('medium-expert') or of such an expression itself ('medium+expert[:50%]').
 
+    episodes: what each stored split has (of 1000 steps); the level random-medium-expert takes 67, 67 and 66 of them,
+    or all where there are fewer (TFDS refuses a slice beyond the end).
     Raises DataError naming the known levels where a part of it is neither.
     """
-    expression = LEVELS.get(level, level)
-    for part in expression.split("+"):
+    if level in LEVELS:
+        return re.sub(r"\d+", lambda wanted: str(min(int(wanted[0]), episodes)), LEVELS[level])
+    for part in level.split("+"):
         if part.split("[")[0].strip() not in ("random", "medium", "expert"):
             raise DataError(
                 f"Unknown level {level!r}. Known levels: {', '.join(LEVELS)}; or a TFDS split expression over "
                 f"random, medium and expert, such as 'medium+expert[:50%]'."
             )
-    return expression
+    return level
 
 
 def transitions(episodes: list[Episode]) -> Transition:
@@ -97,9 +101,13 @@ def fit_normaliser(observation: np.ndarray) -> Normaliser:
     return Normaliser(mean.astype(np.float32), np.where(std < 1e-3, 1.0, std).astype(np.float32), np.float32(10))
 
 
-def load_dataset(directory: pathlib.Path, level: str, spec: ActionSpec, num_features: int, normalised: bool) -> Dataset:
-    """Read a level of a prepared data set; every HOLD_OUT_EVERY-th episode is held out. Errors as the parts raise."""
-    expression = split_expression(level)
+def load_dataset(
+    directory: pathlib.Path, expression: str, spec: ActionSpec, num_features: int, normalised: bool
+) -> Dataset:
+    """Read a split expression of a prepared data set; every HOLD_OUT_EVERY-th episode is held out.
+
+    Errors as the parts raise.
+    """
     episodes = read_episodes(str(directory), expression)
     check_episodes(episodes, spec, num_features, f"{directory}, split {expression}")
     if len(episodes) < 2:
@@ -120,11 +128,3 @@ def load_dataset(directory: pathlib.Path, level: str, spec: ActionSpec, num_feat
         digest.hexdigest(),
         np.array([e.reward.sum() for e in kept]),
     )
-
-
-def mean_returns(directory: pathlib.Path) -> dict[str, float]:
-    """Mean return of all episodes of each of the three stored splits."""
-    return {
-        split: float(np.mean([e.reward.sum() for e in read_episodes(str(directory), split)]))
-        for split in ("random", "medium", "expert")
-    }

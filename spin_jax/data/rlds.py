@@ -5,10 +5,14 @@ is_last row carries only its observation. Termination: is_terminal on the last r
 Time limit: is_last without is_terminal, and the discount stays 1.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow_datasets as tfds
 
 from spin_jax.types import Episode
+
+BROKEN = "If a shard is broken, move the directory away and make it anew (ours: --stage=data)."
 
 
 class DataError(ValueError):
@@ -51,25 +55,57 @@ def to_rlds(episode: Episode) -> dict:
 
 
 def from_rlds(rows: dict) -> Episode:
-    """The inverse of `to_rlds`."""
-    return Episode(rows["observation"], rows["action"][:-1], rows["reward"][:-1], bool(rows["is_terminal"][-1]))
+    """The inverse of `to_rlds`; rows of other makers' data sets are cast to the types of `Episode`."""
+    return Episode(
+        rows["observation"].astype(np.float32, copy=False),
+        rows["action"][:-1].astype(np.int32, copy=False),
+        rows["reward"][:-1].astype(np.float32, copy=False),
+        bool(rows["is_terminal"][-1]),
+    )
 
 
-def read_episodes(directory: str, split: str) -> list[Episode]:
-    """All episodes of a split expression of a prepared TFDS data set, in order.
+def open_data_set(directory: str) -> tfds.core.DatasetBuilder:
+    """The prepared TFDS data set of RLDS episodes in `directory`.
 
-    Whole episodes are read as stacked arrays (SkipDecoding); decoding row by row would be ten times slower.
-    Raises DataError where `directory` is not a TFDS data set, on an unknown split and on a broken shard.
+    Raises DataError where it is not a TFDS data set, or one whose steps lack what `rlds_features` declares.
     """
     try:
         builder = tfds.builder_from_directory(directory)
     except Exception as error:
         raise DataError(f"{directory} is not a TFDS data set (no readable dataset_info.json there).") from error
+    steps = getattr(dict(builder.info.features or {}).get("steps"), "feature", {})
+    missing = {"observation", "action", "reward", "is_terminal"} - set(steps)
+    if missing:
+        raise DataError(
+            f"{directory} does not hold RLDS episodes: its steps have no {', '.join(sorted(missing))}. "
+            f"Logs in other formats: python -m spin_jax.collect.import_suite"
+        )
+    return builder
+
+
+def each_episode(directory: str, split: str) -> Iterator[Episode]:
+    """The episodes of a split expression of a prepared TFDS data set, one by one, in order.
+
+    Whole episodes are read as stacked arrays (SkipDecoding); decoding row by row would be ten times slower.
+    Raises DataError as `open_data_set` does, on an unknown split and on a broken shard.
+    """
+    builder = open_data_set(directory)
+    failed = f"Cannot read split {split!r} of {directory}"
     try:
         source = builder.as_data_source(split=split, decoders={"steps": tfds.decode.SkipDecoding()})
-        return [from_rlds(source[i]["steps"]) for i in range(len(source))]
+    except ValueError as error:  # TFDS's own: an unknown split, a slice beyond the end, a syntax error
+        sizes = ", ".join(f"{name} ({info.num_examples} episodes)" for name, info in builder.info.splits.items())
+        raise DataError(f"{failed}: {str(error).splitlines()[0]} Splits there: {sizes}.") from error
     except Exception as error:
-        raise DataError(
-            f"Cannot read split {split!r} of {directory} ({error}). Splits there: {', '.join(builder.info.splits)}. "
-            f"If a shard is broken, move the directory away and run --stage=data again."
-        ) from error
+        raise DataError(f"{failed} ({error}). {BROKEN}") from error
+    for i in range(len(source)):
+        try:
+            episode = from_rlds(source[i]["steps"])
+        except Exception as error:
+            raise DataError(f"{failed}, episode {i} ({error}). {BROKEN}") from error
+        yield episode
+
+
+def read_episodes(directory: str, split: str) -> list[Episode]:
+    """All episodes of a split expression, in order; errors as `each_episode`."""
+    return list(each_episode(directory, split))
