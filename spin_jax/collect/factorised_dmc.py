@@ -7,9 +7,12 @@ expressions over those (`medium+expert`), so nothing is stored twice.
 import contextlib
 import dataclasses
 import io
+import os
 import pathlib
 import shutil
+import time
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from spin_jax.collect.behaviour_policy import LEVELS, policy_card
@@ -18,7 +21,7 @@ from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces
 from spin_jax.data.rlds import DataError, rlds_features, to_rlds
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
 from spin_jax.metrics import Progress, log
-from spin_jax.types import ActionSpec
+from spin_jax.types import ActionSpec, Episode
 
 PUBLISHED_EPISODES = 1000  # of each split in the published suite: 1M transitions
 
@@ -89,7 +92,7 @@ def prepare(data_dir: pathlib.Path, config: FactorisedConfig, num_workers: int) 
         epsilon = {} if level == "random" else {"epsilon": config.epsilon}
         return policy_card(config.task, config.bins, level) | epsilon | {"seed": config.seed}
 
-    return read_cards(directory, spec, task.num_features, made_by, save=True)
+    return read_cards(directory, spec, task.num_features, made_by, save=os.access(directory, os.W_OK))
 
 
 def _play(pieces: pathlib.Path, config: FactorisedConfig, num_workers: int, directory: pathlib.Path):
@@ -97,13 +100,14 @@ def _play(pieces: pathlib.Path, config: FactorisedConfig, num_workers: int, dire
     if not left:
         return
     with Environments(config.task, config.bins, num_workers) as environments:
-        minutes = EPISODE_STEPS / measure_speed(environments, config.episodes, config.epsilon) / 60  # an episode
+        speed = measure_speed(environments, config.episodes, config.epsilon)
+        minutes = (EPISODE_STEPS / speed + _encoding_seconds(config)) / 60  # an episode
         processes = f"{num_workers} processes" if num_workers else "this process alone"
         log.info(
             f"data: rolling out {left} episodes ({left * EPISODE_STEPS} transitions; {config.episodes} episodes of "
-            f"each of {', '.join(LEVELS)}) with {processes} into {directory}: about {left * minutes:.1f} minutes; "
-            f"the published size, {PUBLISHED_EPISODES} episodes of each, takes about "
-            f"{PUBLISHED_EPISODES * len(LEVELS) * minutes:.0f}"
+            f"each of {', '.join(LEVELS)}) with {processes} into {directory}: about {left * minutes:.1f} minutes "
+            f"(the published size, {PUBLISHED_EPISODES} episodes of each: about "
+            f"{PUBLISHED_EPISODES * len(LEVELS) * minutes:.0f} minutes)"
         )
         total = config.episodes * len(LEVELS)
         with Progress(f"data: {config.task}", total, total - left, unit="episode") as progress:
@@ -117,6 +121,18 @@ def _play(pieces: pathlib.Path, config: FactorisedConfig, num_workers: int, dire
                     seed=config.seed,
                     on_episodes=lambda done, before=i * config.episodes: progress.update(before + done),
                 )
+
+
+def _encoding_seconds(config: FactorisedConfig) -> float:
+    """What TFDS takes for one episode (about 30 ms on one core: as long as a fast task's simulation)."""
+    task = TASKS[config.task]
+    features = rlds_features(task.num_features, task.num_slots)
+    observation = np.zeros((EPISODE_STEPS + 1, task.num_features), np.float32)
+    action = np.zeros((EPISODE_STEPS, task.num_slots), np.int32)
+    rows = to_rlds(Episode(observation, action, np.zeros(EPISODE_STEPS, np.float32), terminal=False))
+    begin = time.monotonic()
+    features.encode_example({"steps": rows})
+    return time.monotonic() - begin
 
 
 def _write(data_dir: pathlib.Path, pieces: pathlib.Path, config: FactorisedConfig):

@@ -27,8 +27,8 @@ from spin_jax.types import ActionSpec, Episode
 
 def read_log(path: pathlib.Path, done: str, widths, cardinalities) -> tuple[list[Episode], dict]:
     """The episodes of one file, and its record for the card: SHA-256, rows, what ended its episodes."""
-    size = path.stat().st_size if path.is_file() else 0
-    with Progress(f"import: reading {path.name}", max(size >> 20, 1), unit="megabyte") as progress:
+    megabytes = (path.stat().st_size >> 20) + 1 if path.is_file() else 1
+    with Progress(f"import: reading {path.name}", megabytes, unit="megabyte") as progress:
         if path.suffix in (".npz", ".parquet"):
             raw = (npz_columns if path.suffix == ".npz" else parquet_columns)(path)
             columns, record = check_columns(raw, path, widths, cardinalities, every_next=False), {}
@@ -36,7 +36,7 @@ def read_log(path: pathlib.Path, done: str, widths, cardinalities) -> tuple[list
             raw = suite_columns(path, done, widths, lambda count: progress.update(count >> 20))
             columns = check_columns(raw, path, widths, cardinalities, every_next=True)
             record = {"done": done}
-        progress.update(max(size >> 20, 1))
+        progress.update(megabytes)
     episodes, cuts = cut_episodes(columns)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

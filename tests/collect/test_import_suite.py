@@ -86,9 +86,11 @@ def test_done_as_termination_sets_the_discount_to_zero(tmp_path):
 
 
 def test_rows_without_done_are_cut_where_they_do_not_continue(tmp_path):
-    rows = [(*row[:4], False) for row in make_log(5, episodes=3)]
+    rows = [(*row[:4], False) for row in make_log(5, episodes=12)]
     directory = import_log([write(tmp_path / "log", rows)], tmp_path, "cheetah_run", "expert", bins=3)
-    assert [len(e.reward) for e in read_episodes(str(directory), "train")] == [5, 5, 5]
+    episodes = read_episodes(str(directory), "train")
+    assert [len(e.reward) for e in episodes] == [5] * 12
+    assert_transitions(transitions(episodes), rows)  # in the order of the file
 
 
 @pytest.mark.parametrize("kind", ["npz", "parquet"])

@@ -50,10 +50,11 @@ def test_returns_terminations_and_lengths_are_counted():
 
 @pytest.mark.parametrize("cardinalities", [(2, 3, 2), (3,) * 38, (100,) * 38, (2,) * 70, (256, 3)])
 def test_joint_counts_are_numpys_rows(cardinalities):
-    """Oracle: np.unique over whole rows; half of the rows are copies, and the products overflow 64 bits."""
+    """Oracle: np.unique over whole rows; some are copies, some differ in slot 0 alone, which an overflow would lose."""
     rng = np.random.default_rng(0)
     action = rng.integers(0, cardinalities, (300, len(cardinalities)))
-    action = np.concatenate([action, action[rng.integers(0, 300, 300)]])
+    other = np.concatenate([(action[:, :1] + 1) % cardinalities[0], action[:, 1:]], axis=1)
+    action = np.concatenate([action, other, action[rng.integers(0, 300, 300)]])
     expected = np.unique(action, axis=0, return_counts=True)[1]
     np.testing.assert_array_equal(np.sort(joint_counts(action, cardinalities)), np.sort(expected))
 
