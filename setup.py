@@ -34,6 +34,7 @@ setup(
         "optax>=0.2.6",
         "orbax-checkpoint>=0.11.32,<1",
         "pillow>=11",
+        "pyarrow>=18.1",
         "tensorboardX>=2.6.4",
         "tensorflow-datasets>=4.9.9",
         "threadpoolctl>=3.5",

@@ -20,7 +20,10 @@ def get_config(task: str, preset: str) -> ConfigDict:
 
     config.data = data = ConfigDict()
     data.dir = "~/tensorflow_datasets"  # where TFDS data sets are kept; shared between runs
-    data.level = "medium-expert"  # random | medium | expert | medium-expert | random-medium-expert | a split expression
+    data.path = ""  # a prepared RLDS data set to read instead of ours (folder with dataset_info.json); data.level is
+    # then a split expression of it, such as train
+    data.level = "medium-expert"  # random | medium | expert | medium-expert | random-medium-expert (67 + 67 + 66
+    # episodes, 200k transitions) | a TFDS split expression over random, medium and expert
     data.episodes = 1000  # episodes of each of the splits random, medium, expert (1000 steps each)
     data.epsilon = 0.05  # probability of a random sub-action in medium and expert, so that the log has support
     data.seed = 0  # of the roll-outs

@@ -24,6 +24,7 @@ class ConfigError(ValueError):
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     dir: str
+    path: str
     level: str
     episodes: int
     epsilon: float
@@ -154,7 +155,8 @@ def build(config: ConfigDict) -> RunConfig:
             _section(config, "train", TrainConfig),
             _section(config, "eval", EvalConfig),
         )
-        split_expression(run.data.level)
+        if not run.data.path:
+            split_expression(run.data.level, run.data.episodes)
         _ = run.asm.model, run.asm.masking_config
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -21,6 +21,14 @@ def weights_path(task: str, bins: int, level: str) -> pathlib.Path:
     return WEIGHTS / f"{task}_{bins}bins_{level}.npz"
 
 
+def policy_card(task: str, bins: int, level: str) -> dict:
+    """What is known of the policy of a level: its name and the mean return of its own 20 greedy episodes."""
+    path = weights_path(task, bins, level).with_suffix(".json")
+    if level == "random":
+        return {"policy": "random: uniform over joint actions"}
+    return {"policy": path.stem, "policy_return_mean": json.loads(path.read_text())["return_mean"]}
+
+
 def save_policy(path: pathlib.Path, critics: list, normaliser: Normaliser, card: dict):
     """Write weights as float16 (statistics as float32) and the card beside them."""
     arrays = {"mean": normaliser.mean, "std": normaliser.std, "clip": normaliser.clip}

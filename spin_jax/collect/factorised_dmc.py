@@ -7,16 +7,23 @@ expressions over those (`medium+expert`), so nothing is stored twice.
 import contextlib
 import dataclasses
 import io
+import os
 import pathlib
 import shutil
+import time
 
+import numpy as np
 import tensorflow_datasets as tfds
 
-from spin_jax.collect.behaviour_policy import LEVELS
-from spin_jax.collect.rollout import read_pieces, roll_out
+from spin_jax.collect.behaviour_policy import LEVELS, policy_card
+from spin_jax.collect.cards import read_cards
+from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
 from spin_jax.data.rlds import DataError, rlds_features, to_rlds
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
 from spin_jax.metrics import Progress, log
+from spin_jax.types import ActionSpec, Episode
+
+PUBLISHED_EPISODES = 1000  # of each split in the published suite: 1M transitions
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -63,32 +70,72 @@ def dataset_directory(data_dir: pathlib.Path, config: FactorisedConfig) -> pathl
     return data_dir / "factorised_dmc" / config.name / str(FactorisedDmc.VERSION)
 
 
-def prepare(data_dir: pathlib.Path, config: FactorisedConfig, num_workers: int) -> pathlib.Path:
-    """Make the data set where it is not there yet, and return its directory; a killed call goes on where it was."""
+def prepare(data_dir: pathlib.Path, config: FactorisedConfig, num_workers: int) -> dict[str, dict]:
+    """Make the data set where it is not there yet; returns the cards of its splits, written beside its shards.
+
+    A killed call goes on where it was. Before it plays anything, it says how long that will take.
+    """
     directory = dataset_directory(data_dir, config)
-    if (directory / "dataset_info.json").exists():
-        return directory
-    if directory.exists():
-        raise DataError(
-            f"{directory} is there but is not a TFDS data set (no dataset_info.json). Move it away, or point "
-            f"--config.data.dir elsewhere."
-        )
-    pieces = data_dir / ".factorised_dmc_pieces" / config.name
-    total = config.episodes * len(LEVELS)
-    log.info(f"data: rolling out {config.episodes} episodes of each of {', '.join(LEVELS)} into {directory}")
-    with Progress(f"data: {config.task}", total, unit="episode") as progress:
-        for i, level in enumerate(LEVELS):
-            roll_out(
-                pieces / level,
-                config.task,
-                config.bins,
-                level,
-                episodes=config.episodes,
-                epsilon=config.epsilon,
-                seed=config.seed,
-                num_workers=num_workers,
-                on_episodes=lambda done, before=i * config.episodes: progress.update(before + done),
+    if not (directory / "dataset_info.json").exists():
+        if directory.exists():
+            raise DataError(
+                f"{directory} is there but is not a TFDS data set (no dataset_info.json). Move it away, or point "
+                f"--config.data.dir elsewhere."
             )
+        pieces = data_dir / ".factorised_dmc_pieces" / config.name
+        _play(pieces, config, num_workers, directory)
+        _write(data_dir, pieces, config)
+    task = TASKS[config.task]
+    spec = ActionSpec((config.bins,) * task.num_slots)
+
+    def made_by(level):
+        epsilon = {} if level == "random" else {"epsilon": config.epsilon}
+        return policy_card(config.task, config.bins, level) | epsilon | {"seed": config.seed}
+
+    return read_cards(directory, spec, task.num_features, made_by, save=os.access(directory, os.W_OK))
+
+
+def _play(pieces: pathlib.Path, config: FactorisedConfig, num_workers: int, directory: pathlib.Path):
+    left = sum(sum(missing_pieces(pieces / level, config.episodes).values()) for level in LEVELS)
+    if not left:
+        return
+    with Environments(config.task, config.bins, num_workers) as environments:
+        speed = measure_speed(environments, config.episodes, config.epsilon)
+        minutes = (EPISODE_STEPS / speed + _encoding_seconds(config)) / 60  # an episode
+        processes = f"{num_workers} processes" if num_workers else "this process alone"
+        log.info(
+            f"data: rolling out {left} episodes ({left * EPISODE_STEPS} transitions; {config.episodes} episodes of "
+            f"each of {', '.join(LEVELS)}) with {processes} into {directory}: about {left * minutes:.1f} minutes "
+            f"(the published size, {PUBLISHED_EPISODES} episodes of each: about "
+            f"{PUBLISHED_EPISODES * len(LEVELS) * minutes:.0f} minutes)"
+        )
+        total = config.episodes * len(LEVELS)
+        with Progress(f"data: {config.task}", total, total - left, unit="episode") as progress:
+            for i, level in enumerate(LEVELS):
+                roll_out(
+                    pieces / level,
+                    environments,
+                    level,
+                    episodes=config.episodes,
+                    epsilon=config.epsilon,
+                    seed=config.seed,
+                    on_episodes=lambda done, before=i * config.episodes: progress.update(before + done),
+                )
+
+
+def _encoding_seconds(config: FactorisedConfig) -> float:
+    """What TFDS takes for one episode (about 30 ms on one core: as long as a fast task's simulation)."""
+    task = TASKS[config.task]
+    features = rlds_features(task.num_features, task.num_slots)
+    observation = np.zeros((EPISODE_STEPS + 1, task.num_features), np.float32)
+    action = np.zeros((EPISODE_STEPS, task.num_slots), np.int32)
+    rows = to_rlds(Episode(observation, action, np.zeros(EPISODE_STEPS, np.float32), terminal=False))
+    begin = time.monotonic()
+    features.encode_example({"steps": rows})
+    return time.monotonic() - begin
+
+
+def _write(data_dir: pathlib.Path, pieces: pathlib.Path, config: FactorisedConfig):
     shards = max(1, config.episodes * EPISODE_STEPS // 100_000)
     builder = FactorisedDmc(data_dir=data_dir, config=config, file_format=tfds.core.FileFormat.ARRAY_RECORD)
     builder.pieces = pieces
@@ -96,4 +143,3 @@ def prepare(data_dir: pathlib.Path, config: FactorisedConfig, num_workers: int) 
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of downloads; there is none
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=shards))
     shutil.rmtree(pieces)
-    return directory

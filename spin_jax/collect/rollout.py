@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -23,16 +24,61 @@ def play_policy(envs: VectorEnv, act: Act, seeds: Sequence[int]) -> list[Episode
         return play_episodes(envs, lambda observation, _: act(observation), seeds)
 
 
+class Environments:
+    """VectorEnvs of one task by size: `environments(count)`; the last one is kept, as making one takes seconds."""
+
+    def __init__(self, task: str, bins: int, num_workers: int):
+        self.task, self.bins, self.num_workers, self._envs = task, bins, num_workers, None
+
+    def __call__(self, count: int) -> VectorEnv:
+        if self._envs is None or self._envs.num_envs != count:
+            self.close()
+            self._envs = VectorEnv(self.task, self.bins, count, self.num_workers)
+        return self._envs
+
+    def close(self):
+        if self._envs is not None:
+            self._envs.close()
+            self._envs = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def measure_speed(environments: Environments, episodes: int, epsilon: float, seconds: float = 2.0) -> float:
+    """Transitions a second of the expert on as many environments as a piece has; at most `seconds` and 100 steps.
+
+    No episode depends on it: each starts from a reset with its own seed. Raises DataError where no expert is shipped.
+    """
+    act = behaviour_policy(environments.task, environments.bins, "expert", epsilon, np.random.default_rng(0))
+    envs = environments(min(PIECE, episodes))
+    with threadpool_limits(limits=1, user_api="blas"):
+        observation = envs.reset([episode_seed(0, i) for i in range(envs.num_envs)])
+        observation = envs.step(act(observation))[0]  # the first step touches everything once
+        begin, steps = time.monotonic(), 0
+        while steps < 100 and time.monotonic() - begin < seconds:
+            observation = envs.step(act(observation))[0]
+            steps += 1
+    return steps * envs.num_envs / (time.monotonic() - begin)
+
+
+def missing_pieces(directory: pathlib.Path, episodes: int) -> dict[int, int]:
+    """{first episode: number of episodes} of the pieces that are not in `directory` yet."""
+    counts = {start: min(PIECE, episodes - start) for start in range(0, episodes, PIECE)}
+    return {start: count for start, count in counts.items() if not _piece(directory, start).exists()}
+
+
 def roll_out(
     directory: pathlib.Path,
-    task: str,
-    bins: int,
+    environments: Environments,
     level: str,
     *,
     episodes: int,
     epsilon: float,
     seed: int,
-    num_workers: int,
     on_episodes: Callable[[int], None],
 ):
     """Play `episodes` episodes of a level into `directory`/NNNNN.npz; pieces that are there already are kept.
@@ -41,24 +87,15 @@ def roll_out(
     on_episodes(n) is called after every piece with the number of episodes done so far.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    counts = {start: min(PIECE, episodes - start) for start in range(0, episodes, PIECE)}
-    missing = [start for start in counts if not _piece(directory, start).exists()]
-    done = episodes - sum(counts[start] for start in missing)
-    envs = None
-    for start in missing:
-        count = counts[start]
-        if envs is None or envs.num_envs != count:
-            if envs:
-                envs.close()
-            envs = VectorEnv(task, bins, count, num_workers)
+    missing = missing_pieces(directory, episodes)
+    done = episodes - sum(missing.values())
+    for start, count in missing.items():
         rng = np.random.default_rng([seed, LEVELS.index(level), start])
-        act = behaviour_policy(task, bins, level, epsilon, rng)
+        act = behaviour_policy(environments.task, environments.bins, level, epsilon, rng)
         seeds = [episode_seed(seed * len(LEVELS) + LEVELS.index(level), start + i) for i in range(count)]
-        _save(_piece(directory, start), play_policy(envs, act, seeds))
+        _save(_piece(directory, start), play_policy(environments(count), act, seeds))
         done += count
         on_episodes(done)
-    if envs:
-        envs.close()
     if not missing:
         on_episodes(done)
 

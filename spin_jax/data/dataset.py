@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ LEVELS = {
     "medium": "medium",
     "expert": "expert",
     "medium-expert": "medium+expert",
-    "random-medium-expert": "random+medium+expert",
+    "random-medium-expert": "random[:67]+medium[:67]+expert[:66]",  # 200k transitions, as the published suite's
 }
 HOLD_OUT_EVERY = 20  # one episode in so many is kept from training, for the ASM's held-out metrics
 STREAM_HELD_OUT = 50  # in stream mode at most so many of those are kept in memory
@@ -45,19 +46,22 @@ class Dataset:
         return self.held_out.observation.shape[1]
 
 
-def split_expression(level: str) -> str:
+def split_expression(level: str, episodes: int) -> str:
     """TFDS split expression of a level name ('medium-expert') or of such an expression itself ('medium+expert[:50%]').
 
+    episodes: what each stored split has (of 1000 steps); the level random-medium-expert takes 67, 67 and 66 of them,
+    or all where there are fewer (TFDS refuses a slice beyond the end).
     Raises DataError naming the known levels where a part of it is neither.
     """
-    expression = LEVELS.get(level, level)
-    for part in expression.split("+"):
+    if level in LEVELS:
+        return re.sub(r"\d+", lambda wanted: str(min(int(wanted[0]), episodes)), LEVELS[level])
+    for part in level.split("+"):
         if part.split("[")[0].strip() not in ("random", "medium", "expert"):
             raise DataError(
                 f"Unknown level {level!r}. Known levels: {', '.join(LEVELS)}; or a TFDS split expression over "
                 f"random, medium and expert, such as 'medium+expert[:50%]'."
             )
-    return expression
+    return level
 
 
 def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int, where: str, first: int = 0):
@@ -97,7 +101,7 @@ def fit_normaliser(statistics: RunningStatistics) -> Normaliser:
 
 def load_dataset(
     directory: pathlib.Path,
-    level: str,
+    expression: str,
     spec: ActionSpec,
     num_features: int,
     normalised: bool,
@@ -106,12 +110,12 @@ def load_dataset(
     block_episodes: int = 16,
     watch: Callable[[Sequence[Episode]], Iterable[Episode]] = iter,
 ) -> Dataset:
-    """Read a level of a prepared data set; every HOLD_OUT_EVERY-th episode is held out. Errors as the parts raise.
+    """Read a split expression of a prepared data set; every HOLD_OUT_EVERY-th episode is held out.
 
     mode 'memory' keeps every episode, 'stream' none but at most STREAM_HELD_OUT held-out ones; all other facts are
     the same. Raises DataError before reading where 'memory' would not fit. `watch` sees the episodes go by.
+    Other errors as the parts raise.
     """
-    expression = split_expression(level)
     where = f"{directory}, split {expression}"
     episodes = EpisodeSource(str(directory), expression)
     total = len(episodes)
@@ -153,11 +157,3 @@ def _held_out_and_kept(total: int, mode: str) -> tuple[np.ndarray, np.ndarray]:
     rows = np.flatnonzero(held_out)
     kept[rows[np.linspace(0, len(rows) - 1, min(STREAM_HELD_OUT, len(rows))).astype(int)]] = True
     return held_out, kept
-
-
-def mean_returns(directory: pathlib.Path) -> dict[str, float]:
-    """Mean return of all episodes of each of the three stored splits."""
-    return {
-        split: float(np.mean([e.reward.sum() for e in EpisodeSource(str(directory), split)]))
-        for split in ("random", "medium", "expert")
-    }

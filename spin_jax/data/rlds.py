@@ -12,6 +12,8 @@ import tensorflow_datasets as tfds
 
 from spin_jax.types import Episode, Transition
 
+BROKEN = "If a shard is broken, move the directory away and make it anew (ours: --stage=data)."
+
 
 class DataError(ValueError):
     """A log is missing, unreadable, or holds something that cannot be trained on; the message names it."""
@@ -53,29 +55,53 @@ def to_rlds(episode: Episode) -> dict:
 
 
 def from_rlds(rows: dict) -> Episode:
-    """The inverse of `to_rlds`."""
-    return Episode(rows["observation"], rows["action"][:-1], rows["reward"][:-1], bool(rows["is_terminal"][-1]))
+    """The inverse of `to_rlds`; rows of other makers' data sets are cast to the types of `Episode`."""
+    return Episode(
+        rows["observation"].astype(np.float32, copy=False),
+        rows["action"][:-1].astype(np.int32, copy=False),
+        rows["reward"][:-1].astype(np.float32, copy=False),
+        bool(rows["is_terminal"][-1]),
+    )
+
+
+def open_data_set(directory: str) -> tfds.core.DatasetBuilder:
+    """The prepared TFDS data set of RLDS episodes in `directory`.
+
+    Raises DataError where it is not a TFDS data set, or one whose steps lack what `rlds_features` declares.
+    """
+    try:
+        builder = tfds.builder_from_directory(directory)
+    except Exception as error:
+        raise DataError(f"{directory} is not a TFDS data set (no readable dataset_info.json there).") from error
+    steps = getattr(dict(builder.info.features or {}).get("steps"), "feature", {})
+    missing = {"observation", "action", "reward", "is_terminal"} - set(steps)
+    if missing:
+        raise DataError(
+            f"{directory} does not hold RLDS episodes: its steps have no {', '.join(sorted(missing))}. "
+            f"Logs in other formats: python -m spin_jax.collect.import_suite"
+        )
+    return builder
 
 
 class EpisodeSource(Sequence):
     """The episodes of a split expression of a prepared TFDS data set, each read when it is asked for.
 
     Whole episodes are read as stacked arrays (SkipDecoding); decoding row by row would be ten times slower. Several
-    threads may read at once. Raises DataError where `directory` is not a TFDS data set, on an unknown split and, at
-    the episode that is read, on a broken shard.
+    threads may read at once. Raises DataError as `open_data_set` does, on an unknown split and, at the episode that is
+    read, on a broken shard.
     """
 
     def __init__(self, directory: str, split: str):
-        try:
-            builder = tfds.builder_from_directory(directory)
-        except Exception as error:
-            raise DataError(f"{directory} is not a TFDS data set (no readable dataset_info.json there).") from error
-        self._where, self._splits = f"split {split!r} of {directory}", ", ".join(builder.info.splits)
+        builder = open_data_set(directory)
+        self._failed = f"Cannot read split {split!r} of {directory}"
         try:
             self._source = builder.as_data_source(split=split, decoders={"steps": tfds.decode.SkipDecoding()})
             self._length = len(self._source)
+        except ValueError as error:  # TFDS's own: an unknown split, a slice beyond the end, a syntax error
+            sizes = ", ".join(f"{name} ({info.num_examples} episodes)" for name, info in builder.info.splits.items())
+            raise DataError(f"{self._failed}: {str(error).splitlines()[0]} Splits there: {sizes}.") from error
         except Exception as error:
-            raise self._error(error) from error
+            raise DataError(f"{self._failed} ({error}). {BROKEN}") from error
 
     def __len__(self) -> int:
         return self._length
@@ -84,16 +110,10 @@ class EpisodeSource(Sequence):
         try:
             return from_rlds(self._source[index]["steps"])
         except Exception as error:
-            raise self._error(error) from error
+            raise DataError(f"{self._failed}, episode {index} ({error}). {BROKEN}") from error
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))
-
-    def _error(self, error: Exception) -> DataError:
-        return DataError(
-            f"Cannot read {self._where} ({error}). Splits there: {self._splits}. "
-            f"If a shard is broken, move the directory away and run --stage=data again."
-        )
 
 
 def read_episodes(directory: str, split: str) -> list[Episode]:

@@ -11,13 +11,15 @@ from spin_jax.models.decqn import greedy, init_decqn
 from spin_jax.types import Normaliser, normalise
 
 
-def play(directory, monkeypatch, workers=0, episodes=3, seed=0, level="medium"):
+def play(directory, monkeypatch, workers=0, episodes=3, seed=0, level="medium", probed=False):
     monkeypatch.setattr(rollout, "PIECE", 2)
     done = []
-    rollout.roll_out(
-        directory, "cheetah_run", 3, level,
-        episodes=episodes, epsilon=0.05, seed=seed, num_workers=workers, on_episodes=done.append,
-    )  # fmt: skip
+    with rollout.Environments("cheetah_run", 3, workers) as environments:
+        if probed:
+            assert rollout.measure_speed(environments, episodes, 0.05, seconds=0.2) > 0
+        rollout.roll_out(
+            directory, environments, level, episodes=episodes, epsilon=0.05, seed=seed, on_episodes=done.append
+        )
     return list(rollout.read_pieces(directory)), done
 
 
@@ -31,7 +33,7 @@ def test_episodes_follow_from_the_seed_alone_and_a_killed_roll_out_goes_on(tmp_p
     assert done == [2, 3]
     assert [len(e.reward) for e in whole] == [1000] * 3
     assert not any(e.terminal for e in whole)  # a time limit is no termination
-    workers, _ = play(tmp_path / "b", monkeypatch, workers=2)
+    workers, _ = play(tmp_path / "b", monkeypatch, workers=2, probed=True)  # measuring the speed changes nothing
     assert all(same(a, b) for a, b in zip(whole, workers, strict=True))
     (tmp_path / "a" / "0000000.npz").unlink()  # as if killed before the first piece was saved
     (tmp_path / "a" / "0000000.tmp").write_bytes(b"half a piece")

@@ -75,23 +75,25 @@ def test_good_episodes_pass():
 
 
 @pytest.mark.parametrize(
-    ("level", "expression"),
+    ("level", "episodes", "expression"),
     [
-        ("random", "random"),
-        ("medium-expert", "medium+expert"),
-        ("random-medium-expert", "random+medium+expert"),
-        ("medium+expert[:50%]", "medium+expert[:50%]"),
-        ("expert[10:20]", "expert[10:20]"),
+        ("random", 1000, "random"),
+        ("medium-expert", 1000, "medium+expert"),
+        ("random-medium-expert", 1000, "random[:67]+medium[:67]+expert[:66]"),  # 200 episodes of 1000 steps
+        ("random-medium-expert", 66, "random[:66]+medium[:66]+expert[:66]"),
+        ("random-medium-expert", 4, "random[:4]+medium[:4]+expert[:4]"),
+        ("medium+expert[:50%]", 1000, "medium+expert[:50%]"),
+        ("expert[10:20]", 4, "expert[10:20]"),  # what the user wrote is the user's
     ],
 )
-def test_levels_become_split_expressions(level, expression):
-    assert split_expression(level) == expression
+def test_levels_become_split_expressions(level, episodes, expression):
+    assert split_expression(level, episodes) == expression
 
 
 @pytest.mark.parametrize("level", ["", "expert-medium", "medium+best", "replay", "medium,expert"])
 def test_unknown_levels_are_refused_with_the_known_ones(level):
     with pytest.raises(DataError, match=f"Unknown level '{level}'.*Known levels: random, medium".replace("+", r"\+")):
-        split_expression(level)
+        split_expression(level, 1000)
 
 
 def test_normaliser_is_numpys_mean_and_deviation():
