@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -30,7 +31,7 @@ def test_transitions_by_hand():
     np.testing.assert_array_equal(found.action, [[0, 0], [1, 1], [0, 0], [1, 1], [0, 2]])
     np.testing.assert_array_equal(found.reward, [1, 1, 2, 2, 2])
     np.testing.assert_array_equal(found.discount, [1, 0, 1, 1, 1])
-    assert [x.dtype for x in found] == [np.float32, np.int32, np.float32, np.float32, np.float32]
+    assert [x.dtype for x in jax.tree.leaves(found)] == [np.float32, np.int32, np.float32, np.float32, np.float32]
 
 
 def test_no_episode_is_an_error():

@@ -63,7 +63,7 @@ def test_rows_are_those_of_the_table():
     batches, table = read(make_stream(episodes, 2), 4, 0, 20), transitions(episodes)
     where = np.searchsorted(table.reward, batches.reward)
     jax.tree.map(lambda found, column: np.testing.assert_array_equal(found, column[where]), batches, table)
-    assert [x.dtype for x in batches] == [x.dtype for x in table]
+    assert [x.dtype for x in jax.tree.leaves(batches)] == [x.dtype for x in jax.tree.leaves(table)]
 
 
 def test_only_the_given_episodes_are_read():
@@ -109,7 +109,7 @@ def test_observations_are_normalised_to_the_numbers_of_memory_mode():
     streamed = on_device(make_stream(episodes, 2), jax.device_put(normaliser))
     batches = read(streamed, 4, 0, 9)
     where = np.searchsorted(transitions(episodes).reward, batches.reward)
-    for found, column in zip(batches, table, strict=True):
+    for found, column in zip(*map(jax.tree.leaves, (batches, table)), strict=True):
         np.testing.assert_array_equal(found, np.asarray(column)[where])
     assert np.abs(batches.observation).max() == 1.5
 
