@@ -1,0 +1,55 @@
+"""Every task's configuration, as its file makes it."""
+
+import importlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+import main
+from spin_jax import config as settings
+from spin_jax.envs.dm_control import TASKS
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+FILES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem not in ("base", "__init__"))
+FEW_STEPS = {
+    "data.episodes": 2, "asm.num_epochs": 1, "train.num_steps": 20, "train.checkpoint_every_steps": 20,
+    "eval.every_steps": 20, "eval.episodes": 1, "eval.final_episodes": 1,
+}  # fmt: skip
+
+
+def get_config(name, preset):
+    return importlib.import_module(f"configs.{name}").get_config(preset)
+
+
+def test_there_is_a_file_for_every_task():
+    assert set(TASKS) <= set(FILES)
+
+
+@pytest.mark.parametrize("preset", ["paper", "quick", "smoke"])
+@pytest.mark.parametrize("name", FILES)
+def test_every_configuration_loads(name, preset):
+    run = settings.build(settings.resolve(get_config(name, preset)))
+    assert run.task == name
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_opens_with_command_hardware_time_and_return(name):
+    text = (CONFIGS / f"{name}.py").read_text()
+    assert f"python main.py --config=configs/{name}.py:quick" in text
+    assert "two CPU cores:" in text
+    assert "return" in text or "not measured yet" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_quick_runs_end_to_end_in_few_steps(name, tmp_path):
+    """The preset's own networks, data from the task's shipped policies, all four stages."""
+    config = get_config(name, "quick")
+    config.update_from_flattened_dict({"data.dir": str(tmp_path / "data"), **FEW_STEPS})
+    main.run(config, str(tmp_path / "work"), main.STAGES)
+    results = json.loads((tmp_path / "work" / "results.json").read_text())
+    assert results["task"] == name
+    assert np.isfinite(results["return_mean"])
+    assert results["data_returns"]["expert"] > results["data_returns"]["random"]
