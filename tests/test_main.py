@@ -241,7 +241,7 @@ def test_nan_and_a_broken_shard_are_named(finished, tmp_path):
     shutil.copytree(source, target)
     episodes, features = read_episodes(str(source), "expert"), rlds_features(17, 6)
     episodes[1].observation[7, 3] = np.nan
-    shard = next(target.glob("*expert*"))
+    shard = next(target.glob("*expert.array_record*"))
     serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
     writer = ArrayRecordWriter(str(shard), "group_size:1")
     for episode in episodes:
