@@ -71,7 +71,7 @@ def test_a_slot_reads_the_slots_before_it_and_no_others(made, batch, spec):
 
 
 def test_drawing_is_step_by_step_sampling_with_the_same_noise(made, batch, spec, monkeypatch):
-    """Oracle: argmax of numpy logits plus Gumbel noise, slot after slot; also under a support (one candidate = a draw)."""
+    """Oracle: argmax of numpy logits plus Gumbel noise, slot by slot; also under a support (one candidate = a draw)."""
     monkeypatch.setattr(base, "SUPPORT_CANDIDATES", 1)
     key, utilities = jax.random.key(3), jnp.zeros((2, len(batch[0]), 3, 3))
     supported, _ = made.plain.best_in_support(made.params, (), batch[0], utilities, 0.5, key)
