@@ -11,8 +11,8 @@ from spin_jax.types import ActionSpec
 
 @pytest.fixture
 def utilities():
-    """[E, B, N, K] = [2, 1, 2, 3]; slot 0 has two choices, its padding is best of all."""
-    return jnp.array([[[[1.0, 2.0, 50.0], [0.0, 4.0, 8.0]]], [[[3.0, 0.0, 50.0], [6.0, 2.0, -8.0]]]])
+    """[E, B, N, K] = [2, 1, 2, 3]; slot 0 has two choices, its padding must not count."""
+    return jnp.array([[[[1.0, 2.0, jnp.inf], [0.0, 4.0, 8.0]]], [[[3.0, 0.0, jnp.inf], [6.0, 2.0, -8.0]]]])
 
 
 def test_joint_q_adds_the_chosen_utilities(utilities):
