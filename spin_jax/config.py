@@ -14,7 +14,9 @@ from spin_jax.learners.asm import ASMOptimiserConfig
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
+from spin_jax.policies.base import no_encoding
 from spin_jax.registry import ENVS, LEARNERS, POLICIES
+from spin_jax.types import ActionSpec
 
 
 class ConfigError(ValueError):
@@ -157,7 +159,8 @@ def build(config: ConfigDict) -> RunConfig:
         )
         if not run.data.path:
             split_expression(run.data.level, run.data.episodes)
-        _ = run.asm.model, run.asm.masking_config
+        _ = run.asm.masking_config
+        _check_together(run)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     _check_ranges(run)
@@ -176,6 +179,17 @@ def _section(config: ConfigDict, name: str, kind: type):
         if isinstance(value, float) and math.isnan(value):
             raise ConfigError(f"config.{name}.{field} is NaN.")
     return kind(**values)
+
+
+def _check_together(run: RunConfig):
+    """Refuse settings that do not go together before anything is read or trained: making functions costs nothing."""
+    spec = ActionSpec((run.bins,))
+    policy = POLICIES[run.policy].make(spec, 1, run.asm.model, run.policy_config)
+    LEARNERS[run.learner].make(policy, spec, 1, run.learner_config)
+    if policy.encode is not no_encoding and run.data.mode == "stream":
+        raise ConfigError(
+            f"policy {run.policy} keeps what it reads of the whole log on the device: it needs data.mode='memory'."
+        )
 
 
 def _check_ranges(run: RunConfig):

@@ -1,5 +1,6 @@
 """What stage 2 finds ready: the frozen arrays (the ASM, a distilled student) and, for a cached policy, encodings."""
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -84,15 +85,17 @@ def _distilled(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionS
 def encode_log(policy: Policy, asm: FrozenASM, data, directory: pathlib.Path, fingerprint: str, with_next: bool):
     """`data` (on the device) with what the policy reads in place of observations, as bfloat16, if it encodes them.
 
-    Computed once, in chunks, and kept in `directory` under the fingerprint of ASM and log. Raises DataError with the
+    Computed once, in chunks, and kept in `directory` under a key of ASM, normaliser and log. Raises DataError with the
     sizes where it would not fit, ConfigError for a log that streams.
     """
     if policy.encode is no_encoding:
         return data
     if isinstance(data, TransitionStream):
-        raise ConfigError("policy spin_cached keeps z(s) of the whole log on the device: it needs data.mode='memory'.")
-    key = hashlib.sha256((digest(flatten(asm.params)) + fingerprint).encode()).hexdigest()[:16]
-    encode = jax.jit(lambda observation: policy.encode(asm.params, observation).astype(jnp.bfloat16))
+        raise ConfigError("z(s) of the whole log is kept on the device: this policy needs data.mode='memory'.")
+    facts = [digest(flatten((asm.params, asm.normaliser))), asm.record["describes"], fingerprint]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    compiled = jax.jit(lambda frozen, observation: policy.encode(frozen, observation).astype(jnp.bfloat16))
+    encode = functools.partial(compiled, asm.params)
     shape = jax.eval_shape(encode, data.observation).shape
     _check_room((2 if with_next else 1) * 2 * int(np.prod(shape)))
     path = directory / f"{key}.npy"

@@ -58,6 +58,9 @@ def test_resolve_leaves_its_argument_alone():
         ({"iql.weight_clip": 0.0}, "iql.weight_clip must be positive, got 0.0"),
         ({"iql.tau": 0.0}, "iql.tau must lie in"),
         ({"spin.queries": "zeros"}, "queries must be 'normal' or 'mask'"),
+        ({"policy": "spin_cached", "spin_cached.heads": "asm", "asm.head_width": 7}, "heads of width 7"),
+        ({"policy": "spin_cached", "data.mode": "stream"}, "policy spin_cached keeps what it reads of the whole log"),
+        ({"policy": "factored", "learner": "cql", "cql.penalty": "candidates"}, "this policy reads none: use 'slots'"),
     ],
 )
 def test_a_value_out_of_range_is_named(changes, message):

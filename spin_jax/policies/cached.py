@@ -1,6 +1,6 @@
 """spin_cached (ours): the queries stay at the ASM's own [MASK] embeddings, so z(s) is a constant of the log.
 
-Stage 2 computes z once for the whole data set (spin_jax/encodings.py) and trains heads and critics only: no
+Stage 2 computes z once for the whole data set (spin_jax/frozen.py) and trains heads and critics only: no
 Transformer in a training step. A different method from SPIN, whose queries learn.
 """
 
@@ -8,10 +8,10 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from spin_jax.models.asm import ASM, ASMConfig, SlotHeads, mask_embeddings
+from spin_jax.models.asm import ASM, ASMConfig, mask_embeddings
 from spin_jax.models.unmasking import proposals
 from spin_jax.policies.base import Policy, factored_policy
-from spin_jax.policies.spin import init_heads
+from spin_jax.policies.spin import make_heads
 from spin_jax.types import ActionSpec
 
 
@@ -34,10 +34,7 @@ class CachedConfig:
 def make_cached(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: CachedConfig) -> Policy:
     """The policy; x is z(s), which `encode` computes from an observation; `frozen` is the ASM's parameter tree."""
     del num_features
-    asm, heads = ASM(spec, asm_config), SlotHeads(spec, config.head_width, config.dropout)
-
-    def init(key, frozen):
-        return init_heads(key, frozen, spec, config.head_width, asm_config, config.heads)
+    asm, (heads, init) = ASM(spec, asm_config), make_heads(spec, asm_config, config)
 
     def logits(params, frozen, z, key):
         del frozen

@@ -11,11 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from spin_jax.models.asm import ASM, ASMConfig, SlotHeads
+from spin_jax.models.asm import ASM, ASMConfig
 from spin_jax.models.transformer import gelu
 from spin_jax.models.unmasking import proposals
 from spin_jax.policies.base import Policy, factored_policy
-from spin_jax.policies.spin import init_heads
+from spin_jax.policies.spin import make_heads
 from spin_jax.types import ActionSpec
 
 
@@ -59,12 +59,11 @@ def make_distill(spec: ActionSpec, num_features: int, asm_config: ASMConfig, con
     """The policy; `frozen` is {"asm": the ASM's parameter tree, "student": the distilled student's}."""
     del num_features
     student = Student(spec.num_slots, config.width, asm_config.body.width)
-    heads = SlotHeads(spec, config.head_width, config.dropout)
+    heads, init_heads = make_heads(spec, asm_config, config)
     asm_proposals = proposals(ASM(spec, asm_config))
 
     def init(key, frozen):
-        start = init_heads(key, frozen["asm"], spec, config.head_width, asm_config, config.heads)
-        return {"student": jax.tree.map(jnp.copy, frozen["student"]), "heads": start}
+        return {"student": jax.tree.map(jnp.copy, frozen["student"]), "heads": init_heads(key, frozen["asm"])}
 
     def logits(params, frozen, observation, key):
         del frozen

@@ -5,6 +5,8 @@ flow through the frozen body into Q.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,26 +49,30 @@ class SPINConfig:
             raise ValueError("asm_learning_rate must be positive and finetune_after not negative.")
 
 
-def init_heads(key, frozen, spec: ActionSpec, width: int, asm_config: ASMConfig, start: str) -> dict:
-    """Parameters of the policy's slot heads: 'fresh' ones of `width` hidden units, or a copy of the ASM's ('asm').
+def make_heads(spec: ActionSpec, asm_config: ASMConfig, config: Any) -> tuple[SlotHeads, Callable]:
+    """(module, init(key, frozen) -> params) of the policy's slot heads, from config.heads, .head_width, .dropout.
 
-    Raises ValueError where the ASM's heads have another width.
+    heads 'fresh' are new ones, 'asm' a copy of the ASM's. Raises ValueError where those have another width.
     """
-    if start == "asm" and width != asm_config.head_width:
+    if config.heads == "asm" and config.head_width != asm_config.head_width:
         raise ValueError(
             f"heads='asm' takes over heads of width {asm_config.head_width}, but the policy's head_width is "
-            f"{width}: make them equal."
+            f"{config.head_width}: make them equal."
         )
-    if start == "asm":
-        return jax.tree.map(jnp.copy, frozen["heads"])
-    blank = jnp.zeros((1, spec.num_slots, asm_config.body.width))
-    return SlotHeads(spec, width, 0.0).init(key, blank, deterministic=True)["params"]
+    heads = SlotHeads(spec, config.head_width, config.dropout)
+
+    def init(key, frozen):
+        if config.heads == "asm":
+            return jax.tree.map(jnp.copy, frozen["heads"])
+        return heads.init(key, jnp.zeros((1, spec.num_slots, asm_config.body.width)), deterministic=True)["params"]
+
+    return heads, init
 
 
 def make_spin(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: SPINConfig) -> Policy:
     """The policy; `frozen` is the ASM's parameter tree."""
     del num_features  # the frozen encoder knows
-    asm, heads = ASM(spec, asm_config), SlotHeads(spec, config.head_width, config.dropout)
+    asm, (heads, init_heads) = ASM(spec, asm_config), make_heads(spec, asm_config, config)
     width, trained = asm_config.body.width, config.finetune == "trained"
 
     def init(key, frozen):
@@ -74,10 +80,7 @@ def make_spin(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config
         queries = jax.random.normal(query_key, (spec.num_slots, width))
         if config.queries == "mask":
             queries = jnp.copy(frozen["table"][:, spec.num_choices])
-        params = {
-            "queries": queries,
-            "heads": init_heads(head_key, frozen, spec, config.head_width, asm_config, config.heads),
-        }
+        params = {"queries": queries, "heads": init_heads(head_key, frozen)}
         if trained:
             params["asm"] = {k: jax.tree.map(jnp.copy, v) for k, v in frozen.items() if k not in ("table", "heads")}
         return params

@@ -73,3 +73,31 @@ def test_actions_of_another_shape_are_refused(logits):
         categorical.log_prob(logits, jnp.zeros((1, 2), int), SPEC.valid)
     with pytest.raises(AssertionError):
         categorical.log_softmax(logits[0], SPEC.valid)
+
+
+def test_support_is_relative_to_each_slots_best_and_never_padding(logits):
+    """Hand table: shares of the best, and a threshold between them."""
+    shares = np.array([[1.0, 0.29, 9.0, 9.0], [0.31, 1.0, 0.1, 9.0], [0.3, 0.2, 0.9, 1.0]])
+    allowed = categorical.support(jnp.log(jnp.asarray(shares, jnp.float32))[None], SPEC.valid, 0.295)
+    np.testing.assert_array_equal(allowed[0], [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 1]])
+    np.testing.assert_array_equal(categorical.support(logits, SPEC.valid, 0.0)[0], SPEC.valid)
+
+
+def test_kl_divergence_is_that_of_the_joint_distributions(logits):
+    """Oracle: the sum over the enumerated joint space."""
+    other = jnp.where(SPEC.valid[None], jax.random.normal(jax.random.key(9), (1, 3, 4)), -70.0)
+    p, q = (
+        np.asarray(categorical.log_prob(jnp.broadcast_to(x, (len(JOINT), 3, 4)), JOINT, SPEC.valid), float)
+        for x in (logits, other)
+    )
+    np.testing.assert_allclose(
+        categorical.kl_divergence(logits, other, SPEC.valid), [(np.exp(p) * (p - q)).sum()], rtol=1e-5
+    )
+    np.testing.assert_allclose(categorical.kl_divergence(logits, logits, SPEC.valid), [0.0], atol=1e-7)
+
+
+@pytest.mark.usefixtures("debug_nans")
+def test_gradient_of_the_kl_divergence_is_finite_and_zero_on_padding(logits):
+    gradient = jax.grad(lambda x: categorical.kl_divergence(logits, x, SPEC.valid).sum())(logits[..., ::-1] * 0.5)
+    assert jnp.isfinite(gradient).all()
+    assert (gradient[0][~SPEC.valid] == 0).all()

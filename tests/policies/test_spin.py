@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 
 from spin_jax.models import categorical
-<<<<<<< HEAD
 from spin_jax.models.asm import ASM, full_mask_logits
-from spin_jax.policies.base import Policy
-=======
-from spin_jax.models.asm import ASM
->>>>>>> 8e8da5c
 from spin_jax.policies.spin import SPINConfig, make_spin
 
 JOINT = np.array(list(itertools.product(range(2), range(3), range(2))))  # every joint action of the fixture spec

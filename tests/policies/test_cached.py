@@ -1,0 +1,87 @@
+"""spin_cached: the same numbers whether z(s) is computed in the step or once for the log."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spin_jax.learners.asm import full_mask_logits
+from spin_jax.learners.bcq import BCQConfig, make_bcq
+from spin_jax.models import categorical, mlp
+from spin_jax.models.asm import ASM
+from spin_jax.policies.base import no_encoding
+from spin_jax.policies.cached import CachedConfig, make_cached
+from spin_jax.types import Transition
+
+CONFIG = CachedConfig(heads="asm", head_width=6, dropout=0.0)
+BCQ = BCQConfig(threshold=0.3, gamma=0.9, tau=0.1, learning_rate=0.01, q="sum")
+
+
+@pytest.fixture(scope="module")
+def policy(spec, asm_config):
+    return make_cached(spec, 5, asm_config, CONFIG)
+
+
+def make_batch(seed):
+    rng = np.random.default_rng(seed)
+    s, s_next = rng.normal(size=(2, 16, 5)).astype(np.float32)
+    action = rng.integers(0, (2, 3, 2), (16, 3)).astype(np.int32)
+    return Transition(s, action, rng.normal(size=16).astype(np.float32), np.ones(16, np.float32), s_next)
+
+
+def test_warm_start_is_the_asm_under_full_masking(policy, spec, asm_config, asm_params):
+    batch = make_batch(0)
+    z = policy.encode(asm_params, batch.observation)
+    found = policy.log_prob(policy.init(jax.random.key(0), asm_params), asm_params, z, batch.action)
+    logits = full_mask_logits(ASM(spec, asm_config), asm_params, batch.observation)
+    np.testing.assert_allclose(found, categorical.log_prob(logits, batch.action, spec.valid), rtol=1e-5)
+
+
+def reading_observations(policy):
+    """The same policy without a cache: every function encodes the observation itself."""
+
+    def encoding(method):
+        return lambda params, frozen, x, *args: method(params, frozen, policy.encode(frozen, x), *args)
+
+    names = ("log_prob", "sample", "mode", "expected_utility", "best_in_support", "choose")
+    return policy._replace(encode=no_encoding, **{name: encoding(getattr(policy, name)) for name in names})
+
+
+def test_training_on_cached_encodings_equals_training_without(policy, spec, asm_params, monkeypatch):
+    """BCQ, which asks the policy about s' too: float32 to rounding, bfloat16 to that of bfloat16; 3 steps."""
+    monkeypatch.setattr(mlp, "HIDDEN", (7, 6))
+
+    def run(policy, dtype=None):
+        learner = make_bcq(policy, spec, 5, BCQ)
+        update, state, trace = jax.jit(learner.update), jax.jit(learner.init)(jax.random.key(0), asm_params), []
+        for step in range(3):
+            batch = make_batch(step)
+            if dtype:
+                z, z_next = (policy.encode(asm_params, x) for x in (batch.observation, batch.next_observation))
+                batch = batch._replace(encoded=z.astype(dtype), next_encoded=z_next.astype(dtype))
+            state, metrics = update(state, asm_params, batch, jax.random.key(step))
+            trace.append(metrics)
+        return state, trace
+
+    (expected, expected_trace), (exact, exact_trace), (_, rounded_trace) = (
+        run(reading_observations(policy)),
+        run(policy, jnp.float32),
+        run(policy, jnp.bfloat16),
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), exact, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), exact_trace, expected_trace)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2), rounded_trace, expected_trace)
+
+
+def test_only_heads_are_trained(policy, asm_params):
+    params = policy.init(jax.random.key(0), asm_params)
+    jax.tree.map(np.testing.assert_array_equal, params, asm_params["heads"])
+
+
+def test_heads_that_do_not_fit_are_refused(spec, asm_config):
+    with pytest.raises(ValueError, match="width 6.*head_width is 7"):
+        make_cached(spec, 5, asm_config, dataclasses.replace(CONFIG, head_width=7))
+    with pytest.raises(ValueError, match="spin_cached.heads must be"):
+        dataclasses.replace(CONFIG, heads="warm")

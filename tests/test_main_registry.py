@@ -1,0 +1,77 @@
+"""Every registered policy and learner from end to end: `main.run`, preset smoke, one log and one ASM for all."""
+
+import json
+
+import pytest
+
+import main
+from configs.cheetah_run import get_config
+from spin_jax.config import ConfigError
+from spin_jax.registry import LEARNERS, POLICIES
+
+pytestmark = pytest.mark.slow
+SHRUNK = {
+    "data.episodes": 2,
+    "asm.num_epochs": 1,
+    "spin_distill.steps": 4,
+    "train.num_steps": 4,
+    "train.checkpoint_every_steps": 2,
+    "eval.every_steps": 4,
+    "eval.episodes": 1,
+    "eval.final_episodes": 1,
+}
+PAIRS = [("iql", policy) for policy in POLICIES] + [(learner, "spin_warm") for learner in LEARNERS if learner != "iql"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """run(name, stages, **overrides) -> results, in one place; the log and the ASM are made by the first call."""
+    root = tmp_path_factory.mktemp("registry")
+
+    def run(name, stages, overrides):
+        config = get_config("smoke")
+        config.update_from_flattened_dict({"data.dir": str(root / "data"), **SHRUNK, **overrides})
+        return main.run(config, str(root / name), stages)
+
+    run("asm", ("data", "pretrain"), {})
+    run.root, run.asm = root, {"asm.path": str(root / "asm" / "asm")}
+    return run
+
+
+@pytest.mark.parametrize(("learner", "policy"), PAIRS)
+def test_every_registered_name_runs_from_end_to_end(run, learner, policy):
+    name = f"{learner}-{policy}"
+    chosen = {"policy": policy, "learner": learner, **(run.asm if POLICIES[policy].reads_asm else {})}
+    results = run(
+        name, ("pretrain", "policy", "evaluate") if not POLICIES[policy].reads_asm else ("policy", "evaluate"), chosen
+    )
+    assert (results["policy"], results["learner"]) == (policy, learner)
+    assert (results["parameters"]["trained"] > 0) == (policy != "spin_decode")
+    assert (results["parameters"]["frozen"] > 0) == POLICIES[policy].reads_asm
+    assert json.loads((run.root / name / "results.json").read_text())["return_mean"] == results["return_mean"]
+    assert (run.root / name / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"policy": "factored", "learner": "cql", "cql.penalty": "candidates"}, "this policy reads none: use 'slots'"),
+        ({"policy": "spin_cached", "data.mode": "stream"}, "it needs data.mode='memory'"),
+        (
+            {"policy": "spin_distill", "spin_distill.head_width": 5},
+            "heads of width 16, but the policy's head_width is 5",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_written(run, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        run("refused", main.STAGES, overrides)
+    assert not (run.root / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"cql.penalty": "candidates", "cql.candidates": 4}, {"spin.finetune": "trained"}]
+)
+def test_options_run_from_end_to_end(run, overrides):
+    name = next(iter(overrides))
+    assert run(name, ("policy", "evaluate"), {"learner": "cql", **run.asm, **overrides})["updates_per_second"] > 0
