@@ -1,5 +1,6 @@
 """Every policy at a tiny size, and the joint space of the fixture spec enumerated."""
 
+import functools
 import itertools
 from typing import Any, NamedTuple
 
@@ -8,23 +9,30 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spin_jax.policies.autoregressive import AutoregressiveConfig, make_autoregressive
+from spin_jax.policies.autoregressive import AutoregressiveConfig
 from spin_jax.policies.base import Policy
-from spin_jax.policies.factored import FactoredConfig, make_factored
-from spin_jax.policies.saint import SAINTConfig, make_saint
+from spin_jax.policies.cached import CachedConfig
+from spin_jax.policies.decode import DecodeConfig
+from spin_jax.policies.distill import DistillConfig, Student
+from spin_jax.policies.factored import FactoredConfig
+from spin_jax.policies.saint import SAINTConfig
 from spin_jax.policies.spin import SPINConfig
 from spin_jax.registry import POLICIES
 
+DISTILLATION = {"steps": 1, "batch_size": 1, "learning_rate": 1e-3, "kl_weight": 1.0}
 SETTINGS = {  # a policy that is registered needs a line here
     "spin": SPINConfig(queries="normal", heads="fresh", head_width=6, dropout=0.1, frozen_dropout=False),
     "spin_warm": SPINConfig(queries="mask", heads="asm", head_width=6, dropout=0.1, frozen_dropout=False),
+    "spin_cached": CachedConfig(heads="asm", head_width=6, dropout=0.1),
+    "spin_distill": DistillConfig(width=8, heads="fresh", head_width=6, dropout=0.1, **DISTILLATION),
+    "spin_decode": DecodeConfig(candidates=4, rounds=2, select="argmax", beta=1.0),
     "saint": SAINTConfig(head_width=6, dropout=0.1),
     "factored": FactoredConfig(width=8, dropout=0.1),
     "autoregressive": AutoregressiveConfig(state_width=6, choice_width=4, lstm_width=8, num_layers=2, dropout=0.1),
 }
-SAMPLED = {"autoregressive"}  # slots depend on each other: expectations and supports come from draws
-MAKERS = {"saint": make_saint, "factored": make_factored, "autoregressive": make_autoregressive}
-MAKERS |= {name: entry.make for name, entry in POLICIES.items()}
+SAMPLED = {"autoregressive", "spin_decode"}  # slots depend on each other: expectations and supports come from draws
+OWN_ORDER = {"spin_decode"}  # slots are chosen in another order than theirs, and the critics choose what is played
+FLAT = {"autoregressive", "factored"}  # nearly uniform at these sizes, so their parameters are moved further
 METHODS = ("init", "log_prob", "sample", "mode", "expected_utility", "best_in_support", "choose")
 
 
@@ -53,7 +61,7 @@ def make_one():
     """make_one(name, spec, asm_config, frozen) -> Made, for 5 features."""
 
     def make(name, spec, asm_config, frozen):
-        plain, traces = MAKERS[name](spec, 5, asm_config, SETTINGS[name]), []
+        plain, traces = POLICIES[name].make(spec, 5, asm_config, SETTINGS[name]), []
 
         def counted(method):
             def call(*args):
@@ -62,19 +70,33 @@ def make_one():
 
             return jax.jit(call)
 
-        policy = plain._replace(**{method: counted(method) for method in METHODS})
+        policy = plain._replace(encode=jax.jit(plain.encode), **{method: counted(method) for method in METHODS})
         params = policy.init(jax.random.key(0), frozen)
-        rng, scale = np.random.default_rng(1), 0.8 if name in ("factored", "autoregressive") else 0.3
+        rng, scale = np.random.default_rng(1), 0.8 if name in FLAT else 0.3
         params = jax.tree.map(lambda p: p + scale * rng.normal(size=p.shape).astype(np.float32), params)
         return Made(plain, policy, traces, params, frozen, name in SAMPLED)
 
     return make
 
 
-@pytest.fixture(scope="session", params=sorted(MAKERS))
-def made(request, spec, asm_config, asm_params, make_one) -> Made:
-    """Every registered policy on the tiny ASM, in turn."""
-    return make_one(request.param, spec, asm_config, asm_params)
+@pytest.fixture(scope="session")
+def named(spec, asm_config, asm_params, make_one):
+    """named(name) -> Made: a registered policy on the tiny ASM, made once."""
+    student = Student(spec.num_slots, 8, asm_config.body.width).init(jax.random.key(3), jnp.zeros((1, 5)))["params"]
+    frozen = {"spin_distill": {"asm": asm_params, "student": student}}
+    return functools.cache(lambda name: make_one(name, spec, asm_config, frozen.get(name, asm_params)))
+
+
+@pytest.fixture(params=sorted(POLICIES))
+def made(request, named) -> Made:
+    """Every registered policy in turn."""
+    return named(request.param)
+
+
+@pytest.fixture(params=sorted(set(POLICIES) - OWN_ORDER))
+def in_order(request, named) -> Made:
+    """Every registered policy whose slots are chosen in their order or all at once."""
+    return named(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The autoregressive policy: the described LSTM, causal, drawn as its log_prob says and decoded greedily."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from spin_jax.models import categorical
-from spin_jax.policies import base
+from spin_jax.policies import autoregressive
 from spin_jax.policies.autoregressive import AutoregressiveConfig, forced_logits, make_autoregressive
+from spin_jax.policies.base import sampled_policy
 
 CONFIG = AutoregressiveConfig(state_width=6, choice_width=4, lstm_width=8, num_layers=2, dropout=0.1)
 
@@ -72,9 +74,10 @@ def test_a_slot_reads_the_slots_before_it_and_no_others(made, batch, spec):
 
 def test_drawing_is_step_by_step_sampling_with_the_same_noise(made, batch, spec, monkeypatch):
     """Oracle: argmax of numpy logits plus Gumbel noise, slot by slot; also under a support (one candidate = a draw)."""
-    monkeypatch.setattr(base, "SUPPORT_CANDIDATES", 1)
+    monkeypatch.setattr(autoregressive, "sampled_policy", functools.partial(sampled_policy, candidates=1))
+    one = jax.jit(make_autoregressive(spec, 5, None, CONFIG).best_in_support)
     key, utilities = jax.random.key(3), jnp.zeros((2, len(batch[0]), 3, 3))
-    supported, _ = made.plain.best_in_support(made.params, (), batch[0], utilities, 0.5, key)
+    supported, _ = one(made.params, (), batch[0], utilities, 0.5, key)
     for actions, threshold in ((made("sample", batch[0], key), 1e-9), (supported, 0.5)):
         logits = np.where(spec.valid[None], plain_logits(made.params, batch[0], actions), -np.inf)
         outside = logits < logits.max(-1, keepdims=True) + np.log(threshold)

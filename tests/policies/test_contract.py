@@ -42,7 +42,7 @@ def assert_shapes(made, spec, batch):
 
 
 def test_shapes_and_dtypes(made, spec):
-    assert_shapes(made, spec, batch=4)
+    assert_shapes(made, spec, batch=12)
 
 
 def test_shapes_and_dtypes_of_very_unequal_slots(unequal):
@@ -63,22 +63,22 @@ def test_samples_follow_log_prob_and_never_padding(made, joint, observation, spe
     assert (np.abs(found - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
 
 
-def test_mode_is_the_greedy_decoding_which_is_the_argmax_of_a_product(made, joint, spec, slot_probabilities):
-    observations = jax.random.normal(jax.random.key(4), (4, 5))
-    for observation, found in zip(observations, made("mode", observations), strict=True):
-        p, greedy = made.joint_probabilities(observation[None], joint), []
+def test_mode_is_the_greedy_decoding_which_is_the_argmax_of_a_product(in_order, joint, spec, slot_probabilities):
+    observations = jax.random.normal(jax.random.key(4), (12, 5))
+    for observation, found in zip(observations, in_order("mode", observations), strict=True):
+        p, greedy = in_order.joint_probabilities(observation[None], joint), []
         for _ in range(spec.num_slots):
             greedy.append(int(slot_probabilities(joint, p, greedy, spec.num_choices).argmax()))
         np.testing.assert_array_equal(found, greedy)
-        assert made.sampled or greedy == joint[p.argmax()].tolist()
+        assert in_order.sampled or greedy == joint[p.argmax()].tolist()
 
 
-def test_choose_plays_the_mode_without_a_key_and_samples_with_one(made):
+def test_choose_plays_the_mode_without_a_key_and_samples_with_one(in_order):
     key = jax.random.key(7)
-    observations, utilities = jax.random.normal(key, (4, 5)), jax.random.normal(key, (2, 4, 3, 3))
-    greedy, drawn = (made("choose", observations, utilities, k) for k in (None, key))
-    np.testing.assert_array_equal(greedy, made("mode", observations))
-    np.testing.assert_array_equal(drawn, made("sample", observations, key))
+    observations, utilities = jax.random.normal(key, (12, 5)), jax.random.normal(key, (2, 12, 3, 3))
+    greedy, drawn = (in_order("choose", observations, utilities, k) for k in (None, key))
+    np.testing.assert_array_equal(greedy, in_order("mode", observations))
+    np.testing.assert_array_equal(drawn, in_order("sample", observations, key))
 
 
 def assert_gradients(made, observation, actions):
@@ -103,7 +103,7 @@ def test_gradients_of_very_unequal_slots_are_finite_and_reach_every_parameter(un
 
 def test_not_jitted_is_the_same(made, joint):
     observations = jax.random.normal(jax.random.key(6), (len(joint), 5))
-    x, actions = made.plain.encode(made.frozen, observations), jnp.asarray(joint)
+    x, actions = made.policy.encode(made.frozen, observations), jnp.asarray(joint)
     found = made.plain.log_prob(made.params, made.frozen, x, actions, None)
     np.testing.assert_allclose(found, made("log_prob", observations, actions, None), rtol=1e-5)
 
@@ -113,8 +113,8 @@ def test_nothing_is_compiled_twice(made):
 
     def call_all(i):
         key = jax.random.key(i)
-        observations, utilities = jax.random.normal(key, (4, 5)), jax.random.normal(key, (2, 4, 3, 3))
-        made("log_prob", observations, jnp.full((4, 3), i, jnp.int32), key)
+        observations, utilities = jax.random.normal(key, (12, 5)), jax.random.normal(key, (2, 12, 3, 3))
+        made("log_prob", observations, jnp.full((12, 3), i, jnp.int32), key)
         made("sample", observations, key)
         made("mode", observations)
         made("expected_utility", observations, utilities, key)
