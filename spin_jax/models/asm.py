@@ -63,7 +63,8 @@ class SlotHeads(nn.Module):
 class ASM(nn.Module):
     """p(a_i | s, the slots that are not masked): state encoder, per-slot tables, equivariant body, slot heads.
 
-    Choices are [B, N] int32 with K standing for [MASK] in every slot (row K of its table).
+    Choices are [B, N] int32 with K standing for [MASK] in every slot (row K of its table). init(method=contextual)
+    gives the parameters of encoder and body alone.
     """
 
     spec: ActionSpec
@@ -73,10 +74,6 @@ class ASM(nn.Module):
         width = self.config.body.width
         self.encoder_in = nn.Dense(2 * width)
         self.encoder_out = nn.Dense(self.config.state_tokens * width)
-        # N(0, 1) rows, as the published code; rows between K_i and K are never looked up.
-        self.table = self.param(
-            "table", nn.initializers.normal(1.0), (self.spec.num_slots, self.spec.num_choices + 1, width)
-        )
         if self.config.positions == "learned":
             self.positions = self.param("positions", nn.initializers.normal(0.02), (self.spec.num_slots, width))
         elif self.config.positions == "sinusoidal":
@@ -93,7 +90,11 @@ class ASM(nn.Module):
         x = self.body(jnp.concatenate([state, tokens], axis=1), deterministic)
         return x[:, self.config.state_tokens :]
 
+    @nn.compact
     def __call__(self, observation: jax.Array, choices: jax.Array, deterministic: bool = True) -> jax.Array:
         """Logits [B, N, K] of every slot given observation [B, S] and choices [B, N]."""
-        tokens = self.table[jnp.arange(self.spec.num_slots)[None, :], choices]
+        # N(0, 1) rows, as the published code; rows between K_i and K are never looked up.
+        shape = (self.spec.num_slots, self.spec.num_choices + 1, self.config.body.width)
+        table = self.param("table", nn.initializers.normal(1.0), shape)
+        tokens = table[jnp.arange(self.spec.num_slots)[None, :], choices]
         return self.heads(self.contextual(observation, tokens, deterministic), deterministic)

@@ -1,5 +1,6 @@
 """What a policy is, and how logits or samples make one."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,16 @@ from spin_jax.types import ActionSpec
 
 EXPECTATION_SAMPLES = 4  # joint actions of a Monte-Carlo expectation (AWAC, as published)
 SUPPORT_CANDIDATES = 10  # joint actions drawn where the support cannot be listed slot by slot (BCQ, as published)
+
+
+def check_settings(section: str, settings) -> None:
+    """Raise ValueError where a size in the dataclass `settings` is below 1 or its dropout outside of [0, 1)."""
+    for name, value in dataclasses.asdict(settings).items():
+        if name == "dropout":
+            if not 0 <= value < 1:
+                raise ValueError(f"{section}.dropout must lie in [0, 1), got {value}.")
+        elif value < 1:
+            raise ValueError(f"{section}.{name} must be at least 1, got {value}.")
 
 
 def no_encoding(frozen, observation: jax.Array) -> jax.Array:
@@ -33,7 +44,7 @@ class Policy(NamedTuple):
     expected_utility(params, frozen, x, utilities, key) -> [E, B], E_pi[Q_e(s, a)]
     best_in_support(params, frozen, x, utilities, threshold, key) -> (actions [B, N], values [E, B]): among the choices
         that are at least `threshold` times as probable as their slot's best (BCQ), the actions that maximise the
-        smaller critic, and each critic's own maximum
+        smaller critic (of a product policy: slot by slot the smaller utility), and each critic's own maximum
     choose(params, frozen, x, utilities, key | None) -> [B, N] int32: what is played; greedy where key is None
     encode(frozen, observation) -> x
     optimiser(learning_rate) -> the optax transformation that trains params

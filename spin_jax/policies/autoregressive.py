@@ -1,0 +1,132 @@
+"""The autoregressive policy AR: an LSTM over the slots; pi(a|s) = prod_i pi(a_i | s, a_1 … a_{i-1})."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from spin_jax.models import categorical
+from spin_jax.models.asm import ASMConfig
+from spin_jax.models.dropout import Dropout
+from spin_jax.models.lstm import blank_carry, init_kernel, init_lstm, lstm, lstm_step
+from spin_jax.models.transformer import gelu
+from spin_jax.policies.base import Policy, check_settings, sampled_policy
+from spin_jax.types import ActionSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoregressiveConfig:
+    """Widths of the state embedding, of the embedding of a choice, and of the LSTM layers; dropout before the heads.
+
+    Raises ValueError where a value is out of range.
+    """
+
+    state_width: int
+    choice_width: int
+    lstm_width: int
+    num_layers: int
+    dropout: float
+
+    def __post_init__(self):
+        check_settings("autoregressive", self)
+
+
+def make_autoregressive(
+    spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: AutoregressiveConfig
+) -> Policy:
+    """The policy; it reads neither the ASM nor its configuration.
+
+    Step i reads [state embedding, embedding of slot i-1's choice]; the state embedding is Dense and GELU (GELU is our
+    choice). Parameter "choices" [N, K, C] ~ N(0, 1) holds at i what step i may read; [0, 0] is the start row. A key
+    switches dropout on for the LSTM's outputs. mode decodes greedily, slot after slot: not always the joint argmax.
+    """
+    del asm_config
+
+    def init(key, frozen=()):
+        del frozen
+        state_key, choice_key, head_key, *layer_keys = jax.random.split(key, 3 + config.num_layers)
+        shape, widths = (spec.num_slots, spec.num_choices), (config.state_width, config.choice_width, config.lstm_width)
+        inputs = [widths[0] + widths[1], *[widths[2]] * (config.num_layers - 1)]
+        return {
+            "state": {"kernel": init_kernel(state_key, (num_features, widths[0])), "bias": jnp.zeros(widths[0])},
+            "choices": jax.random.normal(choice_key, (*shape, widths[1])),
+            "lstm": {f"layer_{i}": init_lstm(k, inputs[i], widths[2]) for i, k in enumerate(layer_keys)},
+            "heads": {
+                "kernel": init_kernel(head_key, (widths[2], spec.valid.size)).reshape(-1, *shape).swapaxes(0, 1),
+                "bias": jnp.zeros(shape),
+            },
+        }
+
+    def log_prob(params, frozen, observation, actions, key=None):
+        del frozen
+        return categorical.log_prob(forced_logits(params, config, observation, actions, key), actions, spec.valid)
+
+    def draw(params, frozen, observation, key, count, threshold):
+        del frozen
+        keys = jax.random.split(key, spec.num_slots)
+
+        def pick(key, logits, valid):
+            allowed = categorical.support(logits, valid, threshold)
+            return categorical.sample(key, jnp.where(allowed, logits, -jnp.inf), valid)
+
+        rows = _decode(params, config, spec, observation, count, keys, pick)
+        return rows.reshape(count, len(observation), spec.num_slots)
+
+    def mode(params, frozen, observation):
+        del frozen
+        nothing = jnp.zeros(spec.num_slots)
+        return _decode(params, config, spec, observation, 1, nothing, lambda _, *args: categorical.mode(*args))
+
+    return sampled_policy(init, log_prob, draw, mode)
+
+
+def _layers(params, config: AutoregressiveConfig) -> list[dict]:
+    return [params["lstm"][f"layer_{i}"] for i in range(config.num_layers)]
+
+
+def _project_state(params, config: AutoregressiveConfig, observation):
+    """What the state adds to the first layer's gates [B, 4 width], the same at every step."""
+    state = gelu(observation @ params["state"]["kernel"] + params["state"]["bias"][None])
+    return state @ params["lstm"]["layer_0"]["kernel_in"][: config.state_width]
+
+
+def _project_choice(params, config: AutoregressiveConfig, embedding):
+    """What the embedding [..., C] of the choice before adds to the first layer's gates [..., 4 width]."""
+    return embedding @ params["lstm"]["layer_0"]["kernel_in"][config.state_width :]
+
+
+def forced_logits(params, config: AutoregressiveConfig, observation, actions, key=None):
+    """Logits [B, N, K] of every slot given observation [B, S] and the choices actions [B, N] of the slots before it.
+
+    Layer by layer, so that the input of a layer is projected for all slots in one product.
+    """
+    previous = jnp.pad(actions[:, :-1], ((0, 0), (1, 0)))  # the start row is row 0 of step 0
+    embeddings = jax.vmap(lambda rows, choice: rows[choice])(params["choices"], previous.T)  # [N, B, C]
+    first, *others = _layers(params, config)
+    h = lstm(first, _project_state(params, config, observation)[None] + _project_choice(params, config, embeddings))
+    for layer in others:
+        h = lstm(layer, h @ layer["kernel_in"])
+    if key is not None:
+        h = Dropout(config.dropout).apply({}, h, False, rngs={"dropout": key})
+    return jnp.einsum("nbh,nhk->bnk", h, params["heads"]["kernel"]) + params["heads"]["bias"][None]
+
+
+def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation, count, keys, pick):
+    """Joint actions [count B, N], one compiled scan over slots; pick(keys[i], logits [R, 1, K], valid [1, K])."""
+    first, *others = _layers(params, config)
+    state = jnp.tile(_project_state(params, config, observation), (count, 1))
+    carries = [blank_carry(layer, len(state)) for layer in (first, *others)]
+
+    def step(carry, slot):
+        previous, carries = carry
+        embeddings, head, valid, key = slot
+        after = [lstm_step(first, carries[0], state + _project_choice(params, config, embeddings[previous]))]
+        for layer, before in zip(others, carries[1:], strict=True):
+            after.append(lstm_step(layer, before, after[-1][0] @ layer["kernel_in"]))
+        logits = after[-1][0] @ head["kernel"] + head["bias"][None]
+        choice = pick(key, logits[:, None], valid[None])[:, 0]
+        return (choice, after), choice
+
+    slots = (params["choices"], params["heads"], jnp.asarray(spec.valid), keys)
+    _, choices = jax.lax.scan(step, (jnp.zeros(len(state), jnp.int32), carries), slots)
+    return choices.T

@@ -1,0 +1,55 @@
+"""The factored policy F: an MLP of the state with one linear head a slot; slots share features, not coordination."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from spin_jax.models.asm import ASMConfig
+from spin_jax.models.dropout import Dropout
+from spin_jax.policies.base import Policy, check_settings, factored_policy
+from spin_jax.types import ActionSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class FactoredConfig:
+    """Width of both hidden layers, and the dropout after each. Raises ValueError where a value is out of range."""
+
+    width: int
+    dropout: float
+
+    def __post_init__(self):
+        check_settings("factored", self)
+
+
+class FactoredNetwork(nn.Module):
+    """S -> width -> width (ReLU and dropout after each) -> a linear head a slot; [B, S] -> logits [B, N, K]."""
+
+    spec: ActionSpec
+    config: FactoredConfig
+
+    @nn.compact
+    def __call__(self, observation: jax.Array, deterministic: bool) -> jax.Array:
+        x = observation
+        for _ in range(2):
+            x = Dropout(self.config.dropout)(nn.relu(nn.Dense(self.config.width)(x)), deterministic)
+        n, k = self.spec.num_slots, self.spec.num_choices
+        return nn.Dense(n * k)(x).reshape(len(x), n, k)  # all heads at once
+
+
+def make_factored(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: FactoredConfig) -> Policy:
+    """The policy; it reads neither the ASM nor its configuration."""
+    del asm_config
+    network = FactoredNetwork(spec, config)
+
+    def init(key, frozen=()):
+        del frozen
+        return network.init(key, jnp.zeros((1, num_features)), deterministic=True)["params"]
+
+    def logits(params, frozen, observation, key):
+        del frozen
+        rngs = {} if key is None else {"dropout": key}
+        return network.apply({"params": params}, observation, deterministic=key is None, rngs=rngs)
+
+    return factored_policy(spec, init, logits)

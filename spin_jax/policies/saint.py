@@ -1,0 +1,55 @@
+"""SAINT (arXiv 2505.12109): the Transformer policy of SPIN trained jointly from scratch; nothing is frozen.
+
+Deliberately SPIN's own code with a body that is a parameter, so that the two differ in what is trained and in nothing
+else.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from spin_jax.models.asm import ASM, ASMConfig
+from spin_jax.policies.base import Policy, check_settings
+from spin_jax.policies.spin import SPINConfig, make_spin
+from spin_jax.types import ActionSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class SAINTConfig:
+    """Width and dropout of the slot heads; the body's sizes and its dropout are the ASM's settings.
+
+    Raises ValueError where a value is out of range.
+    """
+
+    head_width: int
+    dropout: float
+
+    def __post_init__(self):
+        check_settings("saint", self)
+
+
+def make_saint(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: SAINTConfig) -> Policy:
+    """The policy; params are {"asm": encoder and body, "queries" [N, D] ~ N(0, 1), "heads"}, `frozen` is not read.
+
+    With a key, dropout is on in the body (asm_config.body.dropout) and in the heads (config.dropout).
+    """
+    asm = ASM(spec, asm_config)
+    spin = make_spin(
+        spec, num_features, asm_config, SPINConfig("normal", "fresh", config.head_width, config.dropout, True)
+    )
+
+    def init(key, frozen=()):
+        asm_key, spin_key = jax.random.split(key)
+        blank = jnp.zeros((1, num_features)), jnp.zeros((1, spec.num_slots, asm_config.body.width))
+        return {"asm": asm.init(asm_key, *blank, method=ASM.contextual)["params"], **spin.init(spin_key, frozen)}
+
+    def trained(method):
+        def call(params, frozen, *args):
+            del frozen
+            return method(params, params["asm"], *args)
+
+        return call
+
+    methods = ("log_prob", "sample", "mode", "expected_utility", "best_in_support", "choose")
+    return spin._replace(init=init, **{name: trained(getattr(spin, name)) for name in methods})
