@@ -35,14 +35,20 @@ def make_saint(spec: ActionSpec, num_features: int, asm_config: ASMConfig, confi
     With a key, dropout is on in the body (asm_config.body.dropout) and in the heads (config.dropout).
     """
     asm = ASM(spec, asm_config)
-    spin = make_spin(
-        spec, num_features, asm_config, SPINConfig("normal", "fresh", config.head_width, config.dropout, True)
+    published = SPINConfig(
+        queries="normal",
+        heads="fresh",
+        head_width=config.head_width,
+        dropout=config.dropout,
+        frozen_dropout=True,  # of the body, which is not frozen here
     )
+    spin = make_spin(spec, num_features, asm_config, published)
 
     def init(key, frozen=()):
+        del frozen
         asm_key, spin_key = jax.random.split(key)
         blank = jnp.zeros((1, num_features)), jnp.zeros((1, spec.num_slots, asm_config.body.width))
-        return {"asm": asm.init(asm_key, *blank, method=ASM.contextual)["params"], **spin.init(spin_key, frozen)}
+        return {"asm": asm.init(asm_key, *blank, method=ASM.contextual)["params"], **spin.init(spin_key, ())}
 
     def trained(method):
         def call(params, frozen, *args):

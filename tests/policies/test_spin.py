@@ -1,4 +1,4 @@
-"""The contract of every registered policy, and what is SPIN's own."""
+"""What is SPIN's own: where queries and heads start, and where dropout is on."""
 
 import dataclasses
 import itertools
@@ -11,79 +11,11 @@ import pytest
 from spin_jax.learners.asm import full_mask_logits
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM
-from spin_jax.policies.base import Policy
 from spin_jax.policies.spin import SPINConfig, make_spin
-from spin_jax.registry import POLICIES
 
 JOINT = np.array(list(itertools.product(range(2), range(3), range(2))))  # every joint action of the fixture spec
 PUBLISHED = SPINConfig(queries="normal", heads="fresh", head_width=6, dropout=0.1, frozen_dropout=False)
 WARM = dataclasses.replace(PUBLISHED, queries="mask", heads="asm")
-SETTINGS = {"spin": PUBLISHED, "spin_warm": WARM}  # a policy that is registered needs a line here
-
-
-@pytest.fixture(scope="module", params=sorted(POLICIES))
-def made(request, spec, asm_config, asm_params):
-    """(policy, params): a registered policy on the tiny ASM, with spread-out probabilities."""
-    policy = Policy(*map(jax.jit, POLICIES[request.param].make(spec, 5, asm_config, SETTINGS[request.param])))
-    params = policy.init(jax.random.key(0), asm_params)
-    noise = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(params))))
-    return policy, jax.tree.map(lambda p: p + 0.3 * jax.random.normal(next(noise), p.shape), params)
-
-
-@pytest.fixture(scope="module")
-def observation():
-    return jax.random.normal(jax.random.key(2), (1, 5))
-
-
-def joint_log_prob(policy, params, frozen, observation):
-    return policy.log_prob(params, frozen, jnp.repeat(observation, len(JOINT), 0), jnp.asarray(JOINT), None)
-
-
-def test_shapes_and_dtypes(made, asm_params):
-    policy, params = made
-    observations, actions = jnp.zeros((4, 5)), jnp.zeros((4, 3), jnp.int32)
-    for key in (None, jax.random.key(0)):
-        assert policy.log_prob(params, asm_params, observations, actions, key).shape == (4,)
-    for drawn in (
-        policy.sample(params, asm_params, observations, jax.random.key(0)),
-        policy.mode(params, asm_params, observations),
-    ):
-        assert (drawn.shape, drawn.dtype) == ((4, 3), jnp.int32)
-
-
-def test_probabilities_of_the_joint_space_sum_to_one(made, asm_params, observation):
-    total = jnp.exp(joint_log_prob(*made, asm_params, observation)).sum()
-    assert float(total) == pytest.approx(1, rel=1e-5)
-
-
-def test_samples_follow_log_prob_and_never_padding(made, asm_params, observation, spec):
-    """Every joint action's frequency within 4 sigma of its probability; 20 000 draws."""
-    policy, params = made
-    n = 20_000
-    draws = np.asarray(policy.sample(params, asm_params, jnp.repeat(observation, n, 0), jax.random.key(3)))
-    assert (draws < np.array(spec.cardinalities)[None]).all()
-    p = np.exp(joint_log_prob(policy, params, asm_params, observation))
-    found = (draws[:, None, :] == JOINT[None]).all(-1).mean(0)
-    assert (np.abs(found - p) < 4 * np.sqrt(p * (1 - p) / n)).all()
-
-
-def test_mode_is_the_most_probable_joint_action(made, asm_params):
-    policy, params = made
-    for observation in jax.random.normal(jax.random.key(4), (4, 1, 5)):
-        best = JOINT[np.argmax(joint_log_prob(policy, params, asm_params, observation))]
-        np.testing.assert_array_equal(policy.mode(params, asm_params, observation)[0], best)
-
-
-@pytest.mark.usefixtures("debug_nans")
-def test_gradients_are_finite_and_reach_every_parameter_under_dropout(made, asm_params, observation):
-    policy, params = made
-
-    def loss(params):
-        return policy.log_prob(params, asm_params, observation, jnp.array([[1, 2, 0]]), jax.random.key(5)).sum()
-
-    for name, gradient in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
-        assert jnp.isfinite(gradient).all(), name
-        assert (gradient != 0).any(), name
 
 
 def test_warm_start_is_the_asm_under_full_masking(spec, asm_config, asm_params):
