@@ -1,0 +1,200 @@
+"""Which policies can play combinations: `python benchmarks/coherence.py` writes results/coherence.json and a picture.
+
+The problem is spin_jax/envs/structured.py, known in closed form: in its coupled states the log plays one of a few joint
+actions that have little in common; in the others the slots have the same distributions but nothing to do with each
+other. Every policy clones the log by the learner bc (maximum likelihood), those that read an ASM on the same one;
+spin_decode has nothing to train. Figures are exact probabilities of the policies, not counts of draws.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from spin_jax.envs.structured import StructuredTask, make_structured
+from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
+from spin_jax.learners.bc import BCConfig, make_bc
+from spin_jax.learners.iql import IQLConfig, make_iql
+from spin_jax.loop import fit
+from spin_jax.models.asm import ASMConfig
+from spin_jax.models.transformer import BodyConfig
+from spin_jax.objectives.masked_modelling import MaskingConfig
+from spin_jax.policies.autoregressive import AutoregressiveConfig, make_autoregressive
+from spin_jax.policies.cached import CachedConfig, make_cached
+from spin_jax.policies.decode import DecodeConfig, make_decode
+from spin_jax.policies.factored import FactoredConfig, make_factored
+from spin_jax.policies.saint import SAINTConfig, make_saint
+from spin_jax.policies.spin import SPINConfig, make_spin
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULT, PICTURE = ROOT / "benchmarks" / "results" / "coherence.json", ROOT / "docs" / "coherence.png"
+ASM_CONFIG = ASMConfig(BodyConfig(width=32, num_heads=2, num_blocks=2, ffn_mult=2, dropout=0.0), 1, head_width=32)
+MASKING = MaskingConfig("full_range", mask_rate=0.15, full_mask_share=0.3, replace_mask=1.0, replace_random=0.0)
+PRODUCTS = {
+    "factored": (make_factored, FactoredConfig(64, 0.0)),
+    "saint": (make_saint, SAINTConfig(32, 0.0)),
+    "spin": (make_spin, SPINConfig("normal", "fresh", 32, 0.0, False)),
+    "spin_warm": (make_spin, SPINConfig("mask", "asm", 32, 0.0, False)),
+    "spin_cached": (make_cached, CachedConfig("fresh", 32, 0.0)),
+}
+JOINT = {
+    "autoregressive": (make_autoregressive, AutoregressiveConfig(32, 16, 64, 1, 0.0)),
+    "spin_decode": (make_decode, DecodeConfig(1, 100, "argmax", 1.0)),  # one draw, one slot a round
+}
+ROWS, ASM_STEPS, STEPS, BATCH, CHUNK = 50_000, 2_000, 800, 256, 200
+PRODUCTS_LABEL, JOINT_LABEL = "product over slots, given the state", "slots depend on each other"
+PACKAGES = ("jax", "flax", "optax", "numpy")
+STATES = 1_000  # fresh ones that every figure is averaged over
+
+
+def train(learner, data, frozen=(), *, steps: int, what: str):
+    """The learner's state after `steps` gradient steps on the log `data`."""
+    init_key, key = jax.random.split(jax.random.key(0))
+    settings = {"num_steps": steps, "batch_size": BATCH, "max_chunk": CHUNK, "what": what}
+    return fit(learner, jax.jit(learner.init)(init_key, frozen), frozen, data, key, **settings)
+
+
+def train_asm(task: StructuredTask, data) -> dict:
+    """Parameters of an ASM that was masked over the full range."""
+    optimiser = ASMOptimiserConfig(3e-3, 1.0, decay_steps=ASM_STEPS)
+    learner = make_asm_learner(task.spec, data.observation.shape[1], ASM_CONFIG, MASKING, optimiser)
+    return train(learner, data, steps=ASM_STEPS, what="asm").params
+
+
+def clone(name: str, task: StructuredTask, data, asm: dict):
+    """(policy, params) after cloning `data` by the learner bc."""
+    make, config = (PRODUCTS | JOINT)[name]
+    num_features = data.observation.shape[1]
+    policy = make(task.spec, num_features, ASM_CONFIG, config)
+    if name == "spin_decode":
+        return policy, ()
+    if name == "spin_cached":
+        data = data._replace(encoded=jax.jit(policy.encode)(asm, data.observation))
+    learner = make_bc(policy, task.spec, num_features, BCConfig(2e-3))
+    return policy, train(learner, data, asm, steps=STEPS, what=name).policy
+
+
+def measure(task: StructuredTask, policy, params, asm: dict) -> dict:
+    """Figures of the coupled and the independent states: exact_match, the probability that one sampled joint action is
+    a mode of its state; log_likelihood, the expected log-probability of a uniformly drawn mode, nats; played, the share
+    of modes among one draw a state.
+    """
+    observation = task.observations(np.random.default_rng(1), STATES)
+    cluster = task.cluster(observation)
+
+    @jax.jit
+    def evaluate(params, asm, observation, modes, key):
+        x = policy.encode(asm, observation)
+        log_probs = jax.lax.map(lambda actions: policy.log_prob(params, asm, x, actions, None), modes)
+        return log_probs, policy.sample(params, asm, x, key)
+
+    modes = jnp.asarray(task.modes[cluster].swapaxes(0, 1))
+    log_probs, drawn = jax.device_get(evaluate(params, asm, observation, modes, jax.random.key(2)))
+    match = (task.modes[cluster] == drawn[:, None]).all(-1).any(-1)
+    rows = {"coupled": task.coupled[cluster], "independent": ~task.coupled[cluster]}
+    return {
+        kind: {
+            "exact_match": float(np.exp(log_probs[:, rows]).sum(0).mean()),
+            "log_likelihood": float(log_probs[:, rows].mean()),
+            "played": float(match[rows].mean()),
+        }
+        for kind, rows in rows.items()
+    }
+
+
+def choose_by_critics(task: StructuredTask, asm: dict) -> float:
+    """Mean reward in coupled states of spin_decode with IQL's critics, which choose among 16 coherent draws."""
+    data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
+    num_features = data.observation.shape[1]
+    policy = make_decode(task.spec, num_features, ASM_CONFIG, DecodeConfig(16, 100, "argmax", 1.0))
+    config = IQLConfig(0.8, 3.0, 100.0, 0.99, 0.005, 1e-3, "sum", 0)
+    learner = make_iql(policy, task.spec, num_features, config)
+    state = train(learner, data, asm, steps=STEPS, what="spin_decode, critics")
+    observation = task.observations(np.random.default_rng(1), 400)
+    observation = observation[task.coupled[task.cluster(observation)]]
+    action = jax.jit(learner.act)(state, asm, observation, jax.random.key(2))
+    return float(task.reward(observation, np.asarray(action)).mean())
+
+
+def compare(task: StructuredTask) -> tuple[dict, dict]:
+    """name -> figures of every policy, and the ASM's parameters."""
+    data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
+    asm = train_asm(task, data)
+    return {name: measure(task, *clone(name, task, data, asm), asm) for name in PRODUCTS | JOINT}, asm
+
+
+def draw(result: dict, path: pathlib.Path):
+    """Bars of every policy's exact-match rate in coupled and in independent states, with the lines it is held to."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    best, kinds = result["best_product"]["exact_match"], {PRODUCTS_LABEL: PRODUCTS, JOINT_LABEL: JOINT}
+    titles = {"coupled": "The log plays one of three combinations"}
+    titles["independent"] = "The same choices in every slot, drawn independently"
+    for axis, (states, title) in zip(figure.subplots(1, 2, sharey=True), titles.items(), strict=True):
+        for (label, names), colour in zip(kinds.items(), ("#4878a8", "#d9822b"), strict=True):
+            rates = [result["policies"][name][states]["exact_match"] for name in names]
+            bars = axis.barh(list(names), rates, color=colour, height=0.7, label=label)
+            inside = {"label_type": "center", "color": "white"}
+            outside = states == "coupled" and label == PRODUCTS_LABEL
+            axis.bar_label(bars, [f"{rate:.1%}" for rate in rates], **({"padding": 8} if outside else inside))
+        axis.axvline(best, color="black", linestyle="--", linewidth=1.2, label=f"best product, {best:.1%}")
+        axis.set(title=title, xlim=(0, 1.08 if states == "coupled" else 1.3 * best))
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.spines[["top", "right"]].set_visible(False)
+        if states == "coupled":
+            axis.axvline(1, color="seagreen", linestyle="--", linewidth=1.2, label="optimum")
+            axis.legend(loc="lower right", bbox_to_anchor=(0.97, 0.32), framealpha=1, fontsize=9)
+            axis.invert_yaxis()
+    figure.supxlabel("sampled joint actions that are exactly one of the three", fontsize=10)
+    figure.savefig(path, dpi=110)
+
+
+def table(result: dict) -> str:
+    """The same in text, with the likelihoods."""
+    lines = [f"{'exact match in states':<22}{'coupled':>10}{'independent':>13}{'nats (coupled)':>16}"]
+    best, optimum = result["best_product"], result["optimum"]
+    references = {"best product": {"coupled": best, "independent": best}}
+    references["optimum"] = {"coupled": optimum, "independent": best}
+    for name, found in (result["policies"] | references).items():
+        match = f"{found['coupled']['exact_match']:>10.2%}{found['independent']['exact_match']:>13.2%}"
+        lines.append(f"{name:<22}{match}{found['coupled']['log_likelihood']:>16.3f}")
+    reward = f"spin_decode with IQL's critics earns {result['critics_reward']:.3f} (best 1, log 0.667)"
+    lines.append(f"where the modes pay 1, 1/2 and 1/2, {reward}")
+    return "\n".join(lines)
+
+
+def main():
+    begin, task = time.monotonic(), make_structured(0)
+    policies, asm = compare(task)
+    reward = choose_by_critics(dataclasses.replace(task, values=np.array([1.0, 0.5, 0.5])), asm)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT)
+    result = {
+        "policies": policies,
+        "best_product": {"exact_match": task.product_match_rate(), "log_likelihood": task.product_log_likelihood()},
+        "optimum": {"exact_match": 1.0, "log_likelihood": -float(np.log(task.modes.shape[1]))},
+        "critics_reward": reward,
+        "cardinalities": task.spec.cardinalities,
+        "rows": ROWS,
+        "steps": {"asm": ASM_STEPS, "policy": STEPS, "batch_size": BATCH},
+        "seconds": time.monotonic() - begin,
+        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, {platform.machine()}",
+        "versions": {p: importlib.metadata.version(p) for p in PACKAGES} | {"python": platform.python_version()},
+        "commit": commit.stdout.strip(),
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    draw(result, PICTURE)
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""A one-step decision problem with a known answer: states whose right joint actions are a few, far apart ("modes").
+
+Every state belongs to one of C clusters. A cluster has M joint actions (modes), any two of which differ in many slots.
+In the coupled half of the clusters the log plays one of them, drawn uniformly in every row: what a policy must learn is
+which choices go together. The other half has the same modes and the same distribution in every slot, but a mode is
+drawn for each slot on its own: nothing goes together, and a product is all there is to learn.
+
+The best product. Among all product distributions pi(a|s) = prod_i p_i(a_i|s), the one under which the log is most
+probable (the minimiser of the cross-entropy, which cloning approaches) has the log's own marginals as p_i (Gibbs'
+inequality, slot by slot). Its log-likelihood, -sum_i H(p_i), is the largest that any product can have; its probability
+of playing a mode, sum_m prod_i p_i(m_i), is the exact-match rate that policies are compared with. A product that puts
+all its probability on ONE mode would match as well, but not reproduce the log: cloning does not end there, and weights
+made of advantages lead there only where modes differ in value.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from spin_jax.types import ActionSpec, Transition
+
+NOISE = 0.5  # observations lie within so much of their cluster's centre, in every feature
+
+
+@dataclasses.dataclass(frozen=True)
+class StructuredTask:
+    """Centres [C, S] in {-1, 1}, coupled [C] bool, modes [C, M, N] and what each mode pays [M].
+
+    Episodes have one step and terminate.
+    """
+
+    spec: ActionSpec
+    centres: np.ndarray
+    coupled: np.ndarray
+    modes: np.ndarray
+    values: np.ndarray
+
+    def observations(self, rng: np.random.Generator, rows: int) -> np.ndarray:
+        """[rows, S] float32: a cluster's centre, each as often, plus uniform noise of at most NOISE a feature."""
+        cluster = rng.permutation(np.arange(rows) % len(self.centres))
+        return (self.centres[cluster] + rng.uniform(-NOISE, NOISE, (rows, self.centres.shape[1]))).astype(np.float32)
+
+    def cluster(self, observation: np.ndarray) -> np.ndarray:
+        """[B] the cluster of observation [B, S]; the noise never reaches another one."""
+        return (np.sign(observation) @ self.centres.T).argmax(-1)
+
+    def reward(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """[B] float32: the value of the mode of the state's cluster that action [B, N] is; 0 where it is none."""
+        match = (self.modes[self.cluster(observation)] == action[:, None]).all(-1)
+        return (match @ self.values).astype(np.float32)
+
+    def log(self, rng: np.random.Generator, rows: int) -> Transition:
+        """`rows` terminal transitions (discount 0, s' = s) of the log's own behaviour."""
+        observation = self.observations(rng, rows)
+        cluster = self.cluster(observation)
+        drawn = rng.integers(self.modes.shape[1], size=(rows, 1, self.spec.num_slots))
+        drawn = np.where(self.coupled[cluster, None, None], drawn[..., :1], drawn)
+        action = np.take_along_axis(self.modes[cluster], drawn, axis=1)[:, 0].astype(np.int32)
+        reward = self.reward(observation, action)
+        return Transition(observation, action, reward, np.zeros(rows, np.float32), observation)
+
+    def marginals(self) -> np.ndarray:
+        """p_i of the best product, [C, N, K]: how many of the M modes make each choice, as a share."""
+        return (self.modes[..., None] == np.arange(self.spec.num_choices)).mean(1)
+
+    def product_match_rate(self) -> float:
+        """Probability that the best product plays a mode, averaged over clusters (either half: equal modes)."""
+        chosen = np.take_along_axis(self.marginals()[:, None], self.modes[..., None], axis=-1)
+        return float(chosen[..., 0].prod(-1).sum(-1).mean())
+
+    def product_log_likelihood(self) -> float:
+        """Mean log-probability, nats, of the log's joint actions under the best product; no product has a larger.
+
+        In coupled states the optimum is -log M, in the others it is this.
+        """
+        p = self.marginals()
+        return float((p * np.log(np.where(p > 0, p, 1))).sum((-2, -1)).mean())
+
+
+def make_structured(
+    seed: int,
+    cardinalities: tuple[int, ...] = (3, 2, 3, 4, 3, 3),
+    num_pairs: int = 2,
+    num_modes: int = 3,
+    num_features: int = 4,
+    min_distance: int = 4,
+    values: tuple[float, ...] = (),
+) -> StructuredTask:
+    """The problem of a seed: num_pairs clusters of either half, with the same modes; values default to 1 each.
+
+    Any two modes of a cluster differ in at least min_distance slots.
+
+    Raises ValueError where features or joint actions do not suffice, or where `values` are not one a mode.
+    """
+    rng, spec = np.random.default_rng(seed), ActionSpec(cardinalities)
+    if len(values or (1.0,) * num_modes) != num_modes:
+        raise ValueError(f"values must name what each of the {num_modes} modes pays, got {values}.")
+    if 2 * num_pairs > 2**num_features:
+        raise ValueError(f"{num_features} features separate {2**num_features} clusters, asked for {2 * num_pairs}.")
+    corners = rng.permutation(2**num_features)[: 2 * num_pairs]
+    centres = 2.0 * (corners[:, None] >> np.arange(num_features) & 1) - 1
+    modes = np.stack([_far_apart(rng, spec, num_modes, min_distance) for _ in range(num_pairs)])
+    coupled = np.arange(2 * num_pairs) < num_pairs
+    return StructuredTask(spec, centres, coupled, np.tile(modes, (2, 1, 1)), np.asarray(values or (1.0,) * num_modes))
+
+
+def _far_apart(rng: np.random.Generator, spec: ActionSpec, count: int, min_distance: int) -> np.ndarray:
+    """[count, N] joint actions, drawn one after another, each kept if it differs enough from all before."""
+    kept = np.empty((0, spec.num_slots), int)
+    for action in rng.integers(0, spec.cardinalities, (10_000, spec.num_slots)):
+        if len(kept) == count:
+            break
+        if ((kept != action).sum(-1) >= min_distance).all():
+            kept = np.vstack([kept, action])
+    if len(kept) < count:
+        raise ValueError(
+            f"Found {len(kept)} of {count} joint actions of {spec.cardinalities} that differ in at least "
+            f"{min_distance} slots: ask for fewer modes or a smaller min_distance."
+        )
+    return kept
