@@ -75,6 +75,20 @@ def test_training_on_cached_encodings_equals_training_without(policy, spec, asm_
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2), rounded_trace, expected_trace)
 
 
+def test_targets_of_bcq_read_the_encoding_of_the_next_state_alone(policy, spec, asm_params, monkeypatch):
+    monkeypatch.setattr(mlp, "HIDDEN", (7, 6))
+    learner, batch = make_bcq(policy, spec, 5, dataclasses.replace(BCQ, threshold=0.9)), make_batch(0)
+    z, z_next = (policy.encode(asm_params, x) for x in (batch.observation, batch.next_observation))
+    state, update = jax.jit(learner.init)(jax.random.key(0), asm_params), jax.jit(learner.update)
+
+    def critic_loss(z, z_next):
+        found = batch._replace(encoded=z, next_encoded=z_next)
+        return float(update(state, asm_params, found, jax.random.key(0))[1]["critic_loss"])
+
+    assert critic_loss(-z, z_next) == critic_loss(z, z_next)
+    assert critic_loss(z, -z_next) != critic_loss(z, z_next)
+
+
 def test_only_heads_are_trained(policy, asm_params):
     params = policy.init(jax.random.key(0), asm_params)
     jax.tree.map(np.testing.assert_array_equal, params, asm_params["heads"])
