@@ -38,7 +38,7 @@ from spin_jax.policies.spin import SPINConfig, make_spin
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULT, PICTURE = ROOT / "benchmarks" / "results" / "coherence.json", ROOT / "docs" / "coherence.png"
-ASM_CONFIG = ASMConfig(BodyConfig(width=32, num_heads=2, num_blocks=2, ffn_mult=2, dropout=0.0), 1, head_width=32)
+ASM_CONFIG = ASMConfig(BodyConfig(width=32, num_heads=2, num_blocks=1, ffn_mult=2, dropout=0.0), 1, head_width=32)
 MASKING = MaskingConfig("full_range", mask_rate=0.15, full_mask_share=0.3, replace_mask=1.0, replace_random=0.0)
 PRODUCTS = {
     "factored": (make_factored, FactoredConfig(64, 0.0)),
