@@ -38,7 +38,7 @@ from spin_jax.policies.spin import SPINConfig, make_spin
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULT, PICTURE = ROOT / "benchmarks" / "results" / "coherence.json", ROOT / "docs" / "coherence.png"
-ASM_CONFIG = ASMConfig(BodyConfig(width=32, num_heads=2, num_blocks=2, ffn_mult=2, dropout=0.0), 1, head_width=32)
+ASM_CONFIG = ASMConfig(BodyConfig(width=32, num_heads=2, num_blocks=1, ffn_mult=2, dropout=0.0), 1, head_width=32)
 MASKING = MaskingConfig("full_range", mask_rate=0.15, full_mask_share=0.3, replace_mask=1.0, replace_random=0.0)
 PRODUCTS = {
     "factored": (make_factored, FactoredConfig(64, 0.0)),
@@ -147,12 +147,13 @@ def draw(result: dict, path: pathlib.Path):
             outside = states == "coupled" and label == PRODUCTS_LABEL
             axis.bar_label(bars, [f"{rate:.1%}" for rate in rates], **({"padding": 8} if outside else inside))
         axis.axvline(best, color="black", linestyle="--", linewidth=1.2, label=f"best product, {best:.1%}")
-        axis.set(title=title, xlim=(0, 1.08 if states == "coupled" else 1.3 * best))
+        axis.set_title(title, fontsize=11)
+        axis.set(xlim=(0, 1.08 if states == "coupled" else 1.3 * best))
         axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.spines[["top", "right"]].set_visible(False)
         if states == "coupled":
             axis.axvline(1, color="seagreen", linestyle="--", linewidth=1.2, label="optimum")
-            axis.legend(loc="lower right", bbox_to_anchor=(0.97, 0.32), framealpha=1, fontsize=9)
+            axis.legend(loc="lower right", bbox_to_anchor=(0.91, 0.32), framealpha=1, fontsize=9)
             axis.invert_yaxis()
     figure.supxlabel("sampled joint actions that are exactly one of the three", fontsize=10)
     figure.savefig(path, dpi=110)

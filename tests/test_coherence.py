@@ -21,10 +21,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def compared():
     """(name -> figures, the ASM's parameters), trained with XLA's optimisations: here steps count, not compilation."""
-    quick = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield compare(TASK)
-    jax.config.update("jax_disable_most_optimizations", quick)
+    jax.config.update("jax_disable_most_optimizations", True)  # as tests/conftest.py has it
 
 
 def test_the_best_product_is_far_from_the_optimum():
