@@ -5,6 +5,7 @@ the best becomes `expert`; of those from before training first passed 60 % of it
 `medium_share` of it becomes `medium`.
 """
 
+import json
 import pathlib
 
 import jax
@@ -26,8 +27,10 @@ EVALUATION_SEED = 10_000  # of the episodes that a card reports
 CANDIDATES = 5
 
 
-def ship(task: str, bins: int, workdir: pathlib.Path, medium_share: float, num_workers: int):
-    """Write the weights and cards of `medium` and `expert` into the package."""
+def ship(
+    task: str, bins: int, workdir: pathlib.Path, medium_share: float, num_workers: int, levels=("expert", "medium")
+):
+    """Write the weights and cards of the levels into the package; 'medium' alone goes by the expert that is there."""
     store = CheckpointStore(workdir / "policies", keep=None)
     records = {step: store.record(step) for step in store.steps()}
     mean = {step: np.mean(record["returns"]) for step, record in records.items()}
@@ -59,15 +62,18 @@ def ship(task: str, bins: int, workdir: pathlib.Path, medium_share: float, num_w
             best = min(candidates, key=lambda step: distance(cards[step]["return_mean"]))
             return played(best, path)
 
-        expert = choose("expert", list(mean), lambda value: -value)
-        passed = min(step for step in mean if mean[step] >= 0.6 * expert["return_mean"])
-        early = [step for step in mean if step <= passed]
-        choose("medium", early, lambda value: abs(value - medium_share * expert["return_mean"]))
+        if "expert" in levels:
+            choose("expert", list(mean), lambda value: -value)
+        if "medium" in levels:
+            best = json.loads(weights_path(task, bins, "expert").with_suffix(".json").read_text())["return_mean"]
+            passed = [step for step in mean if mean[step] >= 0.6 * best] or [max(mean)]
+            early = [step for step in mean if step <= min(passed)]
+            choose("medium", early, lambda value: abs(value - medium_share * best))
 
 
 def main(_):
     setup_logging()
-    ship(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.medium_share, FLAGS.num_workers)
+    ship(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.medium_share, FLAGS.num_workers, FLAGS.levels)
 
 
 FLAGS = flags.FLAGS
@@ -76,5 +82,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("bins", 3, "choices per action dimension", lower_bound=2)
     flags.DEFINE_string("workdir", None, "--workdir of train_behaviour", required=True)
     flags.DEFINE_float("medium_share", 1 / 3, "medium's return as a share of the expert's")
+    flags.DEFINE_list("levels", ["expert", "medium"], "what to ship")
     flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process")
     app.run(main)

@@ -77,17 +77,19 @@ def exploration_normaliser(statistics: RunningStatistics) -> Normaliser:
     return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
 
-def start_from(workdir: pathlib.Path, task: str, bins: int, learner: Learner) -> tuple[DecQNState, dict]:
-    """(state, record) of the last checkpoint of a run with fewer bins, its critics refined to `bins` (models.decqn).
+def start_from(
+    workdir: pathlib.Path, frame: int | None, task: str, bins: int, learner: Learner
+) -> tuple[DecQNState, dict]:
+    """(state, record) of a run with fewer bins at a frame (None = the last), its critics refined to `bins`.
 
     Raises CheckpointError where there is none or it is of another task.
     """
     store, spec = CheckpointStore(workdir / "policies", keep=None), TASKS[task]
-    record = store.record()
+    record = store.record(frame)
     if record["task"] != task or record["bins"] > bins:
         raise CheckpointError(f"{workdir} holds {record['task']} with {record['bins']} bins, not {task} with fewer.")
     coarse = make_decqn(ActionSpec((record["bins"],) * spec.num_slots), spec.num_features, learner_config(record))
-    critics = store.restore(coarse.init(jax.random.key(0))).critics
+    critics = store.restore(coarse.init(jax.random.key(0)), frame).critics
     critics = jax.tree.map(jax.numpy.asarray, [refine(c, spec.num_slots, bins) for c in critics])
     state = learner.init(jax.random.key(0))
     return state._replace(critics=critics, target_critics=jax.tree.map(jax.numpy.copy, critics)), record
@@ -99,11 +101,18 @@ def learner_config(record: dict) -> DecQNConfig:
 
 
 def train_behaviour(
-    task: str, bins: int, workdir: pathlib.Path, seed: int, config: BehaviourConfig, coarse: pathlib.Path | None = None
+    task: str,
+    bins: int,
+    workdir: pathlib.Path,
+    seed: int,
+    config: BehaviourConfig,
+    coarse: pathlib.Path | None = None,
+    coarse_frame: int | None = None,
 ):
     """Explore, learn from the replay, evaluate and keep, until config.num_frames frames have been played.
 
-    coarse: workdir of a run with fewer bins, whose last policy a new run starts from (and explores with at once).
+    coarse: workdir of a run with fewer bins, whose policy of coarse_frame (None = the last) a new run starts from, and
+    explores with at once.
     """
     rng = np.random.default_rng([seed, time.time_ns()])  # exploration and sampling; not replayed after a resume
     store = CheckpointStore(workdir / "policies", keep=None)
@@ -120,7 +129,7 @@ def train_behaviour(
         log.info(f"Going on from frame {frame} in {workdir}, with {replay.size} transitions in the replay.")
     started = record.get("started_from") if store.steps() else None
     if coarse and not store.steps():
-        state, record = start_from(coarse, task, bins, learner)
+        state, record = start_from(coarse, coarse_frame, task, bins, learner)
         started = {"bins": record["bins"], "frame": record["frame"]}
         statistics.load_json(record["statistics"])
         log.info(f"Starting from the {record['bins']}-bin policy of frame {record['frame']} in {coarse}.")
@@ -180,7 +189,7 @@ def main(_):
     config = dataclasses.replace(config_for(FLAGS.task), num_frames=FLAGS.frames, num_workers=FLAGS.num_workers)
     config = with_settings(config, FLAGS.set)
     coarse = pathlib.Path(FLAGS.start_from) if FLAGS.start_from else None
-    train_behaviour(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.seed, config, coarse)
+    train_behaviour(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.seed, config, coarse, FLAGS.start_frame)
 
 
 FLAGS = flags.FLAGS
@@ -191,6 +200,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("frames", 1_000_000, "environment steps in all")
     flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process")
     flags.DEFINE_integer("seed", 0, "seed")
-    flags.DEFINE_string("start_from", None, "workdir of a run with fewer bins, to start from its last policy")
+    flags.DEFINE_string("start_from", None, "workdir of a run with fewer bins, to start from its policy")
+    flags.DEFINE_integer("start_frame", None, "its checkpoint of this frame; the last one if not given")
     flags.DEFINE_multi_string("set", [], "NAME=VALUE: another setting of BehaviourConfig, as explore=0.4; may repeat")
     app.run(main)

@@ -37,7 +37,7 @@ def test_body_is_permutation_equivariant(asm_config):
     x = jax.random.normal(jax.random.key(0), (2, 7, 8))
     order = np.array([3, 0, 6, 1, 5, 2, 4])
     body = Body(asm_config.body)
-    variables = body.init(jax.random.key(1), x[:, :0], x, deterministic=True)
+    variables = jax.jit(lambda key: body.init(key, x[:, :0], x, deterministic=True))(jax.random.key(1))
     apply = jax.jit(lambda x: body.apply(variables, x[:, :0], x, deterministic=True))
     np.testing.assert_allclose(apply(x[:, order]), apply(x)[:, order], rtol=1e-5, atol=1e-5)
     assert float(jnp.abs(apply(x)[:, order] - apply(x)).max()) > 0.1  # the order matters
@@ -73,7 +73,7 @@ def test_tokens_shared_by_all_rows_equal_the_same_tokens_in_every_row(asm_config
     """Projections once a step and the collapsed first attention change values and gradients by rounding alone."""
     body = Body(dataclasses.replace(asm_config.body, num_blocks=num_blocks, dropout=dropout))
     states, slots = jax.random.normal(jax.random.key(0), (4, 2, 8)), jax.random.normal(jax.random.key(1), (5, 8))
-    params = body.init(jax.random.key(2), states, slots, deterministic=True)["params"]
+    params = jax.jit(lambda key: body.init(key, states, slots, deterministic=True))(jax.random.key(2))["params"]
 
     def loss(shared):
         def of(params, slots):
