@@ -41,7 +41,7 @@ setup(
         "tqdm>=4.67",
     ],
     extras_require={
-        "test": ["pytest>=8.4", "ruff>=0.14"],
+        "test": ["pytest>=8.4", "pytest-xdist>=3.8", "ruff>=0.14"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },
