@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from spin_jax.checkpoint import flatten
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.policies.spin import SPINConfig, make_spin
 from spin_jax.types import Transition
@@ -45,7 +46,9 @@ def test_the_copy_waits_and_the_light_parts_do_not(spec, asm_config, asm_params)
         jax.tree.map(assert_array_equal, part, asm_params[name])
         for waiting in params[1:3]:
             jax.tree.map(assert_array_equal, part, waiting["asm"][name])
-    assert min(largest_move(params[2]["asm"], params[3]["asm"])) > 0
+    moved, still = flatten(params[3]["asm"]), flatten(params[2]["asm"])
+    for name in moved:  # attention ignores its keys' bias, which gets a gradient of rounding errors alone
+        assert name.endswith("key/bias") or (moved[name] != still[name]).any(), name
     for a, b in zip(params, params[1:], strict=False):
         assert min(largest_move((a["queries"], a["heads"]), (b["queries"], b["heads"]))) > 0
 
