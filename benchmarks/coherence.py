@@ -7,12 +7,8 @@ spin_decode has nothing to train. Figures are exact probabilities of the policie
 """
 
 import dataclasses
-import importlib.metadata
 import json
-import os
 import pathlib
-import platform
-import subprocess
 import time
 
 import jax
@@ -26,6 +22,7 @@ from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.learners.iql import IQLConfig, make_iql
 from spin_jax.loop import fit
+from spin_jax.machine import facts
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
@@ -53,7 +50,6 @@ JOINT = {
 }
 ROWS, ASM_STEPS, STEPS, BATCH, CHUNK = 50_000, 2_000, 800, 256, 200
 PRODUCTS_LABEL, JOINT_LABEL = "product over slots, given the state", "slots depend on each other"
-PACKAGES = ("jax", "flax", "optax", "numpy")
 STATES = 1_000  # fresh ones that every figure is averaged over
 
 
@@ -177,7 +173,6 @@ def main():
     begin, task = time.monotonic(), make_structured(0)
     policies, asm = compare(task)
     reward = choose_by_critics(dataclasses.replace(task, values=np.array([1.0, 0.5, 0.5])), asm)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT)
     result = {
         "policies": policies,
         "best_product": {"exact_match": task.product_match_rate(), "log_likelihood": task.product_log_likelihood()},
@@ -187,9 +182,7 @@ def main():
         "rows": ROWS,
         "steps": {"asm": ASM_STEPS, "policy": STEPS, "batch_size": BATCH},
         "seconds": time.monotonic() - begin,
-        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, {platform.machine()}",
-        "versions": {p: importlib.metadata.version(p) for p in PACKAGES} | {"python": platform.python_version()},
-        "commit": commit.stdout.strip(),
+        **facts(),
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")

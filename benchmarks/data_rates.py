@@ -12,11 +12,8 @@ import os
 if __name__ == "__main__":
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, before any library starts its threads
 
-import importlib.metadata
 import json
 import pathlib
-import platform
-import subprocess
 import tempfile
 import time
 
@@ -30,6 +27,7 @@ from spin_jax.data.dataset import load_dataset
 from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds
 from spin_jax.data.sampler import on_device, sample_batch
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
+from spin_jax.machine import facts
 from spin_jax.metrics import setup_logging
 from spin_jax.types import ActionSpec, Episode
 
@@ -37,7 +35,6 @@ BATCH = 256
 CHUNKS = 10  # of batches in one measurement: blocks begun and not used up then weigh little
 BINS = 3
 SPLIT = "expert"
-PACKAGES = ("grain", "array_record", "tensorflow-datasets", "jax", "numpy")
 
 
 def synthetic(directory: str, task: str, episodes: int) -> pathlib.Path:
@@ -129,8 +126,6 @@ def main(_):
     with tempfile.TemporaryDirectory() as temporary:
         directory = found or synthetic(temporary, FLAGS.task, FLAGS.episodes)
         rates = rates_of(make_measures(directory, FLAGS.task, FLAGS.episodes), FLAGS.repeats)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    device = jax.devices()[0].device_kind
     result = {
         "task": FLAGS.task,
         "features": task.num_features,
@@ -140,10 +135,7 @@ def main(_):
         "data": "prepared data set" if found else "random episodes of the task's shapes",
         "repeats": FLAGS.repeats,
         "transitions_per_second": rates,
-        "device": f"{device}, one core of {os.cpu_count()}, {platform.machine()}",
-        "processor": _processor(),
-        "versions": {p: importlib.metadata.version(p) for p in PACKAGES} | {"python": platform.python_version()},
-        "commit": commit,
+        **facts(),
     }
     print(f"{FLAGS.task}: S {task.num_features}, N {task.num_slots}, {FLAGS.episodes} episodes, {result['data']}")
     print(f"  {'transitions/s, one core':<26}{'median':>12}{'min':>12}{'max':>12}")
@@ -152,12 +144,6 @@ def main(_):
             print(f"  {name + ', by ' + clock:<26}{row['median']:>12,}{row['min']:>12,}{row['max']:>12,}")
     if FLAGS.json:
         pathlib.Path(FLAGS.json).write_text(json.dumps(result, indent=1) + "\n")
-
-
-def _processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 FLAGS = flags.FLAGS

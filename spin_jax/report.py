@@ -1,32 +1,19 @@
 """What a person sees at the end: a table, curves, a video; and the same facts for programs, results.json."""
 
-import importlib.metadata
 import pathlib
-import platform
 
-import jax
 from matplotlib.figure import Figure
 
 from spin_jax.config import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.evaluate import reference_returns
+from spin_jax.machine import facts
 from spin_jax.metrics import read_rows
 from spin_jax.train_policy import load_policy
 from spin_jax.types import ActionSpec
 from spin_jax.video import write_video
 from spin_jax.workdir import Workdir, write_json
 
-PACKAGES = (
-    "spin_jax",
-    "jax",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "dm-control",
-    "mujoco",
-    "tensorflow-datasets",
-    "numpy",
-)
 STAGES = ("data", "pretrain", "policy", "evaluate")
 
 
@@ -59,8 +46,7 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         },
         "updates_per_second": policy.get("updates_per_second"),
         "parameters": {"trained": policy.get("parameters"), "frozen": policy.get("frozen_parameters")},
-        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "device": str(jax.devices()[0].device_kind),
+        **facts(),
     }
 
 
@@ -143,10 +129,3 @@ def report(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec)
     print(table(results))
     print("written:\n" + "\n".join(f"  {path}" for path in written))
     return results
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

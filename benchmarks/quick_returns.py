@@ -1,0 +1,80 @@
+"""Returns of every system in quick settings: `python benchmarks/quick_returns.py --root=DIR`.
+
+Runs `main.py` for every policy with IQL and for SPIN, SAINT and factored with every learner; SPIN, spin_warm, SAINT and
+factored with IQL over three seeds. Policies that mask their ASM alike share one a seed. A killed call goes on where it
+was; what is finished is not run again. Prints the table of the README and writes JSON.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from absl import app, flags
+
+from spin_jax.machine import facts
+from spin_jax.registry import LEARNERS, POLICIES
+
+ROOT = pathlib.Path(__file__).parent.parent
+THREE_SEEDS = ("spin", "spin_warm", "saint", "factored")
+EVERY_LEARNER = ("spin", "saint", "factored")
+
+
+def jobs() -> list[tuple[str, str, int]]:
+    """(policy, learner, seed), cheap and telling ones first; one that trains an ASM comes before those that load it."""
+    order = ["spin_warm", "spin", "factored", "saint", *sorted(set(POLICIES) - set(THREE_SEEDS))]
+    found = [(policy, "iql", 0) for policy in order]
+    found += [(policy, learner, 0) for learner in LEARNERS if learner != "iql" for policy in EVERY_LEARNER]
+    return found + [(policy, "iql", seed) for seed in (1, 2) for policy in THREE_SEEDS]
+
+
+def run(root: pathlib.Path, task: str, job: tuple[str, str, int], extra: list[str]) -> dict:
+    """The results.json of a job, run if it is not there yet; raises CalledProcessError where main.py fails."""
+    policy, learner, seed = job
+    workdir = root / f"{policy}-{learner}-seed{seed}"
+    if not (workdir / "results.json").exists():
+        command = [sys.executable, "main.py", f"--config=configs/{task}.py:quick", f"--workdir={workdir}"]
+        command += [f"--config.policy={policy}", f"--config.learner={learner}", f"--config.seed={seed}", *extra]
+        owner = "spin_warm" if POLICIES[policy].all_masked else "spin"
+        shared = root / f"{owner}-iql-seed{seed}" / "asm"
+        if POLICIES[policy].reads_asm and shared.parent != workdir:
+            command += [f"--config.asm.path={shared}"]
+            for stage in ("data", "policy", "evaluate"):
+                subprocess.run([*command, f"--stage={stage}"], cwd=ROOT, check=True)
+        else:
+            subprocess.run(command, cwd=ROOT, check=True)
+    return json.loads((workdir / "results.json").read_text())
+
+
+def table(results: dict[tuple[str, str, int], dict]) -> str:
+    """Markdown: a line for each policy with each learner, seeds together."""
+    lines = ["| policy | learner | returns | mean | minutes of stage 2 |", "|---|---|---|---|---|"]
+    for policy, learner in dict.fromkeys((policy, learner) for policy, learner, _ in results):
+        rows = [r for (p, k, _), r in results.items() if (p, k) == (policy, learner)]
+        returns = [r["return_mean"] for r in rows]
+        minutes = np.mean([r["seconds"]["policy"] for r in rows]) / 60
+        each = ", ".join(f"{value:.0f}" for value in returns)
+        lines.append(f"| {policy} | {learner} | {each} | {np.mean(returns):.1f} | {minutes:.1f} |")
+    return "\n".join(lines)
+
+
+def main(argv):
+    root = pathlib.Path(FLAGS.root).expanduser().absolute()
+    results = {}
+    for job in jobs():
+        if FLAGS.only is None or job[0] in FLAGS.only:
+            results[job] = run(root, FLAGS.task, job, argv[1:])
+            print(table(results), flush=True)
+    if FLAGS.json:
+        rows = [{"policy": p, "learner": k, "seed": s, **r} for (p, k, s), r in results.items()]
+        pathlib.Path(FLAGS.json).write_text(json.dumps(facts() | {"results": rows}, indent=1) + "\n")
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_string("root", None, "folder of the runs", required=True)
+    flags.DEFINE_string("task", "cheetah_run", "task")
+    flags.DEFINE_list("only", None, "only these policies")
+    flags.DEFINE_string("json", None, "write the results there")
+    app.run(main)

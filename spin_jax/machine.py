@@ -1,0 +1,61 @@
+"""What figures were measured with: device, processor, versions, commit."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+
+import jax
+
+PACKAGES = (
+    "spin_jax",
+    "jax",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "dm-control",
+    "mujoco",
+    "tensorflow-datasets",
+    "grain",
+    "numpy",
+)
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of PACKAGES; None where one is not installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def processor() -> str:
+    """The processor's name."""
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def commit() -> str:
+    """The commit of this source tree; '' where it is not a checkout."""
+    here = pathlib.Path(__file__).parent
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=here).stdout.strip()
+    except OSError:
+        return ""
+
+
+def facts() -> dict:
+    """{device, processor, cores, versions, commit}: goes with every measured figure."""
+    return {
+        "device": str(jax.devices()[0].device_kind),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+        "commit": commit(),
+    }
