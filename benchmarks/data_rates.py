@@ -61,7 +61,7 @@ def synthetic(directory: str, task: str, episodes: int) -> pathlib.Path:
 
     builder = Synthetic(data_dir=directory, file_format=tfds.core.FileFormat.ARRAY_RECORD)
     tfds.disable_progress_bar()
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=4))
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=min(4, episodes)))
     return pathlib.Path(builder.data_path)
 
 
