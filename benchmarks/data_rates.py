@@ -86,7 +86,7 @@ def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
     def draw(data, key):
         def step(total, number):
             batch = sample_batch(jax.random.fold_in(key, number), data, BATCH)
-            return total + sum(x.sum(dtype=jnp.float32) for x in batch), None
+            return total + sum(x.sum(dtype=jnp.float32) for x in jax.tree.leaves(batch)), None
 
         return jax.lax.scan(step, jnp.float32(0), jnp.arange(steps))[0]
 
