@@ -79,6 +79,7 @@ def _distilled(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionS
             what="distill",
             show=("distill_mse", "distill_kl"),
         )
+        workdir.finish("distill", {"seconds": writer.seconds, "steps": config.steps})
     return state.params
 
 

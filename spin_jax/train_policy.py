@@ -45,6 +45,7 @@ def make_evaluator(run: RunConfig, learner: Learner, episodes: int) -> Evaluator
 
 def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
     """Run or resume stage 2; the final state is the last checkpoint of workdir/policy, the summary is returned."""
+    asm = load_frozen(run, workdir, dataset, spec, make=True)  # where it does not fit, nothing has been written
     learner, num_steps = make_learner(run, spec, dataset.num_features), run.train.num_steps
     init_key, train_key = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 1))
     directory = workdir.stage("policy")
@@ -53,7 +54,6 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
     eval_seconds = store.record()["eval_seconds"] if start else 0.0
 
     with MetricsWriter(directory, start) as writer, make_evaluator(run, learner, run.eval.episodes) as evaluator:
-        asm = load_frozen(run, workdir, dataset, spec, make=True)
         state = learner.init(init_key, asm.params)
         if start or store.steps():
             state = store.restore(state, start)
@@ -93,8 +93,9 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
                 show=("critic_loss", "policy_loss"),
             )
         seconds = writer.seconds
+    distilled = workdir.summary("distill")
     summary = {
-        "seconds": seconds,
+        "seconds": seconds + (distilled["seconds"] if distilled else 0.0),
         "eval_seconds": eval_seconds,
         "steps": num_steps,
         "updates_per_second": num_steps / max(seconds - eval_seconds, 1e-9),
