@@ -24,7 +24,7 @@ import tensorflow_datasets as tfds
 from absl import app, flags
 
 from spin_jax.data.dataset import load_dataset
-from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds
+from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds, write_shards
 from spin_jax.data.sampler import on_device, sample_batch
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
 from spin_jax.machine import facts
@@ -60,8 +60,7 @@ def synthetic(directory: str, task: str, episodes: int) -> pathlib.Path:
                 yield i, {"steps": to_rlds(Episode(observation, action, reward, False))}
 
     builder = Synthetic(data_dir=directory, file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    tfds.disable_progress_bar()
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=min(4, episodes)))
+    write_shards(builder, min(4, episodes))
     return pathlib.Path(builder.data_path)
 
 

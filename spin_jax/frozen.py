@@ -116,7 +116,7 @@ def _check_room(need: int):
 
 
 def _encoded(path: pathlib.Path, encode, observation: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """encode(observation) [T, N, D], read from `path` or computed and written there; rows of a chunk are padded."""
+    """encode(observation) [T, N, D], read from `path` or computed and written there."""
     if path.exists():
         log.info(f"policy: z(s) of {shape[0]} transitions from {path}")
         return jnp.asarray(np.load(path, mmap_mode="r").view(jnp.bfloat16))

@@ -2,13 +2,13 @@
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from spin_jax.data.card import data_card
 from spin_jax.data.dataset import check_episodes
 from spin_jax.data.rlds import EpisodeSource, open_data_set
 from spin_jax.metrics import log
-from spin_jax.types import ActionSpec
+from spin_jax.types import ActionSpec, Episode
 from spin_jax.workdir import write_json
 
 
@@ -36,8 +36,14 @@ def read_cards(
             cards[split] = json.loads(path.read_text())
             continue
         log.info(f"data: reading split {split} for its card")
-        check_episodes(EpisodeSource(str(directory), split), spec, num_features, f"{directory}, split {split}")
-        cards[split] = data_card(EpisodeSource(str(directory), split), spec, made_by(split))
+        cards[split] = data_card(_checked(directory, split, spec, num_features), spec, made_by(split))
         if save:
             write_json(path, cards[split])
     return cards
+
+
+def _checked(directory: pathlib.Path, split: str, spec: ActionSpec, num_features: int) -> Iterator[Episode]:
+    """The episodes of a split, each checked as it is read."""
+    for i, episode in enumerate(EpisodeSource(str(directory), split)):
+        check_episodes([episode], spec, num_features, f"{directory}, split {split}", first=i)
+        yield episode

@@ -4,9 +4,7 @@ One configuration a task, number of bins and size; splits `random`, `medium`, `e
 expressions over those (`medium+expert`), so nothing is stored twice.
 """
 
-import contextlib
 import dataclasses
-import io
 import os
 import pathlib
 import shutil
@@ -18,7 +16,7 @@ import tensorflow_datasets as tfds
 from spin_jax.collect.behaviour_policy import LEVELS, policy_card
 from spin_jax.collect.cards import read_cards
 from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
-from spin_jax.data.rlds import DataError, rlds_features, to_rlds
+from spin_jax.data.rlds import DataError, rlds_features, to_rlds, write_shards
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
 from spin_jax.metrics import Progress, log
 from spin_jax.types import ActionSpec, Episode
@@ -139,7 +137,5 @@ def _write(data_dir: pathlib.Path, pieces: pathlib.Path, config: FactorisedConfi
     shards = max(1, config.episodes * EPISODE_STEPS // 100_000)
     builder = FactorisedDmc(data_dir=data_dir, config=config, file_format=tfds.core.FileFormat.ARRAY_RECORD)
     builder.pieces = pieces
-    tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of downloads; there is none
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=shards))
+    write_shards(builder, shards)
     shutil.rmtree(pieces)

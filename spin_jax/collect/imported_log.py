@@ -1,15 +1,13 @@
 """The TFDS data sets `imported_log`: logs that were made elsewhere, as RLDS episodes with one split, train."""
 
-import contextlib
 import dataclasses
-import io
 import pathlib
 import shutil
 
 import tensorflow_datasets as tfds
 
 from spin_jax.collect.cards import card_path
-from spin_jax.data.rlds import rlds_features, to_rlds
+from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
 from spin_jax.metrics import Progress
 from spin_jax.types import Episode
 from spin_jax.workdir import write_json
@@ -61,9 +59,7 @@ def write_log(target: pathlib.Path, episodes: list[Episode], card: dict) -> path
     builder.episodes = tuple(episodes)
     size = sum(e.observation.nbytes + e.action.nbytes for e in episodes)
     shards = min(max(1, size // SHARD_BYTES), len(episodes))
-    tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of downloads; there is none
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=shards))
+    write_shards(builder, shards)
     write_json(card_path(pathlib.Path(builder.data_path), "train"), card)
     target.parent.mkdir(exist_ok=True)
     (partial / "imported_log" / target.name).rename(target)

@@ -40,27 +40,30 @@ def ship(
         like = learner.init(jax.random.key(0))
         seeds = [episode_seed(EVALUATION_SEED, i) for i in range(EPISODES)]
 
-        def played(step: int, path: pathlib.Path) -> dict:
-            """Save the checkpoint at `path` and play it as it will be used: in float16, with numpy."""
-            record, statistics = records[step], RunningStatistics(TASKS[task].num_features)
-            statistics.load_json(record["statistics"])
-            card = {"task": task, "bins": bins, "level": path.stem.rsplit("_", 1)[-1], "frames": record["frame"]}
+        def save(step: int, path: pathlib.Path, card: dict):
+            statistics = RunningStatistics(TASKS[task].num_features)
+            statistics.load_json(records[step]["statistics"])
             save_policy(path, store.restore(like, step).critics, exploration_normaliser(statistics), card)
+
+        def played(step: int, path: pathlib.Path) -> dict:
+            """Save the checkpoint at `path` and play it as it will be used, in float16 with numpy; its card."""
+            record = records[step]
+            card = {"task": task, "bins": bins, "level": path.stem.rsplit("_", 1)[-1], "frames": record["frame"]}
+            save(step, path, card)
             act = load_policy(path, envs.spec.num_slots)
             returns = [float(e.reward.sum()) for e in play_policy(envs, act, seeds)]
             card |= {"return_mean": round(float(np.mean(returns)), 2), "return_std": round(float(np.std(returns)), 2)}
             made_by = "python -m spin_jax.collect.train_behaviour (online DecQN), greedy policy, float16 weights"
             card |= {"episodes": EPISODES, "seed": record["seed"], "seconds": record["seconds"], "made_by": made_by}
-            save_policy(path, store.restore(like, step).critics, exploration_normaliser(statistics), card)
             log.info(f"{path.stem}: frame {step}, return {card['return_mean']} ± {card['return_std']}")
             return card
 
-        def choose(level: str, among: list, distance) -> dict:
+        def choose(level: str, among: list, distance):
             path = weights_path(task, bins, level)
             candidates = sorted(among, key=lambda step: distance(mean[step]))[:CANDIDATES]
             cards = {step: played(step, path) for step in candidates}
             best = min(candidates, key=lambda step: distance(cards[step]["return_mean"]))
-            return played(best, path)
+            save(best, path, cards[best])
 
         if "expert" in levels:
             choose("expert", list(mean), lambda value: -value)

@@ -5,6 +5,8 @@ is_last row carries only its observation. Termination: is_terminal on the last r
 Time limit: is_last without is_terminal, and the discount stays 1.
 """
 
+import contextlib
+import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -62,6 +64,13 @@ def from_rlds(rows: dict) -> Episode:
         rows["reward"][:-1].astype(np.float32, copy=False),
         bool(rows["is_terminal"][-1]),
     )
+
+
+def write_shards(builder: tfds.core.DatasetBuilder, num_shards: int):
+    """Prepare `builder` in that many array_record shards a split; what TFDS prints of downloads is not shown."""
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=num_shards))
 
 
 def open_data_set(directory: str) -> tfds.core.DatasetBuilder:

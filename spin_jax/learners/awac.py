@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from spin_jax.learners.base import Learner
-from spin_jax.learners.critics import check_ranges, gradient_step, make_actor, make_critics
+from spin_jax.learners.critics import check_ranges, gradient_step, init_networks, make_act, make_actor, make_critics
 from spin_jax.models.mlp import Value
 from spin_jax.objectives.policy_extraction import exponential_weight
 from spin_jax.objectives.value_learning import td_target
@@ -62,11 +62,9 @@ def make_awac(
     actor = make_actor(policy, config.learning_rate)
 
     def init(key, frozen) -> AWACState:
-        policy_key, critics_key, value_key = jax.random.split(key, 3)
-        policy_params, policy_opt = actor.init(policy_key, frozen)
-        q_params = critics.init(critics_key)
-        v_params = value.init(value_key, jnp.zeros((1, num_features)))["params"]
-        opts = policy_opt, optimiser.init(q_params), optimiser.init(v_params)
+        (policy_params, q_params, v_params), opts = init_networks(
+            key, frozen, actor, critics, value, num_features, optimiser
+        )
         q_targets, v_targets = jax.tree.map(jnp.copy, (q_params, v_params))
         return AWACState(policy_params, q_params, q_targets, v_params, v_targets, *opts, jnp.zeros((), jnp.int32))
 
@@ -113,9 +111,4 @@ def make_awac(
         opts = policy_opt, critics_opt, value_opt
         return AWACState(new_policy, new_critics, targets[0], new_value, targets[1], *opts, state.step + 1), metrics
 
-    def act(state: AWACState, frozen, observation, key):
-        """What the policy plays, which may ask the critics."""
-        x, utilities = policy.encode(frozen, observation), critics.utilities(state.critics, observation)
-        return policy.choose(state.policy, frozen, x, utilities, key)
-
-    return Learner(init, update, act)
+    return Learner(init, update, make_act(policy, critics))

@@ -97,3 +97,22 @@ def make_actor(policy: Policy, learning_rate: float) -> ActorSteps:
         return gradient_step(optimiser, loss_fn, params, opt_state)[:3]
 
     return ActorSteps(init, step)
+
+
+def init_networks(key, frozen, actor: ActorSteps, critics: CriticSteps, value, num_features: int, optimiser):
+    """((policy, critics, value) parameters, their optimiser states): the start of a learner that has all three."""
+    policy_key, critics_key, value_key = jax.random.split(key, 3)
+    policy_params, policy_opt = actor.init(policy_key, frozen)
+    q_params = critics.init(critics_key)
+    v_params = value.init(value_key, jnp.zeros((1, num_features)))["params"]
+    return (policy_params, q_params, v_params), (policy_opt, optimiser.init(q_params), optimiser.init(v_params))
+
+
+def make_act(policy: Policy, critics: CriticSteps) -> Callable:
+    """act(state, frozen, observation, key): what the policy plays, which may ask state.critics."""
+
+    def act(state, frozen, observation, key):
+        x, utilities = policy.encode(frozen, observation), critics.utilities(state.critics, observation)
+        return policy.choose(state.policy, frozen, x, utilities, key)
+
+    return act

@@ -68,10 +68,10 @@ def unmasking_log_prob(asm: ASM, params, observation: jax.Array, actions: jax.Ar
     return jax.lax.scan(one_round, start, jnp.asarray(round_sizes(spec.num_slots, rounds)))[0][1]
 
 
-def proposals(asm: ASM, rounds: int = 1):
-    """propose(frozen, observation, key, count) -> [count, B, N]: joint actions that the ASM finds plausible."""
+def proposals(asm: ASM):
+    """propose(frozen, observation, key, count) -> [count, B, N]: joint actions that the ASM finds plausible, one pass."""
 
     def propose(frozen, observation, key, count):
-        return unmask(asm, frozen, observation, key, rounds=rounds, count=count)
+        return unmask(asm, frozen, observation, key, rounds=1, count=count)
 
     return propose
