@@ -140,6 +140,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     config.train = train = ConfigDict()
     train.num_steps = 1_000_000  # gradient steps of stage 2
     train.batch_size = 256  # transitions
+    train.policy_schedule = "constant"  # constant (published) | cosine = the policy's learning rate falls to 0
     train.max_chunk = 1000  # gradient steps compiled into one program, at most
     train.checkpoint_every_steps = 10_000  # gradient steps
 
@@ -161,7 +162,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
         distill.update(heads="asm", head_width=64, dropout=0.0, steps=6_000)
         saint.update(head_width=64, dropout=0.0)
         iql.update(extract_after=-1)
-        train.update(num_steps=20_000, checkpoint_every_steps=2_500)
+        train.update(num_steps=20_000, policy_schedule="cosine", checkpoint_every_steps=2_500)
         evaluation.update(every_steps=2_500)
     if preset == "smoke":
         data.update(level="medium-expert", episodes=4, num_workers=0)

@@ -83,6 +83,7 @@ class ASMSection:
 class TrainConfig:
     num_steps: int
     batch_size: int
+    policy_schedule: str
     max_chunk: int
     checkpoint_every_steps: int
 
@@ -216,12 +217,15 @@ def _check_ranges(run: RunConfig):
             raise ConfigError(f"config.{name} must be at least {low}, got {value}.")
     if run.data.epsilon > 1 or not 0 <= run.asm.dropout < 1:
         raise ConfigError("config.data.epsilon must lie in [0, 1] and config.asm.dropout in [0, 1).")
-    if run.data.mode not in ("memory", "stream"):
-        raise ConfigError(f"config.data.mode must be 'memory' or 'stream', got {run.data.mode!r}.")
-    if run.asm.schedule not in ("constant", "cosine"):
-        raise ConfigError(f"config.asm.schedule must be 'constant' or 'cosine', got {run.asm.schedule!r}.")
-    if run.eval.mode not in ("sample", "greedy"):
-        raise ConfigError(f"config.eval.mode must be 'sample' or 'greedy', got {run.eval.mode!r}.")
+    one_of = {
+        "data.mode": (run.data.mode, "memory", "stream"),
+        "asm.schedule": (run.asm.schedule, "constant", "cosine"),
+        "train.policy_schedule": (run.train.policy_schedule, "constant", "cosine"),
+        "eval.mode": (run.eval.mode, "sample", "greedy"),
+    }
+    for name, (value, *known) in one_of.items():
+        if value not in known:
+            raise ConfigError(f"config.{name} must be {' or '.join(map(repr, known))}, got {value!r}.")
 
 
 def explain_flag_error(argv: list[str], error: Exception) -> str:

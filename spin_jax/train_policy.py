@@ -3,6 +3,7 @@
 import time
 
 import jax
+import optax
 
 from spin_jax.checkpoint import CheckpointError, CheckpointStore
 from spin_jax.config import RunConfig, num_workers
@@ -20,8 +21,12 @@ from spin_jax.workdir import Workdir
 
 
 def make_policy(run: RunConfig, spec: ActionSpec, num_features: int) -> Policy:
-    """The configured policy."""
-    return POLICIES[run.policy].make(spec, num_features, run.asm.model, run.policy_config)
+    """The configured policy; its optimiser follows train.policy_schedule over the steps in which the policy learns."""
+    policy = POLICIES[run.policy].make(spec, num_features, run.asm.model, run.policy_config)
+    if run.train.policy_schedule == "constant":
+        return policy
+    steps = max(1, run.train.num_steps - getattr(run.learner_config, "extract_after", 0))
+    return policy._replace(optimiser=lambda rate: policy.optimiser(optax.cosine_decay_schedule(rate, steps)))
 
 
 def make_learner(run: RunConfig, spec: ActionSpec, num_features: int) -> Learner:
@@ -50,12 +55,13 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
     init_key, train_key = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 1))
     directory = workdir.stage("policy")
     store = CheckpointStore(directory / "state", keep=1)
-    start = store.steps()[-1] if store.steps() else 0
+    steps = store.steps()
+    start = steps[-1] if steps else 0
     eval_seconds = store.record()["eval_seconds"] if start else 0.0
 
     with MetricsWriter(directory, start) as writer, make_evaluator(run, learner, run.eval.episodes) as evaluator:
         state = learner.init(init_key, asm.params)
-        if start or store.steps():
+        if steps:
             state = store.restore(state, start)
             log.info(f"policy: going on from step {start} of {num_steps}")
 

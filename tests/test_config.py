@@ -52,6 +52,7 @@ def test_resolve_leaves_its_argument_alone():
         ({"data.mode": "disk"}, "config.data.mode must be 'memory' or 'stream', got 'disk'"),
         ({"data.block_episodes": 0}, "config.data.block_episodes must be at least 1, got 0"),
         ({"asm.schedule": "linear"}, "config.asm.schedule must be 'constant' or 'cosine', got 'linear'"),
+        ({"train.policy_schedule": "no"}, "config.train.policy_schedule must be 'constant' or 'cosine', got 'no'"),
         ({"asm.dropout": 1.0}, "config.asm.dropout in"),
         ({"eval.mode": "best"}, "config.eval.mode must be 'sample' or 'greedy', got 'best'"),
         ({"iql.gamma": float("nan")}, "config.iql.gamma is NaN"),

@@ -47,7 +47,7 @@ class Policy(NamedTuple):
         smaller critic (of a product policy: slot by slot the smaller utility), and each critic's own maximum
     choose(params, frozen, x, utilities, key | None) -> [B, N] int32: what is played; greedy where key is None
     encode(frozen, observation) -> x
-    optimiser(learning_rate) -> the optax transformation that trains params
+    optimiser(learning_rate, a number or an optax schedule) -> the optax transformation that trains params
     propose(frozen, observation, key, count) -> [count, B, N], draws from the ASM; None where the policy reads no ASM
     """
 
@@ -59,7 +59,7 @@ class Policy(NamedTuple):
     best_in_support: Callable[..., tuple[jax.Array, jax.Array]]
     choose: Callable[..., jax.Array]
     encode: Callable[[Any, jax.Array], Any] = no_encoding
-    optimiser: Callable[[float], optax.GradientTransformation] = optax.adam
+    optimiser: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation] = optax.adam
     propose: Callable[..., jax.Array] | None = None
 
 
