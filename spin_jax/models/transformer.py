@@ -28,43 +28,67 @@ class BodyConfig:
 
 
 def attend(query: jax.Array, groups, drop=lambda weights: weights) -> jax.Array:
-    """softmax(q k / sqrt(W)) v over the keys of all groups together: [B, Q, H, W].
+    """softmax(q k / sqrt(W)) v over the keys of all groups together: [B, H, Q, W].
 
-    query [B, Q, H, W]; groups: (key, value) pairs [B, K, H, W]. Any of them may lack B where it is the same in every
+    query [B, H, Q, W]; groups: (key, value) pairs [B, H, K, W]. Any of them may lack B where it is the same in every
     row: its scores are then computed once. At least one has it.
     """
     batch = next(len(x) for x in (query, *(key for key, _ in groups)) if x.ndim == 4)
+    query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
 
     def scores(key):
-        found = jnp.einsum("...qhd,...khd->...hqk", query, key) if query.ndim == key.ndim else None
-        if found is None:
-            found = jnp.einsum("bqhd,khd->bhqk" if query.ndim == 4 else "qhd,bkhd->bhqk", query, key)
+        found = jnp.einsum(f"{_rows(query)}hqw,{_rows(key)}hkw->{_rows(query) or _rows(key)}hqk", query, key)
         return jnp.broadcast_to(found, (batch, *found.shape[-3:]))
 
-    query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
     weights = drop(jax.nn.softmax(jnp.concatenate([scores(key) for key, _ in groups], axis=-1), axis=-1))
     mixed, start = 0.0, 0
     for key, value in groups:
-        part = weights[..., start : start + key.shape[-3]]
-        mixed += jnp.einsum("bhqk,bkhd->bqhd" if value.ndim == 4 else "bhqk,khd->bqhd", part, value)
-        start += key.shape[-3]
+        part = weights[..., start : start + key.shape[-2]]
+        mixed += jnp.einsum(f"bhqk,{_rows(value)}hkw->bhqw", part, value)
+        start += key.shape[-2]
     return mixed
 
 
+def _rows(x: jax.Array) -> str:
+    """The letter of the batch axis in an einsum, where x has one."""
+    return "b" if x.ndim == 4 else ""
+
+
 def attend_from_shared(query: jax.Array, own: tuple, states: tuple) -> jax.Array:
-    """`attend` of slots [N, H, W] that are the same in every row, to themselves (own) and to the row's states.
+    """`attend` of slots [H, N, W] that are the same in every row, to themselves (own) and to the row's states.
 
     To a slot, all slots together are one key: its score is the logsumexp of theirs, its value their mixture; neither
     depends on the row. Exact, and each row costs N M instead of N (M + N).
     """
     query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
-    among = jnp.einsum("qhd,khd->hqk", query, own[0])
-    mixture = jnp.einsum("hqk,khd->qhd", jax.nn.softmax(among, axis=-1), own[1])
-    to_states = jnp.einsum("qhd,bkhd->bhqk", query, states[0])
+    among = jnp.einsum("hqw,hkw->hqk", query, own[0])
+    mixture = jax.nn.softmax(among, axis=-1) @ own[1]
+    to_states = jnp.einsum("hqw,bhkw->bhqk", query, states[0])
     together = jnp.broadcast_to(jax.nn.logsumexp(among, axis=-1)[None, ..., None], (*to_states.shape[:-1], 1))
     weights = jax.nn.softmax(jnp.concatenate([to_states, together], axis=-1), axis=-1)
-    mixed = jnp.einsum("bhqk,bkhd->bqhd", weights[..., :-1], states[1])
-    return mixed + weights[..., -1].swapaxes(1, 2)[..., None] * mixture[None]
+    return weights[..., :-1] @ states[1] + weights[..., -1:] * mixture[None]
+
+
+class Projection(nn.Module):
+    """Kernel [D, H, W] and bias [H, W] of a projection to the heads, for `project`."""
+
+    heads: tuple[int, int]
+
+    @nn.compact
+    def __call__(self, width: int) -> tuple[jax.Array, jax.Array]:
+        init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
+        return (
+            self.param("kernel", init, (width, *self.heads)),
+            self.param("bias", nn.initializers.zeros, self.heads),
+        )
+
+
+def project(x: jax.Array, *projections: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
+    """Each projection of x [..., T, D], as [..., H, T, W]; all of them are one product."""
+    kernels, biases = zip(*projections, strict=True)
+    kernel, bias = jnp.concatenate([k.reshape(len(k), -1) for k in kernels], 1), jnp.stack(biases)
+    flat = x.reshape(-1, x.shape[-1]) @ kernel + bias.reshape(1, -1)
+    return list(jnp.moveaxis(flat.reshape(*x.shape[:-1], *bias.shape), (-3, -2), (0, -3)))
 
 
 class SelfAttention(nn.Module):
@@ -78,8 +102,9 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, state: jax.Array, slots: jax.Array, deterministic: bool, slots_only: bool) -> jax.Array:
-        heads = (self.config.num_heads, self.config.width // self.config.num_heads)
-        query, key, value = (nn.DenseGeneral(heads, name=name) for name in ("query", "key", "value"))
+        width, num_heads = self.config.width, self.config.num_heads
+        heads = (num_heads, width // num_heads)
+        query, key, value = (Projection(heads, name=name)(width) for name in ("query", "key", "value"))
         dropout = Dropout(self.config.dropout)
 
         def drop(weights):
@@ -87,16 +112,21 @@ class SelfAttention(nn.Module):
 
         if slots.ndim == 3:
             x = jnp.concatenate([state, slots], axis=1)
-            mixed = attend(query(slots if slots_only else x), [(key(x), value(x))], drop)
-        else:
-            of_states, of_slots = (key(state), value(state)), (key(slots), value(slots))
-            if deterministic or self.config.dropout == 0:
-                mixed = attend_from_shared(query(slots), of_slots, of_states)
+            if slots_only:
+                (q,), (k, v) = project(slots, query), project(x, key, value)
             else:
-                mixed = attend(query(slots), [of_states, of_slots], drop)
+                q, k, v = project(x, query, key, value)
+            mixed = attend(q, [(k, v)], drop)
+        else:
+            q, *of_slots = project(slots, query, key, value)
+            *state_query, k, v = project(state, *(() if slots_only else (query,)), key, value)
+            if deterministic or self.config.dropout == 0:
+                mixed = attend_from_shared(q, of_slots, (k, v))
+            else:
+                mixed = attend(q, [(k, v), of_slots], drop)
             if not slots_only:
-                mixed = jnp.concatenate([attend(query(state), [of_states, of_slots], drop), mixed], axis=1)
-        return nn.DenseGeneral(self.config.width, axis=(-2, -1), name="out")(mixed)
+                mixed = jnp.concatenate([attend(*state_query, [(k, v), of_slots], drop), mixed], axis=2)
+        return nn.DenseGeneral(width, axis=(-2, -1), name="out")(mixed.swapaxes(1, 2))
 
 
 class Block(nn.Module):

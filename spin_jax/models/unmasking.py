@@ -69,7 +69,7 @@ def unmasking_log_prob(asm: ASM, params, observation: jax.Array, actions: jax.Ar
 
 
 def proposals(asm: ASM):
-    """propose(frozen, observation, key, count) -> [count, B, N]: joint actions that the ASM finds plausible, one pass."""
+    """propose(frozen, observation, key, count) -> [count, B, N]: joint actions the ASM finds plausible, in one pass."""
 
     def propose(frozen, observation, key, count):
         return unmask(asm, frozen, observation, key, rounds=1, count=count)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spin_jax.models.asm import ASM, SlotHeads
-from spin_jax.models.transformer import Body, BodyConfig, attend, attend_from_shared
+from spin_jax.models.transformer import Body, BodyConfig, attend, attend_from_shared, project
 from spin_jax.types import ActionSpec
 
 
@@ -47,16 +47,16 @@ def test_attention_over_groups_is_attention_over_all_keys():
     """Oracle: one softmax over the concatenated keys, everything repeated in every row."""
     draw = iter(jax.random.normal(key, shape) for key, shape in zip(
         jax.random.split(jax.random.key(0), 5),
-        [(5, 2, 4), (3, 2, 2, 4), (3, 2, 2, 4), (5, 2, 4), (5, 2, 4)], strict=True,
+        [(2, 5, 4), (3, 2, 6, 4), (3, 2, 6, 4), (2, 5, 4), (2, 5, 4)], strict=True,
     ))  # fmt: skip
     query, *of_states = next(draw), next(draw), next(draw)
     of_slots = [next(draw), next(draw)]
     key, value = (
-        jnp.concatenate([a, jnp.broadcast_to(b, (3, *b.shape))], 1) for a, b in zip(of_states, of_slots, strict=True)
+        jnp.concatenate([a, jnp.broadcast_to(b, (3, *b.shape))], 2) for a, b in zip(of_states, of_slots, strict=True)
     )
-    scores = np.einsum("qhd,bkhd->bhqk", query, key) / 2
+    scores = np.einsum("hqw,bhkw->bhqk", query, key) / 2
     weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    expected = np.einsum("bhqk,bkhd->bqhd", weights, value)
+    expected = np.einsum("bhqk,bhkw->bhqw", weights, value)
     found = [
         attend(query, [of_states, of_slots]),
         attend(jnp.broadcast_to(query, (3, *query.shape)), [of_states, of_slots]),
@@ -65,6 +65,14 @@ def test_attention_over_groups_is_attention_over_all_keys():
     ]
     for one in found:
         np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_projections_in_one_product_are_each_its_own():
+    x, *parts = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate([(3, 5, 6), *[(6, 2, 4), (2, 4)] * 3]))
+    pairs = list(zip(parts[::2], parts[1::2], strict=True))
+    for found, (kernel, bias) in zip(project(x, *pairs), pairs, strict=True):
+        expected = np.einsum("btd,dhw->bhtw", x, kernel) + np.asarray(bias)[None, :, None]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])

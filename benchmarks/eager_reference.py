@@ -1,0 +1,108 @@
+"""IQL updates against eager PyTorch in the published style: `python benchmarks/eager_reference.py --task=dog_trot`.
+
+Needs `pip install torch` (any build; its CPU build is enough). Same architecture, same batch, dropout as published on
+both sides; outputs are compared with the same weights before anything is timed. Measurements are interleaved.
+"""
+
+import jax
+import numpy as np
+import torch
+from absl import app, flags
+from eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
+from measure import Program, interleave, make_program, milliseconds, settings, ticking, write
+
+from spin_jax.envs.dm_control import TASKS
+from spin_jax.metrics import setup_logging
+from spin_jax.train_policy import make_policy
+
+POLICIES = ("saint", "spin", "factored", "autoregressive")
+
+
+def eager_policy(program: Program, num_features: int) -> torch.nn.Module:
+    """The policy of `program` in PyTorch, with fresh weights."""
+    run, spec = program.run, program.spec
+    shapes = (num_features, spec.num_slots, spec.num_choices)
+    if run.policy in ("saint", "spin"):
+        settings = run.policy_config
+        return TransformerPolicy(*shapes, run.asm.model, settings.head_width, settings.dropout, run.policy == "spin")
+    return (FactoredPolicy if run.policy == "factored" else AutoregressivePolicy)(*shapes, run.policy_config)
+
+
+def check_outputs(program: Program, policy: torch.nn.Module, num_features: int) -> float:
+    """Largest difference of log-probabilities with the same weights, without dropout; raises where it is above 1e-3."""
+    run, data = program.run, jax.tree.map(lambda x: x[:32], program.data)
+    params, ours = program.start().policy, make_policy(run, program.spec, num_features)
+    frozen = program.frozen
+    load(policy, {**params, "asm": frozen} if run.policy == "spin" else params, program.spec)
+    expected = jax.jit(ours.log_prob)(params, frozen, data.observation, data.action, None)
+    observation, action = torch.tensor(np.asarray(data.observation)), torch.tensor(np.asarray(data.action)).long()
+    iql = IQL(policy, num_features, program.spec.num_slots, program.spec.num_choices, run.learner_config)
+    policy.eval()
+    with torch.no_grad():
+        found = iql.log_prob(observation, action).numpy()
+    difference = float(np.abs(found - np.asarray(expected)).max())
+    if not difference < 1e-3:
+        raise SystemExit(f"{run.policy}: log-probabilities differ by {difference}; nothing was timed.")
+    return difference
+
+
+def eager_ticking(program: Program, policy: torch.nn.Module, num_features: int, steps: int, device: str):
+    """A function that makes `steps` eager updates, each on a batch drawn from the same log."""
+    spec, size = program.spec, program.run.train.batch_size
+    columns = ("observation", "action", "reward", "discount", "next_observation")
+    data = [torch.tensor(np.asarray(getattr(program.data, name))).to(device) for name in columns]
+    data[1] = data[1].long()
+    iql = IQL(policy, num_features, spec.num_slots, spec.num_choices, program.run.learner_config, device)
+
+    def tick():
+        for _ in range(steps):
+            index = torch.randint(len(data[0]), (size,), device=device)
+            iql.update(*(column[index] for column in data))
+
+    return tick
+
+
+def compare(task: str, policies, batch: int, steps: int, rounds: int, device: str, **changes) -> list[dict]:
+    """Rows {policy, task, batch, ours: ms, eager: ms, ratio, difference}, everything timed in one interleaved run."""
+    measures, differences, num_features = {}, {}, TASKS[task].num_features
+    for name in policies:
+        published = {"spin__frozen_dropout": True} if name == "spin" else {}
+        run = settings(task, policy=name, train__batch_size=batch, **published, **changes)
+        program = make_program(run, steps)
+        eager = eager_policy(program, num_features)
+        differences[name] = check_outputs(program, eager, num_features)
+        measures[name, "ours"] = ticking(program)
+        measures[name, "eager"] = eager_ticking(program, eager, num_features, steps, device)
+    seconds = interleave(measures, rounds)
+    rows = []
+    for name in policies:
+        ours, eager = (milliseconds(seconds[name, side], steps) for side in ("ours", "eager"))
+        ratio = round(ours["ms_median"] / eager["ms_median"], 3)
+        row = {"policy": name, "task": task, "batch": batch, "ours": ours, "eager": eager, "ratio": ratio}
+        rows.append(row | {"largest_difference": differences[name]})
+    return rows
+
+
+def main(_):
+    setup_logging()
+    device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
+    rows = compare(FLAGS.task, FLAGS.policies, FLAGS.batch, FLAGS.steps, FLAGS.rounds, device)
+    print(f"{FLAGS.task}, batch {FLAGS.batch}, IQL, {FLAGS.rounds} rounds of {FLAGS.steps} steps, PyTorch on {device}")
+    print(f"  {'policy':<16}{'ours, ms a step':>28}{'eager PyTorch':>28}{'ratio':>8}")
+    for row in rows:
+        cells = [
+            f"{row[s]['ms_median']:.2f} ({row[s]['ms_min']:.2f}-{row[s]['ms_max']:.2f})" for s in ("ours", "eager")
+        ]
+        print(f"  {row['policy']:<16}{cells[0]:>28}{cells[1]:>28}{row['ratio']:>8.3f}")
+    write(FLAGS.json, torch=torch.__version__, rounds=FLAGS.rounds, steps=FLAGS.steps, rows=rows)
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_enum("task", "dog_trot", list(TASKS), "task whose shapes are measured")
+    flags.DEFINE_list("policies", list(POLICIES), "policies to compare")
+    flags.DEFINE_integer("batch", 256, "transitions", lower_bound=1)
+    flags.DEFINE_integer("steps", 2, "gradient steps in one measurement", lower_bound=1)
+    flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
+    flags.DEFINE_string("json", "", "also write the result to this file")
+    app.run(main)

@@ -1,0 +1,211 @@
+"""The published style in PyTorch, as a baseline to measure against: our own SAINT, SPIN, factored and LSTM policies.
+
+One Python call an update, a module a slot, three optimisers, every logged figure fetched in every step. Layers,
+initial values aside, are those of spin_jax; `load` copies its weights, and benchmarks/eager_reference.py compares the
+outputs before it times anything.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+EPSILON = 1e-6  # of LayerNorm, as flax has it
+
+
+def mlp(num_inputs: int, outputs: int, width: int = 256) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(num_inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
+    )
+
+
+class TransformerPolicy(nn.Module):
+    """SAINT; with frozen=True SPIN, whose encoder and body get no gradient (and keep their dropout, as published)."""
+
+    def __init__(self, num_features: int, num_slots: int, num_choices: int, asm, head_width, dropout, frozen: bool):
+        super().__init__()
+        body = asm.body
+        self.state_tokens, self.width = asm.state_tokens, body.width
+        self.encoder = nn.Sequential(
+            nn.Linear(num_features, 2 * body.width), nn.GELU(), nn.Linear(2 * body.width, asm.state_tokens * body.width)
+        )
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                body.width,
+                body.num_heads,
+                body.ffn_mult * body.width,
+                body.dropout,
+                "gelu",
+                EPSILON,
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(body.num_blocks)
+        )
+        self.queries = nn.Parameter(torch.randn(num_slots, body.width))
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(body.width, head_width), nn.GELU(), nn.Dropout(dropout), nn.Linear(head_width, num_choices)
+            )
+            for _ in range(num_slots)
+        )
+        if frozen:
+            self.encoder.requires_grad_(False)
+            self.blocks.requires_grad_(False)
+
+    def logits(self, observation, actions=None):
+        del actions
+        state = self.encoder(observation).view(len(observation), self.state_tokens, self.width)
+        x = torch.cat([state, self.queries.expand(len(observation), -1, -1)], 1)
+        for block in self.blocks:
+            x = block(x)
+        return [head(x[:, self.state_tokens + i]) for i, head in enumerate(self.heads)]
+
+
+class FactoredPolicy(nn.Module):
+    """Two hidden layers of width 256 with ReLU and dropout, a linear head a slot."""
+
+    def __init__(self, num_features: int, num_slots: int, num_choices: int, config):
+        super().__init__()
+        width, dropout = config.width, config.dropout
+        self.trunk = nn.Sequential(
+            nn.Linear(num_features, width), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout),
+        )  # fmt: skip
+        self.heads = nn.ModuleList(nn.Linear(width, num_choices) for _ in range(num_slots))
+
+    def logits(self, observation, actions=None):
+        del actions
+        h = self.trunk(observation)
+        return [head(h) for head in self.heads]
+
+
+class AutoregressivePolicy(nn.Module):
+    """A two-layer LSTM over the slots, which reads the state and the choice before."""
+
+    def __init__(self, num_features: int, num_slots: int, num_choices: int, config):
+        super().__init__()
+        self.state = nn.Linear(num_features, config.state_width)
+        self.start = nn.Parameter(torch.randn(config.choice_width))
+        self.choices = nn.ModuleList(nn.Embedding(num_choices, config.choice_width) for _ in range(num_slots - 1))
+        self.lstm = nn.LSTM(
+            config.state_width + config.choice_width, config.lstm_width, config.num_layers, batch_first=True
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.heads = nn.ModuleList(nn.Linear(config.lstm_width, num_choices) for _ in range(num_slots))
+
+    def logits(self, observation, actions):
+        state = F.gelu(self.state(observation))
+        before = [self.start.expand(len(state), -1)]
+        before += [table(actions[:, i]) for i, table in enumerate(self.choices)]
+        h, _ = self.lstm(torch.stack([torch.cat([state, b], -1) for b in before], 1))
+        h = self.dropout(h)
+        return [head(h[:, i]) for i, head in enumerate(self.heads)]
+
+
+class IQL:
+    """IQL's update in the published order, one call a step."""
+
+    def __init__(self, policy: nn.Module, num_features: int, num_slots: int, num_choices: int, config, device="cpu"):
+        self.config, self.shape = config, (num_slots, num_choices)
+        self.policy = policy.to(device).train()
+
+        def critics():
+            return nn.ModuleList(mlp(num_features, num_slots * num_choices) for _ in range(2)).to(device)
+
+        self.critics, self.targets, self.value = critics(), critics(), mlp(num_features, 1).to(device)
+        self.targets.load_state_dict(self.critics.state_dict())
+        trained = [p for p in policy.parameters() if p.requires_grad]
+        parameters = (trained, self.critics.parameters(), self.value.parameters())
+        self.optimisers = [torch.optim.Adam(group, config.learning_rate) for group in parameters]
+
+    def q(self, critics, observation, action):
+        utilities = [critic(observation).view(-1, *self.shape) for critic in critics]
+        return [u.gather(-1, action[..., None])[..., 0].sum(-1) for u in utilities]
+
+    def log_prob(self, observation, action):
+        logits = self.policy.logits(observation, action)
+        return sum(F.log_softmax(x, -1).gather(-1, action[:, i : i + 1])[:, 0] for i, x in enumerate(logits))
+
+    @staticmethod
+    def descend(optimiser, loss):
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    def update(self, observation, action, reward, discount, following) -> dict[str, float]:
+        config, (policy_opt, critics_opt, value_opt) = self.config, self.optimisers
+        with torch.no_grad():
+            target_q = torch.minimum(*self.q(self.targets, observation, action))
+        v = self.value(observation)[:, 0]
+        error = target_q - v
+        value_loss = (torch.where(error > 0, config.expectile, 1 - config.expectile) * error**2).mean()
+        advantage = error.detach()
+        self.descend(value_opt, value_loss)
+        with torch.no_grad():
+            target = reward + config.gamma * discount * self.value(following)[:, 0]
+        critic_loss = sum(((q - target) ** 2).mean() for q in self.q(self.critics, observation, action))
+        self.descend(critics_opt, critic_loss)
+        weight = torch.exp(config.beta * advantage).clamp(max=config.weight_clip)
+        policy_loss = -(weight * self.log_prob(observation, action)).mean()
+        self.descend(policy_opt, policy_loss)
+        with torch.no_grad():
+            for target, online in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
+                target.lerp_(online, config.tau)
+        return {"value": value_loss.item(), "critic": critic_loss.item(), "policy": policy_loss.item()}
+
+
+def load(policy: nn.Module, params, spec) -> None:
+    """Copy the parameters of the spin_jax policy of the same kind into `policy`."""
+
+    def copy(target, source):
+        target.data.copy_(torch.from_numpy(np.array(source, np.float32)))
+
+    def dense(layer, p):
+        width = layer.out_features
+        copy(layer.weight, np.asarray(p["kernel"]).reshape(-1, width).T)
+        copy(layer.bias, np.asarray(p["bias"]).reshape(width))
+
+    if isinstance(policy, TransformerPolicy):
+        _load_transformer(policy, params, copy, dense)
+        return
+    if isinstance(policy, FactoredPolicy):
+        dense(policy.trunk[0], params["Dense_0"])
+        dense(policy.trunk[3], params["Dense_1"])
+        n = len(policy.heads)
+        kernels, biases = np.split(params["Dense_2"]["kernel"], n, -1), np.split(params["Dense_2"]["bias"], n)
+    else:
+        dense(policy.state, params["state"])
+        copy(policy.start, params["choices"][0, 0])
+        for table, rows in zip(policy.choices, params["choices"][1:], strict=True):
+            copy(table.weight, rows)
+        for i, layer in enumerate(params["lstm"].values()):
+            copy(getattr(policy.lstm, f"weight_ih_l{i}"), np.asarray(layer["kernel_in"]).T)
+            copy(getattr(policy.lstm, f"weight_hh_l{i}"), np.asarray(layer["kernel_hidden"]).T)
+            copy(getattr(policy.lstm, f"bias_ih_l{i}"), layer["bias"])
+            getattr(policy.lstm, f"bias_hh_l{i}").data.zero_()
+        kernels, biases = params["heads"]["kernel"], params["heads"]["bias"]
+    for head, kernel, bias in zip(policy.heads, kernels, biases, strict=True):
+        dense(head, {"kernel": kernel, "bias": bias})
+
+
+def _load_transformer(policy, params, copy, dense):
+    asm, heads, width = params["asm"], params["heads"], policy.width
+    dense(policy.encoder[0], asm["encoder_in"])
+    dense(policy.encoder[2], asm["encoder_out"])
+    for i, block in enumerate(policy.blocks):
+        p = asm["body"][f"block_{i}"]
+        parts = [p["attention"][name] for name in ("query", "key", "value")]
+        kernels = [np.asarray(part["kernel"]).reshape(width, width).T for part in parts]
+        copy(block.self_attn.in_proj_weight, np.concatenate(kernels))
+        copy(block.self_attn.in_proj_bias, np.concatenate([np.asarray(part["bias"]).reshape(width) for part in parts]))
+        dense(block.self_attn.out_proj, p["attention"]["out"])
+        dense(block.linear1, p["ffn_in"])
+        dense(block.linear2, p["ffn_out"])
+        for norm, name in ((block.norm1, "attention_norm"), (block.norm2, "ffn_norm")):
+            copy(norm.weight, p[name]["scale"])
+            copy(norm.bias, p[name]["bias"])
+    copy(policy.queries, params["queries"])
+    for i, head in enumerate(policy.heads):
+        dense(head[0], {"kernel": heads["kernel_in"][i], "bias": heads["bias_in"][i]})
+        dense(head[3], {"kernel": heads["kernel_out"][i], "bias": heads["bias_out"][i]})

@@ -1,0 +1,129 @@
+"""What the benchmarks share: the update steps of a configuration as compiled programs, and interleaved timing."""
+
+import importlib
+import json
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spin_jax.artefact import params_like
+from spin_jax.config import RunConfig, build, resolve
+from spin_jax.envs.dm_control import TASKS
+from spin_jax.learners.base import Learner
+from spin_jax.loop import make_run_chunk
+from spin_jax.machine import facts
+from spin_jax.policies.base import no_encoding
+from spin_jax.registry import POLICIES
+from spin_jax.train_policy import make_learner, make_policy
+from spin_jax.types import ActionSpec, Transition
+
+
+def settings(task: str, preset: str = "paper", **changes) -> RunConfig:
+    """The checked configuration of a task; changes: field__name=value."""
+    config = importlib.import_module(f"configs.{task}").get_config(preset)
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
+    return build(resolve(config))
+
+
+class Program(NamedTuple):
+    """The update steps of a learner: start() gives a state, chunk(state) the next one, waiting for neither; compile()
+    compiles the chunk, and returns what XLA made."""
+
+    run: RunConfig
+    learner: Learner
+    spec: ActionSpec
+    frozen: Any
+    data: Transition
+    start: Callable[[], Any]
+    chunk: Callable[[Any], Any]
+    compile: Callable[[], Any]
+
+
+def random_log(spec: ActionSpec, num_features: int, rows: int, encoded: tuple[int, ...] | None) -> Transition:
+    """Transitions of random numbers on the device: no step looks at values."""
+    rng = np.random.default_rng(0)
+    observation, following = rng.normal(size=(2, rows, num_features)).astype(np.float32)
+    action = rng.integers(0, np.asarray(spec.cardinalities), (rows, spec.num_slots)).astype(np.int32)
+    reward = rng.random(rows).astype(np.float32)
+    z = None if encoded is None else rng.normal(size=(rows, *encoded)).astype(jnp.bfloat16)
+    return jax.device_put(Transition(observation, action, reward, np.ones_like(reward), following, z, z))
+
+
+def make_frozen(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
+    """Fresh arrays in place of the trained ones: they take as long."""
+    entry, shapes = POLICIES[run.policy], params_like(spec, num_features, run.asm.model)
+    if not entry.reads_asm:
+        return ()
+    keys = iter(jax.random.split(jax.random.key(0), len(jax.tree.leaves(shapes))))
+    asm = jax.tree.map(lambda leaf: 0.1 * jax.random.normal(next(keys), leaf.shape, leaf.dtype), shapes)
+    if entry.distiller is None:
+        return asm
+    student = entry.distiller(spec, num_features, run.asm.model, run.policy_config).init(jax.random.key(1)).params
+    return {"asm": asm, "student": student}
+
+
+def make_program(
+    run: RunConfig, steps: int, rows: int = 4096, spec: ActionSpec | None = None, num_features: int | None = None
+) -> Program:
+    """`steps` updates of the configured learner and policy a call, drawn from a random log of `rows` transitions."""
+    task = TASKS[run.task]
+    spec, num_features = spec or ActionSpec((run.bins,) * task.num_slots), num_features or task.num_features
+    learner, policy = make_learner(run, spec, num_features), make_policy(run, spec, num_features)
+    frozen = jax.block_until_ready(make_frozen(run, spec, num_features))
+    encoded = None if policy.encode is no_encoding else (spec.num_slots, run.asm.width)
+    data = random_log(spec, num_features, rows, encoded)
+    run_chunk, key = make_run_chunk(learner, run.train.batch_size, steps), jax.random.key(1)
+
+    def start():
+        return learner.init(jax.random.key(0), frozen)
+
+    def chunk(state):
+        return run_chunk(state, frozen, data, key, 0)[0]
+
+    def compile_chunk():
+        return run_chunk.lower(jax.eval_shape(start), frozen, data, key, 0).compile()
+
+    return Program(run, learner, spec, frozen, data, start, chunk, compile_chunk)
+
+
+def interleave(measures: dict[str, Callable[[], Any]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Seconds of each call, round by round, so that a bad minute of a shared machine meets all of them."""
+    seconds = {name: [] for name in measures}
+    for number in range(warm_up + rounds):
+        for name, measure in measures.items():
+            begin = time.perf_counter()
+            measure()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def ticking(program: Program) -> Callable[[], None]:
+    """A function that runs one chunk after the other and waits for each."""
+    state = [program.start()]
+
+    def tick():
+        state[0] = jax.block_until_ready(program.chunk(state[0]))
+
+    return tick
+
+
+def milliseconds(seconds: list[float], steps: int) -> dict[str, float]:
+    """{ms_min, ms_median, ms_max} of one of `steps` steps."""
+    values = 1e3 * np.asarray(seconds) / steps
+    return {
+        "ms_min": round(float(values.min()), 4),
+        "ms_median": round(float(np.median(values)), 4),
+        "ms_max": round(float(values.max()), 4),
+    }
+
+
+def write(path: str, **results):
+    """JSON with the machine's facts; nothing where `path` is empty."""
+    if path:
+        pathlib.Path(path).write_text(json.dumps(facts() | results, indent=1) + "\n")

@@ -1,0 +1,108 @@
+"""What an update step costs: `python benchmarks/step_time.py --tasks=dog_trot --learners=iql --json=FILE`.
+
+Every policy with every learner at the tasks' shapes, in the published sizes, everything of one task interleaved.
+peak_share: XLA's operations a second over those of a matrix product measured in the same rounds.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from flops import hand_gflop, xla_gflop
+from measure import interleave, make_program, milliseconds, settings, ticking, write
+
+from spin_jax.envs.dm_control import TASKS
+from spin_jax.metrics import log, setup_logging
+from spin_jax.registry import LEARNERS, POLICIES
+
+
+def matmul(size: int):
+    """(tick, gflop) of a square matrix product in the precision that the policies' bodies compute in."""
+    a = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    return lambda: jax.block_until_ready(product(a, a)), 2 * size**3 / 1e9
+
+
+def compile_program(run, steps: int):
+    """(program, seconds of tracing and compiling its chunk, MB that it needs at most)."""
+    program = make_program(run, steps)
+    begin = time.perf_counter()
+    compiled = program.compile()
+    seconds = time.perf_counter() - begin
+    memory = compiled.memory_analysis()
+    size = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return program, seconds, (size - memory.alias_size_in_bytes) / 1e6
+
+
+def measure(task: str, pairs, batch: int, seeds: int, steps: int, rounds: int) -> list[dict]:
+    """A row for each (policy, learner)."""
+    peak_tick, peak_gflop = matmul(FLAGS.matmul)
+    programs, ticks, rows = {}, {"matmul": peak_tick}, []
+    for policy, learner in pairs:
+        run = settings(task, policy=policy, learner=learner, train__batch_size=batch)
+        log.info(f"{task}: compiling {policy} with {learner}")
+        programs[policy, learner] = program, *_ = compile_program(run, steps)
+        ticks[policy, learner] = ticking(program)
+    seconds = interleave(ticks, rounds)
+    peak = peak_gflop / min(seconds["matmul"])
+    for (policy, learner), (program, compile_s, megabytes) in programs.items():
+        times, gflop = milliseconds(seconds[policy, learner], steps), xla_gflop(program)
+        by_hand = hand_gflop(program.run, program.spec, TASKS[task].num_features)
+        rows.append(
+            {"policy": policy, "learner": learner, "task": task, "batch": batch, "seeds": seeds}
+            | times
+            | {
+                "gflop": round(gflop, 3),
+                "gflop_by_hand": by_hand and round(by_hand, 3),
+                "peak_share": round(gflop / (times["ms_median"] / 1e3) / peak, 3),
+                "peak_gflop_per_s": round(peak, 1),
+                "memory_mb": round(megabytes, 1),
+                "compile_s": round(compile_s, 2),
+            }
+        )
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """Markdown, a line a row; the last column is the step's time over that of saint with the same learner."""
+    columns = ("task", "policy", "learner", "ms a step (min–max)", "GFLOP (by hand)", "of peak", "MB", "compile s")
+    lines = ["| " + " | ".join((*columns, "of SAINT")) + " |", "|---" * (len(columns) + 1) + "|"]
+    saint = {(r["task"], r["learner"]): r["ms_median"] for r in rows if r["policy"] == "saint"}
+    for r in rows:
+        by_hand = "" if r["gflop_by_hand"] is None else f" ({r['gflop_by_hand']:.2f})"
+        cells = [
+            *(r[name] for name in ("task", "policy", "learner")),
+            f"{r['ms_median']:.2f} ({r['ms_min']:.2f}–{r['ms_max']:.2f})",
+            f"{r['gflop']:.2f}{by_hand}",
+            f"{r['peak_share']:.0%}",
+            f"{r['memory_mb']:.0f}",
+            f"{r['compile_s']:.1f}",
+            f"{r['ms_median'] / saint.get((r['task'], r['learner']), np.nan):.3f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(_):
+    setup_logging()
+    pairs, rows = [(p, k) for k in FLAGS.learners for p in FLAGS.policies], []
+    for task in FLAGS.tasks:
+        rows += measure(task, pairs, FLAGS.batch, FLAGS.seeds, FLAGS.steps, FLAGS.rounds)
+        print(table(rows), flush=True)
+        write(FLAGS.json, rounds=FLAGS.rounds, steps=FLAGS.steps, matmul=FLAGS.matmul, rows=rows)
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_list("policies", list(POLICIES), "policies")
+    flags.DEFINE_list("learners", list(LEARNERS), "learners")
+    flags.DEFINE_list("tasks", list(TASKS), "tasks whose shapes are measured")
+    flags.DEFINE_integer("seeds", 1, "seeds in one program", lower_bound=1)
+    flags.DEFINE_integer("batch", 256, "transitions", lower_bound=1)
+    flags.DEFINE_integer("steps", 2, "gradient steps in one measurement", lower_bound=1)
+    flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
+    flags.DEFINE_integer("matmul", 2048, "size of the square matrices whose product is the peak", lower_bound=1)
+    flags.DEFINE_string("json", "", "also write the result to this file")
+    app.run(main)
