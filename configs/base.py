@@ -161,6 +161,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
         cached.update(heads="asm", head_width=64)
         distill.update(heads="asm", head_width=64, steps=6_000)
         saint.update(head_width=64)
+        autoregressive.update(state_width=64, lstm_width=64)
         iql.update(extract_after=-1)
         train.update(num_steps=20_000, policy_schedule="cosine", checkpoint_every_steps=2_500)
         evaluation.update(every_steps=2_500)
