@@ -23,10 +23,11 @@ def run(config, workdir_path: str, stages: tuple[str, ...]):
     from spin_jax import config as settings
     from spin_jax import data_stage, report
     from spin_jax.compilation import keep_compilations
+    from spin_jax.evaluate_policy import evaluate_policy
     from spin_jax.metrics import setup_logging
     from spin_jax.pretrain_asm import pretrain_asm
     from spin_jax.registry import POLICIES
-    from spin_jax.train_policy import evaluate_policy, train_policy
+    from spin_jax.train_policy import train_policy
     from spin_jax.workdir import Workdir
 
     jax.config.update("jax_numpy_rank_promotion", "raise")

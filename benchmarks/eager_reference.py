@@ -13,7 +13,7 @@ from measure import Program, interleave, make_program, milliseconds, settings, t
 
 from spin_jax.envs.dm_control import TASKS
 from spin_jax.metrics import setup_logging
-from spin_jax.train_policy import make_policy
+from spin_jax.system import make_policy
 
 POLICIES = ("saint", "spin", "factored", "autoregressive")
 

@@ -19,7 +19,7 @@ from spin_jax.loop import make_run_chunk
 from spin_jax.machine import facts
 from spin_jax.policies.base import no_encoding
 from spin_jax.registry import POLICIES
-from spin_jax.train_policy import make_learner, make_policy
+from spin_jax.system import make_learner, make_policy
 from spin_jax.types import ActionSpec, Transition
 
 

@@ -17,6 +17,10 @@ def get_config(task: str, preset: str) -> ConfigDict:
     config.policy = "spin"  # a name in spin_jax.registry.POLICIES
     config.learner = "iql"  # a name in spin_jax.registry.LEARNERS
     config.seed = 0  # of both training stages and of evaluation
+    config.num_seeds = 1  # runs of the seeds seed, seed + 1, … in one program, each with its own folder and figures
+    config.seeds_per_batch = 0  # of those, trained as one batch; 0 = all on accelerators, 1 on CPU
+    config.precision = "auto"  # of the Transformer's products: float32 | bfloat16 (parameters, softmax and losses stay
+    # float32) | auto = bfloat16 on accelerators, float32 on CPU
 
     config.data = data = ConfigDict()
     data.dir = "~/tensorflow_datasets"  # where TFDS data sets are kept; shared between runs
@@ -34,6 +38,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
 
     config.asm = asm = ConfigDict()
     asm.path = ""  # stage 2 loads the ASM from here; "" = the one that stage 1 left in the workdir
+    asm.per_seed = False  # with several seeds: False = all share the ASM of the first | True = an ASM for each
     asm.epoch = -1  # which of its epochs; -1 = the last
     asm.other_data = False  # accept an ASM that was trained on other data of the same shape
     asm.width = 256  # D
@@ -150,6 +155,10 @@ def get_config(task: str, preset: str) -> ConfigDict:
     evaluation.final_episodes = 20  # episodes of the evaluation at the end
     evaluation.mode = "sample"  # sample actions from the policy | greedy
     evaluation.num_workers = 0  # environment processes; -1 = one a core, 0 = none
+    evaluation.asynchronous = "auto"  # beside training: on | off | auto = where there is an accelerator or more than
+    # two cores
+    evaluation.device = "auto"  # where the evaluated policy computes: cpu | accelerator | auto = cpu where evaluation
+    # goes on beside training
     evaluation.video = False  # also write an animated picture of one episode
 
     if preset in ("quick", "smoke"):

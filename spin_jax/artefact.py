@@ -31,13 +31,18 @@ def open_store(path: str | pathlib.Path) -> CheckpointStore:
 
 
 def describe(run: RunConfig, spec: ActionSpec, dataset: Dataset) -> dict:
-    """What an artefact of this run says of itself, and what stage 2 of this run expects one to say."""
+    """What an artefact of this run says of itself, and what stage 2 of this run expects one to say.
+
+    The precision is not part of it: parameters are float32 in every one.
+    """
+    architecture = dataclasses.asdict(run.asm.model)
+    del architecture["body"]["dtype"]
     return {
         "task": run.task,
         "bins": run.bins,
         "num_features": dataset.num_features,
         "cardinalities": list(spec.cardinalities),
-        "architecture": dataclasses.asdict(run.asm.model),
+        "architecture": architecture,
         "normalise": run.data.normalise,
         "level": run.data.level,
         "fingerprint": dataset.fingerprint,

@@ -3,20 +3,23 @@
 import dataclasses
 import difflib
 import math
-import os
 import pathlib
 import re
 
+import jax
 from ml_collections import ConfigDict
 
 from spin_jax.data.dataset import split_expression
 from spin_jax.learners.asm import ASMOptimiserConfig
+from spin_jax.machine import usable_cores
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
 from spin_jax.policies.base import no_encoding
 from spin_jax.registry import ENVS, LEARNERS, POLICIES
 from spin_jax.types import ActionSpec
+
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 class ConfigError(ValueError):
@@ -42,6 +45,7 @@ class ASMSection:
     """The section `asm`, flat; the parts below are what the rooms take."""
 
     path: str
+    per_seed: bool
     epoch: int
     other_data: bool
     width: int
@@ -63,10 +67,11 @@ class ASMSection:
     batch_size: int
     num_epochs: int
     checkpoint_every_epochs: int
+    dtype: str = dataclasses.field(default="float32", metadata={"of": "precision"})
 
     @property
     def model(self) -> ASMConfig:
-        body = BodyConfig(self.width, self.num_heads, self.num_blocks, self.ffn_mult, self.dropout)
+        body = BodyConfig(self.width, self.num_heads, self.num_blocks, self.ffn_mult, self.dropout, self.dtype)
         return ASMConfig(body, self.state_tokens, self.head_width, self.positions)
 
     @property
@@ -95,6 +100,8 @@ class EvalConfig:
     final_episodes: int
     mode: str
     num_workers: int
+    asynchronous: str
+    device: str
     video: bool
 
 
@@ -107,6 +114,9 @@ class RunConfig:
     policy: str
     learner: str
     seed: int
+    num_seeds: int
+    seeds_per_batch: int
+    precision: str
     data: DataConfig
     asm: ASMSection
     policy_config: object
@@ -143,6 +153,8 @@ def build(config: ConfigDict) -> RunConfig:
     for field, table in (("task", ENVS), ("policy", POLICIES), ("learner", LEARNERS)):
         if config[field] not in table:
             raise ConfigError(f"config.{field} is {config[field]!r}.{did_you_mean(config[field], table)}")
+    if config.precision not in PRECISIONS:
+        raise ConfigError(f"config.precision must be one of {', '.join(PRECISIONS)}, got {config.precision!r}.")
     policy, learner = POLICIES[config.policy], LEARNERS[config.learner]
     try:
         run = RunConfig(
@@ -151,8 +163,11 @@ def build(config: ConfigDict) -> RunConfig:
             config.policy,
             config.learner,
             config.seed,
+            config.num_seeds,
+            config.seeds_per_batch,
+            config.precision,
             _section(config, "data", DataConfig),
-            _section(config, "asm", ASMSection),
+            dataclasses.replace(_section(config, "asm", ASMSection), dtype=_dtype(config.precision)),
             _section(config, policy.section, policy.config),
             _section(config, learner.section, learner.config),
             _section(config, "train", TrainConfig),
@@ -168,10 +183,18 @@ def build(config: ConfigDict) -> RunConfig:
     return run
 
 
+def _dtype(precision: str) -> str:
+    """What `auto` means here. On CPU bfloat16 is slower than float32, not faster."""
+    if precision == "auto":
+        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return precision
+
+
 def _section(config: ConfigDict, name: str, kind: type):
     if name not in config:
         raise ConfigError(f"config.{name} is missing; it must hold the fields of {kind.__name__}.")
-    values, fields = dict(config[name]), {field.name for field in dataclasses.fields(kind)}
+    values = dict(config[name])
+    fields = {field.name for field in dataclasses.fields(kind) if not field.metadata}
     for unknown in sorted(values.keys() - fields):
         raise ConfigError(f"config.{name}.{unknown} is not a field.{did_you_mean(unknown, fields)}")
     for missing in sorted(fields - values.keys()):
@@ -191,11 +214,19 @@ def _check_together(run: RunConfig):
         raise ConfigError(
             f"policy {run.policy} keeps what it reads of the whole log on the device: it needs data.mode='memory'."
         )
+    if policy.encode is not no_encoding and run.asm.per_seed:
+        raise ConfigError(f"policy {run.policy} keeps what one ASM reads of the log: it needs asm.per_seed=False.")
+    if run.num_seeds > 1 and run.data.mode == "stream":
+        raise ConfigError("A stream comes in one seed's order: num_seeds > 1 needs data.mode='memory'.")
+    if run.asm.per_seed and run.asm.path:
+        raise ConfigError("asm.per_seed trains an ASM for each seed, asm.path names one: use one of the two.")
 
 
 def _check_ranges(run: RunConfig):
     at_least = {
         "bins": (run.bins, 2),
+        "num_seeds": (run.num_seeds, 1),
+        "seeds_per_batch": (run.seeds_per_batch, 0),
         "data.episodes": (run.data.episodes, 2),
         "data.block_episodes": (run.data.block_episodes, 1),
         "asm.batch_size": (run.asm.batch_size, 1),
@@ -222,6 +253,8 @@ def _check_ranges(run: RunConfig):
         "asm.schedule": (run.asm.schedule, "constant", "cosine"),
         "train.policy_schedule": (run.train.policy_schedule, "constant", "cosine"),
         "eval.mode": (run.eval.mode, "sample", "greedy"),
+        "eval.asynchronous": (run.eval.asynchronous, "auto", "on", "off"),
+        "eval.device": (run.eval.device, "auto", "cpu", "accelerator"),
     }
     for name, (value, *known) in one_of.items():
         if value not in known:
@@ -242,7 +275,7 @@ def explain_flag_error(argv: list[str], error: Exception) -> str:
 
 def num_workers(configured: int) -> int:
     """-1 means one process a usable core, or none where there is only one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     return configured if configured >= 0 else (cores if cores > 1 else 0)
 
 

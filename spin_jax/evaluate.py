@@ -1,74 +1,72 @@
-"""Playing a policy in its environment: all episodes at once, one batched policy call a step."""
+"""Playing a policy in its environment: all episodes of all seeds at once, one batched policy call a step."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 
-from spin_jax.envs.dm_control import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.registry import ENVS
+from spin_jax.scores import Score, score
+from spin_jax.seeds import ONE, Seeds
 from spin_jax.types import Normaliser, normalise
 
 
-class Score(NamedTuple):
-    """Undiscounted returns of single episodes and what follows from them."""
-
-    returns: np.ndarray  # [episodes]
-    mean: float
-    std: float
-    ci95: tuple[float, float]  # bootstrap interval of the mean
-    normalised_mean: float
-
-
-def reference_returns(task: str, bins: int) -> tuple[float, float]:
-    """(random, expert) returns of the published suite; the 3-bin expert where the suite has none for `bins`."""
-    known = TASKS[task].expert_return
-    return TASKS[task].random_return, known.get(bins, known[3])
-
-
-def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of `values`."""
-    rng = np.random.default_rng(seed)
-    means = rng.choice(values, (resamples, len(values))).mean(-1)
-    return tuple(float(v) for v in np.percentile(means, [2.5, 97.5]))
-
-
-def score(returns: np.ndarray, task: str, bins: int) -> Score:
-    """Normalised score = (return - random) / (expert - random) with the published references."""
-    low, high = reference_returns(task, bins)
-    mean = float(np.mean(returns))
-    return Score(returns, mean, float(np.std(returns)), bootstrap_interval(returns), (mean - low) / (high - low))
-
-
 class Evaluator:
-    """Plays `episodes` episodes of a learner; the environments live as long as this object.
+    """Plays `episodes` episodes of a learner for each seed, all of them at once; the environments live as long as this.
 
-    Environment i of every evaluation starts from seed i of `seed`; where greedy is False, actions are sampled with a
-    key that follows from `seed` and the gradient step. Results do not depend on num_workers.
+    Environment i of every evaluation starts from seed i of its run's seed; where greedy is False, actions are sampled
+    with a key that follows from that seed and the gradient step. Results depend neither on num_workers nor on the seeds
+    beside. frozen, and the states that calls get, are what `seeds` bundles. device: where the policy computes.
     """
 
     def __init__(
-        self, act: Callable, task: str, bins: int, *, episodes: int, greedy: bool, seed: int, num_workers: int
+        self,
+        act: Callable,
+        frozen,
+        normaliser: Normaliser,
+        task: str,
+        bins: int,
+        *,
+        run_seeds: Sequence[int],
+        episodes: int,
+        greedy: bool,
+        num_workers: int,
+        seeds: Seeds = ONE,
+        device: jax.Device | None = None,
     ):
-        self._task, self._bins, self._seeds = task, bins, [episode_seed(seed, i) for i in range(episodes)]
-        self._key = jax.random.key(seed)
-        self._envs = VectorEnv(task, bins, episodes, num_workers, ENVS[task])
+        self._task, self._bins, self._num, self._device = task, bins, len(run_seeds), device
+        self._episode_seeds = [episode_seed(seed, i) for seed in run_seeds for i in range(episodes)]
+        self._keys = seeds.bundle([jax.random.key(seed) for seed in run_seeds])
+        self._frozen, self._normaliser = self._place((frozen, normaliser))
+        self._envs = VectorEnv(task, bins, len(self._episode_seeds), num_workers, ENVS[task])
+        axes = (0, 0 if seeds.own_frozen else None, None, 0, 0, None, None)
+
+        def one(state, frozen, normaliser, observation, key, step, t):
+            key = None if greedy else jax.random.fold_in(jax.random.fold_in(key, step), t)
+            return act(state, frozen, normalise(normaliser, observation), key)
 
         @jax.jit
-        def policy(state, frozen, normaliser: Normaliser, observation, key, step):
-            key = None if greedy else jax.random.fold_in(key, step)
-            return act(state, frozen, normalise(normaliser, observation), key)
+        def policy(state, frozen, normaliser, observation, keys, step, t):
+            if seeds.num == 1:
+                return one(state, frozen, normaliser, observation, keys, step, t)
+            observation = observation.reshape(seeds.num, -1, observation.shape[-1])
+            action = jax.vmap(one, axes)(state, frozen, normaliser, observation, keys, step, t)
+            return action.reshape(-1, action.shape[-1])
 
         self._policy = policy
 
-    def __call__(self, step: int, state, frozen, normaliser: Normaliser) -> Score:
-        key = jax.random.fold_in(self._key, step)
+    def _place(self, tree):
+        return tree if self._device is None else jax.device_put(tree, self._device)
+
+    def __call__(self, step: int, state) -> list[Score]:
+        """The scores of each seed's state after `step` gradient steps."""
+        fixed, keys = (self._place(state), self._frozen, self._normaliser), self._place(self._keys)
         episodes = play_episodes(
-            self._envs, lambda observation, t: self._policy(state, frozen, normaliser, observation, key, t), self._seeds
+            self._envs, lambda observation, t: self._policy(*fixed, observation, keys, step, t), self._episode_seeds
         )
-        return score(np.array([e.reward.sum() for e in episodes]), self._task, self._bins)
+        returns = np.array([e.reward.sum() for e in episodes]).reshape(self._num, -1)
+        return [score(row, self._task, self._bins) for row in returns]
 
     def close(self):
         self._envs.close()

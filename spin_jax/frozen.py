@@ -4,13 +4,14 @@ import functools
 import hashlib
 import json
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from spin_jax.artefact import FrozenASM, describe, load_asm
-from spin_jax.checkpoint import CheckpointError, CheckpointStore, digest, flatten
+from spin_jax.checkpoint import CheckpointError, digest, flatten
 from spin_jax.config import ConfigError, RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.memory import free_memory
@@ -18,69 +19,79 @@ from spin_jax.data.rlds import DataError
 from spin_jax.data.sampler import on_device
 from spin_jax.data.stream import TransitionStream
 from spin_jax.loop import Hook, fit
-from spin_jax.metrics import MetricsWriter, Progress, log
+from spin_jax.metrics import Progress, log
 from spin_jax.policies.base import Policy, no_encoding
 from spin_jax.registry import POLICIES
+from spin_jax.stage import Member, Stage, seeds_of
 from spin_jax.types import ActionSpec
-from spin_jax.workdir import Workdir
 
 ENCODE_ROWS = 4096  # transitions encoded in one program
 
 
-def asm_path(run: RunConfig, workdir: Workdir) -> pathlib.Path:
+def asm_path(member: Member) -> pathlib.Path:
     """The ASM that config.asm.path names, or the one that stage 1 of this run leaves."""
-    return pathlib.Path(run.asm.path).expanduser() if run.asm.path else workdir.path / "asm"
+    path = member.run.asm.path
+    return pathlib.Path(path).expanduser() if path else member.workdir.asm
 
 
-def load_frozen(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec, make: bool = False) -> FrozenASM:
-    """The frozen arrays of the configured policy; raises CheckpointError where they are missing or do not fit.
+def has_own_frozen(run: RunConfig) -> bool:
+    """Whether each seed has its own frozen arrays."""
+    return run.asm.per_seed or POLICIES[run.policy].distiller is not None
+
+
+def load_frozen(
+    run: RunConfig, team: Sequence[Member], dataset: Dataset, spec: ActionSpec, make: bool = False
+) -> list[FrozenASM]:
+    """The frozen arrays of the configured policy for each seed; raises CheckpointError where they do not fit.
 
     Policies that read no ASM get an empty tree and the data's own normaliser; spin_distill gets the ASM and the student
     that was distilled from it, which is done here where `make` says so (it resumes, too).
     """
     entry, expected = POLICIES[run.policy], describe(run, spec, dataset)
     if not entry.reads_asm:
-        return FrozenASM((), dataset.normaliser, {"describes": expected})
+        return [FrozenASM((), dataset.normaliser, {"describes": expected})] * len(team)
     epoch = None if run.asm.epoch < 0 else run.asm.epoch
-    asm = load_asm(asm_path(run, workdir), epoch, expected, run, spec)
+    loaded = {path: load_asm(path, epoch, expected, run, spec) for path in dict.fromkeys(map(asm_path, team))}
+    asms = [loaded[asm_path(member)] for member in team]
     if entry.distiller is None:
-        return asm
-    student = _distilled(run, workdir, dataset, spec, asm, make)
-    return asm._replace(params={"asm": asm.params, "student": student})
+        return asms
+    students = _distilled(run, team, dataset, spec, asms, make)
+    return [
+        asm._replace(params={"asm": asm.params, "student": student})
+        for asm, student in zip(asms, students, strict=True)
+    ]
 
 
-def _distilled(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec, asm: FrozenASM, make: bool):
-    """The student's parameters, from workdir/distill; trained to the end where `make`."""
+def _distilled(run: RunConfig, team: Sequence[Member], dataset: Dataset, spec: ActionSpec, asms, make: bool) -> list:
+    """The students' parameters, from the members' workdir/distill; trained to the end where `make`."""
     config = run.policy_config
     learner = POLICIES[run.policy].distiller(spec, dataset.num_features, run.asm.model, config)
-    init_key, train_key = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 2))
-    store = CheckpointStore(workdir.path / "distill" / "state", keep=1)
-    state, start = learner.init(init_key), 0
-    if store.steps():
-        start = store.steps()[-1]
-        state = store.restore(state, start)
-    if start == config.steps:
-        return state.params
-    if not make:
-        raise CheckpointError(f"No distilled student in {store.directory}: run --stage=policy first.")
-    with MetricsWriter(workdir.stage("distill"), start) as writer:
-        state = fit(
-            learner,
-            state,
-            asm.params,
-            on_device(dataset.train, asm.normaliser),
-            train_key,
-            num_steps=config.steps,
-            batch_size=config.batch_size,
-            max_chunk=run.train.max_chunk,
-            start_step=start,
-            on_metrics=lambda step, metrics: writer.write(step, **metrics),
-            hooks=[Hook(run.train.checkpoint_every_steps, lambda step, state: store.save(step, state, {}))],
-            what="distill",
-            show=("distill_mse", "distill_kl"),
-        )
-        workdir.finish("distill", {"seconds": writer.seconds, "steps": config.steps})
-    return state.params
+    keys = [jax.random.split(jax.random.fold_in(jax.random.key(member.run.seed), 2)) for member in team]
+    stage, seeds = Stage(team, "distill"), seeds_of(run, own_frozen=run.asm.per_seed)
+    states = stage.begin(lambda i: learner.init(keys[i][0]), config.steps)
+    if stage.start < config.steps:
+        if not make:
+            raise CheckpointError(f"No distilled student in {team[0].workdir.path}: run --stage=policy first.")
+        with stage:
+            state = fit(
+                learner,
+                seeds.bundle(states),
+                seeds.bundle_frozen([asm.params for asm in asms]),
+                on_device(dataset.train, asms[0].normaliser),
+                seeds.bundle([key[1] for key in keys]),
+                num_steps=config.steps,
+                batch_size=config.batch_size,
+                max_chunk=run.train.max_chunk,
+                start_step=stage.start,
+                seeds=seeds,
+                on_metrics=stage.write,
+                hooks=[Hook(run.train.checkpoint_every_steps, lambda step, s: stage.save(step, seeds.split(s), {}))],
+                what="distill",
+                show=("distill_mse", "distill_kl"),
+            )
+            states = seeds.split(state)
+            stage.finish([{"seconds": stage.seconds, "steps": config.steps}] * len(team))
+    return [state.params for state in states]
 
 
 def encode_log(policy: Policy, asm: FrozenASM, data, directory: pathlib.Path, fingerprint: str, with_next: bool):

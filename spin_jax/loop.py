@@ -14,6 +14,7 @@ from spin_jax.data.sampler import sample_batch
 from spin_jax.data.stream import TransitionStream
 from spin_jax.learners.base import Learner
 from spin_jax.metrics import Progress, log
+from spin_jax.seeds import ONE, Seeds
 
 
 class Hook(NamedTuple):
@@ -29,14 +30,15 @@ def chunk_length(limit: int, *intervals: int) -> int:
     return max(c for c in range(1, min(limit, common) + 1) if common % c == 0)
 
 
-def make_run_chunk(learner: Learner, batch_size: int, chunk: int, streamed: bool = False) -> Callable:
+def make_run_chunk(
+    learner: Learner, batch_size: int, chunk: int, streamed: bool = False, seeds: Seeds = ONE
+) -> Callable:
     """run(state, frozen, data, key, start) -> (state, metrics averaged over the chunk); the state is donated.
 
     data: arrays [T, …] that batches are drawn from; where `streamed`, the batches themselves, [chunk, B, …].
     """
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def run_chunk(state, frozen, data, key, start):
+    def run_one(state, frozen, key, data, start):
         def one_step(state, step_and_batch):
             step, batch = step_and_batch
             # everything random in a step follows from (key, step): a resumed run repeats it exactly
@@ -48,6 +50,10 @@ def make_run_chunk(learner: Learner, batch_size: int, chunk: int, streamed: bool
         steps = start + jnp.arange(chunk)
         state, metrics = jax.lax.scan(one_step, state, (steps, data if streamed else None))
         return state, jax.tree.map(lambda m: m.mean(0), metrics)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def run_chunk(state, frozen, data, key, start):
+        return seeds.map(functools.partial(run_one, data=data, start=start), state, frozen, key)
 
     return run_chunk
 
@@ -63,6 +69,7 @@ def fit(
     batch_size: int,
     max_chunk: int,
     start_step: int = 0,
+    seeds: Seeds = ONE,
     on_metrics: Callable[[int, dict], None] = lambda step, metrics: None,
     hooks: Sequence[Hook] = (),
     what: str = "training",
@@ -72,13 +79,14 @@ def fit(
 
     data: a tree of arrays [T, …] on the device, from which every step draws its batch, or a TransitionStream, whose
     batch number `step` it gets (the next chunk of them is transferred while one runs). on_metrics(step, metrics) gets
-    every chunk's means (fetched after the next chunk was started); `show` names those that go beside the bar. Raises
-    FloatingPointError, naming the steps, where a metric is not finite: before any hook sees that state.
+    every chunk's means, an array [seeds] each (fetched after the next chunk was started); `show` names those whose mean
+    over seeds goes beside the bar. Raises FloatingPointError, naming the steps, where a metric is not finite: before
+    any hook sees that state.
     """
     streamed = isinstance(data, TransitionStream)
     limit = min(max_chunk, data.max_chunk(batch_size)) if streamed else max_chunk
     chunk = chunk_length(limit, num_steps, start_step, *(hook.every_steps for hook in hooks))
-    run_chunk = make_run_chunk(learner, batch_size, chunk, streamed)
+    run_chunk = make_run_chunk(learner, batch_size, chunk, streamed, seeds)
     feed = itertools.repeat(data)
     if streamed:
         feed = data.device_chunks(key, batch_size, chunk, start_step, num_steps)
@@ -89,17 +97,18 @@ def fit(
         if pending is None:
             return
         (step, metrics), pending = pending, None
-        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+        metrics = {name: np.atleast_1d(value) for name, value in jax.device_get(metrics).items()}
+        bad = [name for name, value in metrics.items() if not np.isfinite(value).all()]
         if bad:
             raise FloatingPointError(
                 f"{what}: {', '.join(bad)} became NaN or infinite between steps {step - chunk} and {step}. "
                 f"Lower the learning rate or look at the data; the last checkpoint is from before."
             )
         on_metrics(step, metrics)
-        progress.update(step, **{name: metrics[name] for name in show if name in metrics})
+        progress.update(step, **{name: metrics[name].mean() for name in show if name in metrics})
 
-    log.info(f"{what}: compiling {chunk} gradient steps of batch {batch_size} into one program …")
+    each = f" of each of {seeds.num} seeds, {seeds.at_once} at once," if seeds.num > 1 else ""
+    log.info(f"{what}: compiling {chunk} gradient steps of batch {batch_size}{each} into one program …")
     with Progress(what, num_steps, start_step) as progress:
         for step, given in zip(range(start_step + chunk, num_steps + 1, chunk), feed, strict=False):
             state, metrics = run_chunk(state, frozen, given, key, step - chunk)

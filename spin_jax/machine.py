@@ -50,6 +50,11 @@ def commit() -> str:
         return ""
 
 
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def facts() -> dict:
     """{device, processor, cores, versions, commit}: goes with every measured figure."""
     return {

@@ -116,12 +116,18 @@ class MetricsWriter:
         """Wall-clock seconds of this stage, those before an interruption included."""
         return self._before + time.monotonic() - self._begin
 
-    def write(self, step: int, **values: float):
-        row = {"step": step, "seconds": round(self.seconds, 3), **{k: float(v) for k, v in values.items()}}
+    def write(self, step: int, seconds: float | None = None, **values: float):
+        """A row; seconds: when, where that was before now."""
+        seconds = round(self.seconds if seconds is None else seconds, 3)
+        row = {"step": step, "seconds": seconds, **{k: float(v) for k, v in values.items()}}
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, float(value), step)
+
+    def rows(self) -> list[dict]:
+        """What has been written."""
+        return read_rows(self._path)
 
     def close(self):
         self._board.close()

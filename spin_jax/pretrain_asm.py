@@ -1,5 +1,6 @@
 """Algorithm 1: pre-train the Action Structure Model by masked modelling of the log's joint actions."""
 
+import dataclasses
 import math
 
 import jax
@@ -7,16 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from spin_jax.artefact import describe, open_store
-from spin_jax.checkpoint import CheckpointStore
 from spin_jax.config import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import on_device
 from spin_jax.learners.asm import make_asm_learner
 from spin_jax.loop import Hook, fit
-from spin_jax.metrics import MetricsWriter, log
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.objectives.masked_modelling import corrupt
+from spin_jax.stage import Stage, members, seeds_of
 from spin_jax.types import ActionSpec, Transition
 from spin_jax.workdir import Workdir
 
@@ -61,9 +61,13 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
     """Run or resume stage 1; kept epochs go to workdir/asm, the summary of the stage is returned.
 
     ceil(T / batch_size) steps are an epoch, whether batches are drawn with replacement (memory) or in blocks (stream).
+    One ASM for all seeds, or with config.asm.per_seed one each, trained together, in the workdirs of the seeds.
     """
+    if run.num_seeds > 1 and not run.asm.per_seed:
+        run = dataclasses.replace(run, num_seeds=1)
+    team, seeds = members(run, workdir), seeds_of(run)
     config, num_features = run.asm, dataset.num_features
-    init_key, train_key = jax.random.split(jax.random.key(run.seed))
+    keys = [jax.random.split(jax.random.key(member.run.seed)) for member in team]
     data = on_device(dataset.train, dataset.normaliser)
     held_out = make_held_out_metrics(
         ASM(spec, config.model), config.masking_config, on_device(dataset.held_out, dataset.normaliser)
@@ -71,51 +75,52 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
     epoch_steps = math.ceil(dataset.num_transitions / config.batch_size)
     num_steps = config.num_epochs * epoch_steps
     learner = make_asm_learner(spec, num_features, config.model, config.masking_config, config.optimiser(num_steps))
+    stores, stage = [open_store(member.workdir.asm) for member in team], Stage(team, "pretrain")
+    states = stage.begin(lambda i: learner.init(keys[i][0]), num_steps)
 
-    directory = workdir.stage("pretrain")
-    asm_store, resume = open_store(workdir.path / "asm"), CheckpointStore(directory / "state", keep=1)
-    state, start = learner.init(init_key), 0
-    if resume.steps():
-        start = resume.steps()[-1]
-        state = resume.restore(state, start)
-        log.info(f"pretrain: going on from step {start} of {num_steps}")
-
-    with MetricsWriter(directory, start) as writer:
-
-        def keep(step, state):
-            metrics, epoch = held_out(state.params), step // epoch_steps
-            scalars = {f"held_out/{name}": value for name, value in metrics.items() if np.ndim(value) == 0}
+    def keep(step, states):
+        epoch, rows = step // epoch_steps, []
+        for member, store, state in zip(team, stores, states, strict=True):
+            metrics = held_out(state.params)
+            rows.append({f"held_out/{name}": value for name, value in metrics.items() if np.ndim(value) == 0})
             for name in ("slot_accuracy", "masked_slot_accuracy"):
-                scalars |= {f"held_out/{name}_{i}": value for i, value in enumerate(metrics[name])}
-            writer.write(step, **scalars)
+                rows[-1] |= {f"held_out/{name}_{i}": value for i, value in enumerate(metrics[name])}
             record = {"describes": describe(run, spec, dataset), "epoch": epoch, "step": step, "held_out": metrics}
             arrays = {"params": state.params, "normaliser": dataset.normaliser}
-            asm_store.save(epoch, arrays, record | {"seed": run.seed, "masking": config.masking})
-            resume.save(step, state, {"epoch": epoch})
+            store.save(epoch, arrays, record | {"seed": member.run.seed, "masking": config.masking})
+        stage.write(step, rows)
+        stage.save(step, states, {"epoch": epoch})
 
-        if start == 0:
-            keep(0, state)
-        if start < num_steps:
+    with stage:
+        if stage.start == 0:
+            keep(0, states)
+        if stage.start < num_steps:
             state = fit(
                 learner,
-                state,
+                seeds.bundle(states),
                 (),
                 data,
-                train_key,
+                seeds.bundle([key[1] for key in keys]),
                 num_steps=num_steps,
                 batch_size=config.batch_size,
                 max_chunk=run.train.max_chunk,
-                start_step=start,
-                on_metrics=lambda step, metrics: writer.write(step, **metrics),
-                hooks=[Hook(config.checkpoint_every_epochs * epoch_steps, keep)],
+                start_step=stage.start,
+                seeds=seeds,
+                on_metrics=stage.write,
+                hooks=[Hook(config.checkpoint_every_epochs * epoch_steps, lambda step, s: keep(step, seeds.split(s)))],
                 what="pretrain",
                 show=("masked_cross_entropy", "masked_accuracy"),
             )
-        summary = {
-            "seconds": writer.seconds,
-            "steps": num_steps,
-            "untrained": asm_store.record(0)["held_out"],
-            "trained": asm_store.record()["held_out"],
-            "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
-        }
-    return workdir.finish("pretrain", summary)
+            states = seeds.split(state)
+        summaries = [
+            {
+                "seconds": stage.seconds,
+                "steps": num_steps,
+                "untrained": store.record(0)["held_out"],
+                "trained": store.record()["held_out"],
+                "parameters": sum(x.size for x in jax.tree.leaves(states[0].params)),
+            }
+            for store in stores
+        ]
+    stage.finish(summaries)
+    return workdir.finish("pretrain", summaries[0])

@@ -6,10 +6,11 @@ from matplotlib.figure import Figure
 
 from spin_jax.config import RunConfig
 from spin_jax.data.dataset import Dataset
-from spin_jax.evaluate import reference_returns
+from spin_jax.evaluate_policy import load_policy
 from spin_jax.machine import facts
 from spin_jax.metrics import read_rows
-from spin_jax.train_policy import load_policy
+from spin_jax.scores import reference_returns
+from spin_jax.stage import Member, members
 from spin_jax.types import ActionSpec
 from spin_jax.video import write_video
 from spin_jax.workdir import Workdir, write_json
@@ -18,7 +19,10 @@ STAGES = ("data", "pretrain", "policy", "evaluate")
 
 
 def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
-    """The facts of a finished run; stages that were run elsewhere are null."""
+    """The facts of a finished run; stages that were run elsewhere are null.
+
+    Of several seeds, return_mean, return_std and return_ci95 are over the seeds' means.
+    """
     data, pretrain, policy, evaluated = (workdir.summary(name) or {} for name in STAGES)
     low, high = reference_returns(run.task, run.bins)
     return {
@@ -27,7 +31,10 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         "level": run.data.level,
         "policy": run.policy,
         "learner": run.learner,
-        "seeds": [run.seed],
+        "seeds": list(range(run.seed, run.seed + run.num_seeds)),
+        "by_seed": evaluated.get("seeds"),
+        "return_iqm": evaluated.get("return_iqm"),
+        "return_iqm_ci95": evaluated.get("return_iqm_ci95"),
         "return_mean": evaluated["return_mean"],
         "return_std": evaluated["return_std"],
         "return_ci95": evaluated["return_ci95"],
@@ -57,12 +64,11 @@ def table(results: dict) -> str:
     def row(name, value, extra=""):
         return f"  {name:<34}{value:>9.1f}{(value - low) / (high - low):>12.3f}{extra}"
 
-    interval = "  95 % of the mean: {:.1f} to {:.1f}".format(*results["return_ci95"])
     mode = "sampled" if results["mode"] == "sample" else "greedy"
     lines = [
         f"{results['task']}, {results['bins']} bins, {results['level']}: {results['policy']} with {results['learner']}",
         f"  {'':<34}{'return':>9}{'normalised':>12}",
-        row(f"{results['policy']} ({mode}, {results['episodes']} episodes)", results["return_mean"], interval),
+        *_policy_rows(results, row, f"{results['policy']} ({mode}, {results['episodes']} episodes)"),
         row("episodes it was trained on", results["trained_on_return"]),
     ]
     lines += [row(f"data: {level}", value) for level, value in (results["data_returns"] or {}).items()]
@@ -80,20 +86,38 @@ def table(results: dict) -> str:
     return "\n".join(lines)
 
 
-def plot_curves(workdir: Workdir, results: dict) -> pathlib.Path:
-    """curves.png: stage 1's loss and held-out accuracy, stage 2's losses, and the return beside the data's."""
+def _policy_rows(results: dict, row, name: str) -> list[str]:
+    """The trained policy's row; of several seeds, each one's and theirs together."""
+    interval = "  95 % of the {}: {:.1f} to {:.1f}"
+    if results["by_seed"] is None:
+        return [row(name, results["return_mean"], interval.format("mean", *results["return_ci95"]))]
+    rows = [
+        row(f"  seed {seed}", found["return_mean"], interval.format("mean", *found["return_ci95"]))
+        for seed, found in results["by_seed"].items()
+    ]
+    over_seeds = interval.format("interquartile mean", *results["return_iqm_ci95"])
+    return [f"  {name}", *rows, row("  interquartile mean of seeds", results["return_iqm"], over_seeds)]
+
+
+def plot_curves(team: list[Member], workdir: Workdir, results: dict) -> pathlib.Path:
+    """curves.png: stage 1's loss and held-out accuracy, stage 2's losses, and the return beside the data's.
+
+    Of several seeds, every one has its line.
+    """
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.subplots(2, 2)
-    pretrain = read_rows(workdir.path / "pretrain" / "metrics.jsonl")
-    policy = read_rows(workdir.path / "policy" / "metrics.jsonl")
+    places = dict.fromkeys((workdir.path, *(member.workdir.path for member in team)))
+    pretrain, policy = (
+        [read_rows(place / stage / "metrics.jsonl") for place in places] for stage in ("pretrain", "policy")
+    )
 
-    def draw(axis, rows, names, title, ylabel):
-        for name, label in names.items():
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            if points:
-                axis.plot(
-                    *zip(*points, strict=True), label=label, marker="o" if len(points) < 30 else None, markersize=3
-                )
+    def draw(axis, runs, names, title, ylabel):
+        for i, (name, label) in enumerate(names.items()):
+            curves = [[(row["step"], row[name]) for row in rows if name in row] for rows in runs]
+            for points in filter(None, curves):
+                marker = "o" if len(points) < 30 else None
+                axis.plot(*zip(*points, strict=True), label=label, color=f"C{i}", marker=marker, markersize=3)
+                label = None
         axis.set(title=title, xlabel="gradient step", ylabel=ylabel)
         axis.grid(alpha=0.3)
         if axis.lines:
@@ -121,11 +145,13 @@ def report(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec)
     """Write results.json, curves.png and, where asked for, video.webp; print the table and where everything is."""
     results = collect_results(run, workdir, dataset)
     write_json(workdir.path / "results.json", results)
-    written = [workdir.path / "results.json", plot_curves(workdir, results)]
+    team = members(run, workdir)
+    written = [workdir.path / "results.json", plot_curves(team, workdir, results)]
     if run.eval.video:
-        learner, state, asm = load_policy(run, workdir, dataset, spec)
-        written.append(write_video(workdir.path / "video.webp", run, learner.act, state, asm))
-    written += [workdir.path / name for name in ("asm", "policy/state", "policy/metrics.jsonl", "policy/tensorboard")]
+        learner, states, asms = load_policy(run, team[:1], dataset, spec)
+        written.append(write_video(workdir.path / "video.webp", run, learner.act, states[0], asms[0]))
+    written += [workdir.path / "asm"] if (workdir.path / "asm").exists() else []
+    written += [m.workdir.path / f"policy/{name}" for m in team for name in ("state", "metrics.jsonl", "tensorboard")]
     print(table(results))
     print("written:\n" + "\n".join(f"  {path}" for path in written))
     return results

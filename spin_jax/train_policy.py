@@ -1,140 +1,96 @@
 """Algorithm 2: train a light policy on the frozen ASM by offline reinforcement learning, and evaluate it."""
 
-import time
-
 import jax
-import optax
 
-from spin_jax.checkpoint import CheckpointError, CheckpointStore
-from spin_jax.config import RunConfig, num_workers
+from spin_jax.artefact import FrozenASM
+from spin_jax.background import Background, is_asynchronous, policy_device
+from spin_jax.config import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import on_device
-from spin_jax.evaluate import Evaluator
-from spin_jax.frozen import asm_path, encode_log, load_frozen
-from spin_jax.learners.base import Learner
+from spin_jax.frozen import asm_path, encode_log, has_own_frozen, load_frozen
 from spin_jax.loop import Hook, fit
-from spin_jax.metrics import MetricsWriter, log
-from spin_jax.policies.base import Policy
-from spin_jax.registry import LEARNERS, POLICIES
+from spin_jax.metrics import log
+from spin_jax.stage import Member, Stage, members, seeds_of
+from spin_jax.system import make_evaluator, make_learner, make_policy
 from spin_jax.types import ActionSpec
 from spin_jax.workdir import Workdir
 
 
-def make_policy(run: RunConfig, spec: ActionSpec, num_features: int) -> Policy:
-    """The configured policy; its optimiser follows train.policy_schedule over the steps in which the policy learns."""
-    policy = POLICIES[run.policy].make(spec, num_features, run.asm.model, run.policy_config)
-    if run.train.policy_schedule == "constant":
-        return policy
-    steps = max(1, run.train.num_steps - getattr(run.learner_config, "extract_after", 0))
-    return policy._replace(optimiser=lambda rate: policy.optimiser(optax.cosine_decay_schedule(rate, steps)))
-
-
-def make_learner(run: RunConfig, spec: ActionSpec, num_features: int) -> Learner:
-    """The configured learner of the configured policy."""
-    policy = make_policy(run, spec, num_features)
-    return LEARNERS[run.learner].make(policy, spec, num_features, run.learner_config)
-
-
-def make_evaluator(run: RunConfig, learner: Learner, episodes: int) -> Evaluator:
-    """The evaluator that the configuration asks for."""
-    return Evaluator(
-        learner.act,
-        run.task,
-        run.bins,
-        episodes=episodes,
-        greedy=run.eval.mode == "greedy",
-        seed=run.seed,
-        num_workers=num_workers(run.eval.num_workers),
-    )
-
-
 def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
-    """Run or resume stage 2; the final state is the last checkpoint of workdir/policy, the summary is returned."""
-    asm = load_frozen(run, workdir, dataset, spec, make=True)  # where it does not fit, nothing has been written
+    """Run or resume stage 2 of all seeds; the final state is the last checkpoint of workdir/policy.
+
+    The summary of the first seed is returned. config.eval.asynchronous: whether evaluation goes on beside training.
+    """
+    team = members(run, workdir)
+    asms = load_frozen(run, team, dataset, spec, make=True)  # where they do not fit, nothing has been written
     learner, num_steps = make_learner(run, spec, dataset.num_features), run.train.num_steps
-    init_key, train_key = jax.random.split(jax.random.fold_in(jax.random.key(run.seed), 1))
-    directory = workdir.stage("policy")
-    store = CheckpointStore(directory / "state", keep=1)
-    steps = store.steps()
-    start = steps[-1] if steps else 0
-    eval_seconds = store.record()["eval_seconds"] if start else 0.0
+    seeds, stage = seeds_of(run, has_own_frozen(run)), Stage(team, "policy")
+    keys = [jax.random.split(jax.random.fold_in(jax.random.key(member.run.seed), 1)) for member in team]
+    waited = stage.record()["eval_seconds"] if stage.resumed else 0.0
+    asynchronous = is_asynchronous(run.eval.asynchronous)
+    device = policy_device(run.eval.device, asynchronous)
 
-    with MetricsWriter(directory, start) as writer, make_evaluator(run, learner, run.eval.episodes) as evaluator:
-        state = learner.init(init_key, asm.params)
-        if steps:
-            state = store.restore(state, start)
-            log.info(f"policy: going on from step {start} of {num_steps}")
+    def report(step, seconds, scores):
+        row = [dict(return_mean=s.mean, return_std=s.std, normalised_mean=s.normalised_mean) for s in scores]
+        stage.write(step, row, seconds)
+        shown = ", ".join(f"{score.mean:.1f} ± {score.std:.1f}" for score in scores)
+        log.info(f"policy: step {step}, return {shown} ({len(scores[0].returns)} episodes{' each' * (len(team) > 1)})")
 
-        def evaluate(step, state):
-            nonlocal eval_seconds
-            begin = time.monotonic()
-            score = evaluator(step, state, asm.params, asm.normaliser)
-            eval_seconds += time.monotonic() - begin
-            writer.write(step, return_mean=score.mean, return_std=score.std, normalised_mean=score.normalised_mean)
-            log.info(f"policy: step {step}, return {score.mean:.1f} ± {score.std:.1f} ({len(score.returns)} episodes)")
+    with (
+        stage,
+        make_evaluator(run, team, learner, asms, seeds, run.eval.episodes, device) as evaluator,
+        Background(evaluator, report, lambda: stage.seconds, asynchronous) as evaluate,
+    ):
+        state = seeds.bundle(stage.begin(lambda i: learner.init(keys[i][0], asms[i].params), num_steps))
 
         def save(step, state):
-            store.save(step, state, {"eval_seconds": eval_seconds, "asm": asm.record["describes"]})
+            evaluate.drain(before=step)  # a run that goes on from here makes up for the evaluation of this step alone
+            record = {"eval_seconds": waited + evaluate.waited, "asm": asms[0].record["describes"]}
+            stage.save(step, seeds.split(state), record)
 
-        if start == 0:
-            evaluate(0, state)
+        due = stage.start % run.eval.every_steps == 0 or stage.start == num_steps
+        if due and not stage.has(stage.start, "return_mean"):
+            evaluate(stage.start, state)
+        if not stage.resumed:
             save(0, state)
-        if start < num_steps:
-            data = on_device(dataset.train, asm.normaliser)
-            policy, beside = make_policy(run, spec, dataset.num_features), asm_path(run, workdir).parent / "encodings"
-            data = encode_log(policy, asm, data, beside, dataset.fingerprint, learner.reads_next)
+        if stage.start < num_steps:
+            data = on_device(dataset.train, asms[0].normaliser)
+            policy, beside = make_policy(run, spec, dataset.num_features), asm_path(team[0]).parent / "encodings"
+            data = encode_log(policy, asms[0], data, beside, dataset.fingerprint, learner.reads_next)
             state = fit(
                 learner,
                 state,
-                asm.params,
+                seeds.bundle_frozen([asm.params for asm in asms]),
                 data,
-                train_key,
+                seeds.bundle([key[1] for key in keys]),
                 num_steps=num_steps,
                 batch_size=run.train.batch_size,
                 max_chunk=run.train.max_chunk,
-                start_step=start,
-                on_metrics=lambda step, metrics: writer.write(step, **metrics),
+                start_step=stage.start,
+                seeds=seeds,
+                on_metrics=stage.write,
                 hooks=[Hook(run.eval.every_steps, evaluate), Hook(run.train.checkpoint_every_steps, save)],
                 what="policy",
                 show=("critic_loss", "policy_loss"),
             )
-        seconds = writer.seconds
-    distilled = workdir.summary("distill")
-    summary = {
+        evaluate.drain()
+        seconds, eval_seconds = stage.seconds, waited + evaluate.waited
+    summaries = [
+        _summary(run, member, state, asm, seconds, eval_seconds)
+        for member, state, asm in zip(team, seeds.split(state), asms, strict=True)
+    ]
+    stage.finish(summaries)
+    return workdir.finish("policy", summaries[0])
+
+
+def _summary(run: RunConfig, member: Member, state, asm: FrozenASM, seconds: float, eval_seconds: float) -> dict:
+    """The figures of a member; the time is that of all seeds together, as they are trained in one program."""
+    distilled = member.workdir.summary("distill")
+    return {
         "seconds": seconds + (distilled["seconds"] if distilled else 0.0),
         "eval_seconds": eval_seconds,
-        "steps": num_steps,
-        "updates_per_second": num_steps / max(seconds - eval_seconds, 1e-9),
+        "steps": run.train.num_steps,
+        "updates_per_second": run.num_seeds * run.train.num_steps / max(seconds - eval_seconds, 1e-9),
         "parameters": sum(x.size for x in jax.tree.leaves(state.policy)),
         "frozen_parameters": sum(x.size for x in jax.tree.leaves(asm.params)),
     }
-    return workdir.finish("policy", summary)
-
-
-def load_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec):
-    """(learner, state, frozen ASM) of a finished stage 2; raises CheckpointError where it has not been run."""
-    asm = load_frozen(run, workdir, dataset, spec)
-    learner = make_learner(run, spec, dataset.num_features)
-    store = CheckpointStore(workdir.path / "policy" / "state", keep=1)
-    if not store.steps():
-        raise CheckpointError(f"No trained policy in {workdir.path}: run --stage=policy first.")
-    like = jax.eval_shape(lambda: learner.init(jax.random.key(0), asm.params))
-    return learner, store.restore(like), asm
-
-
-def evaluate_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
-    """Play config.eval.final_episodes episodes of the trained policy; the figures are recorded and returned."""
-    learner, state, asm = load_policy(run, workdir, dataset, spec)
-    begin = time.monotonic()
-    with make_evaluator(run, learner, run.eval.final_episodes) as evaluator:
-        score = evaluator(run.train.num_steps, state, asm.params, asm.normaliser)
-    summary = {
-        "seconds": time.monotonic() - begin,
-        "mode": run.eval.mode,
-        "returns": score.returns.tolist(),
-        "return_mean": score.mean,
-        "return_std": score.std,
-        "return_ci95": score.ci95,
-        "normalised_mean": score.normalised_mean,
-    }
-    return workdir.finish("evaluate", summary)

@@ -7,7 +7,8 @@ import pathlib
 from ml_collections import ConfigDict
 
 CONFIG = "config.json"
-FREE = ("eval", "data.num_workers")  # may differ between two calls on one workdir: they do not change what is trained
+# may differ between two calls on one workdir: they do not change what is trained
+FREE = ("eval", "data.num_workers", "seeds_per_batch")
 
 
 class WorkdirError(ValueError):
@@ -42,6 +43,8 @@ class Workdir:
 
     def __init__(self, path: str, config: ConfigDict):
         self.path = pathlib.Path(path).expanduser().absolute()
+        self.asm = self.path / "asm"  # where stage 1 leaves what stage 2 loads
+        self._outer: Workdir | None = None
         self._config = config.to_dict()
         if self.path.exists() and not self.path.is_dir():
             raise WorkdirError(f"--workdir={self.path} is a file, not a directory.")
@@ -68,13 +71,30 @@ class Workdir:
                 "Use another --workdir, or the configuration of that run."
             )
 
+    def member(self, seed: int, own_asm: bool) -> "Workdir":
+        """The workdir of one seed inside of this one, as if that seed had been run alone."""
+        config = ConfigDict(self._config)
+        config.update(seed=seed, num_seeds=1)
+        config.asm.per_seed = False
+        member = Workdir(str(self.path / f"seed_{seed}"), config)
+        member._outer = self
+        if not own_asm:
+            member.asm = self.asm
+        return member
+
     def stage(self, name: str) -> pathlib.Path:
         """The directory of a stage, created; the configuration is recorded before anything else."""
+        self._record()
         directory = self.path / name
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def _record(self):
+        if self._outer is not None:
+            self._outer._record()
+        self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / CONFIG).exists():
             write_json(self.path / CONFIG, self._config)
-        return directory
 
     def finish(self, name: str, summary: dict) -> dict:
         """Record a stage as finished, with its figures."""

@@ -6,7 +6,9 @@ import pytest
 
 from spin_jax.envs.dm_control import DMControlEnv
 from spin_jax.envs.vector import episode_seed
-from spin_jax.evaluate import Evaluator, bootstrap_interval, reference_returns, score
+from spin_jax.evaluate import Evaluator
+from spin_jax.scores import bootstrap_interval, interquartile_mean, reference_returns, score, together
+from spin_jax.seeds import ONE, Seeds
 from spin_jax.types import identity_normaliser
 
 
@@ -39,11 +41,17 @@ def _act(state, frozen, observation, key):
     return action if key is None else jax.random.randint(key, action.shape, 0, 3)
 
 
+def evaluator(run_seeds, episodes, greedy, num_workers=0, seeds=ONE):
+    return Evaluator(
+        _act, (), identity_normaliser(17), "cheetah_run", 3,
+        run_seeds=run_seeds, episodes=episodes, greedy=greedy, num_workers=num_workers, seeds=seeds,
+    )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_batched_greedy_evaluation_equals_one_episode_after_another():
-    normaliser = identity_normaliser(17)
-    with Evaluator(_act, "cheetah_run", 3, episodes=2, greedy=True, seed=5, num_workers=0) as evaluator:
-        batched = evaluator(0, 7.0, (), normaliser)
+    with evaluator([5], 2, greedy=True) as evaluate:
+        (batched,) = evaluate(0, 7.0)
     for i, found in enumerate(batched.returns):
         env = DMControlEnv("cheetah_run", 3)
         observation, total, last = env.reset(episode_seed(5, i)), 0.0, False
@@ -58,7 +66,30 @@ def test_batched_greedy_evaluation_equals_one_episode_after_another():
 def test_sampled_evaluation_repeats_exactly_and_ignores_the_number_of_workers():
     found = []
     for workers in (0, 2):
-        with Evaluator(_act, "cheetah_run", 3, episodes=3, greedy=False, seed=1, num_workers=workers) as evaluator:
-            found += [evaluator(4, 7.0, (), identity_normaliser(17)).returns for _ in range(2)]
+        with evaluator([1], 3, greedy=False, num_workers=workers) as evaluate:
+            found += [evaluate(4, 7.0)[0].returns for _ in range(2)]
     assert all(np.array_equal(found[0], other) for other in found[1:])
     assert len(set(found[0])) == 3
+
+
+@pytest.mark.slow
+def test_seeds_that_are_evaluated_together_get_what_each_gets_alone():
+    seeds = Seeds(2)
+    with evaluator([3, 8], 2, greedy=False, seeds=seeds) as evaluate:
+        both = evaluate(4, seeds.bundle([jax.numpy.float32(7), jax.numpy.float32(3)]))
+    for seed, state, found in ((3, 7.0, both[0]), (8, 3.0, both[1])):
+        with evaluator([seed], 2, greedy=False) as evaluate:
+            np.testing.assert_allclose(evaluate(4, state)[0].returns, found.returns, rtol=1e-5)
+
+
+def test_several_seeds_are_summed_up_by_their_means():
+    """The interquartile mean of 8 seeds leaves out the two lowest and the two highest."""
+    values = np.array([0.0, 900, 300, 310, 320, 330, 1000, 10])
+    scores = [score(np.array([v - 5, v + 5]), "cheetah_run", 3) for v in values]
+    found = together(range(8), scores, "cheetah_run", 3)
+    assert found["return_iqm"] == pytest.approx(315.0)
+    assert found["return_mean"] == pytest.approx(values.mean())
+    assert found["return_iqm_ci95"][0] < 315 < found["return_iqm_ci95"][1]
+    assert len(found["returns"]) == 16
+    assert list(found["seeds"]) == [str(i) for i in range(8)]
+    assert interquartile_mean(np.array([1.0, 2.0, 6.0])) == pytest.approx(3.0)  # of three, nothing is a quarter

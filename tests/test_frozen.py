@@ -19,6 +19,7 @@ from spin_jax.data.stream import TransitionStream
 from spin_jax.frozen import encode_log, load_frozen
 from spin_jax.policies.cached import CachedConfig, make_cached
 from spin_jax.policies.factored import FactoredConfig, make_factored
+from spin_jax.stage import members
 from spin_jax.types import ActionSpec, Transition, identity_normaliser
 from spin_jax.workdir import Workdir
 
@@ -136,6 +137,12 @@ def test_a_stream_is_refused_and_a_policy_that_reads_observations_is_left_alone(
     assert not list(tmp_path.iterdir())
 
 
+def load(run, workdir, dataset, **make):
+    """The frozen arrays of a run of one seed."""
+    (found,) = load_frozen(run, members(run, workdir), dataset, SPEC, **make)
+    return found
+
+
 class Killed(Exception):
     pass
 
@@ -143,12 +150,12 @@ class Killed(Exception):
 def test_a_killed_distillation_goes_on_to_the_same_student_bit_for_bit(prepared, monkeypatch):
     overrides = {"spin_distill.steps": 6, "train.checkpoint_every_steps": 2}
     run, workdir, dataset = prepared("spin_distill", "whole", **overrides)
-    whole = load_frozen(run, workdir, dataset, SPEC, make=True)
+    whole = load(run, workdir, dataset, make=True)
     assert whole.params.keys() == {"asm", "student"}
 
     run, workdir, dataset = prepared("spin_distill", "cut", **overrides)
     with pytest.raises(CheckpointError, match="No distilled student in .*--stage=policy first"):
-        load_frozen(run, workdir, dataset, SPEC)
+        load(run, workdir, dataset)
 
     def save(self, step, *args, save=CheckpointStore.save):
         if step == 6:
@@ -158,28 +165,28 @@ def test_a_killed_distillation_goes_on_to_the_same_student_bit_for_bit(prepared,
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointStore, "save", save)
         with pytest.raises(Killed):
-            load_frozen(run, workdir, dataset, SPEC, make=True)
+            load(run, workdir, dataset, make=True)
     assert CheckpointStore(workdir.path / "distill" / "state").steps() == [4]
-    resumed = load_frozen(run, workdir, dataset, SPEC, make=True)
-    again = load_frozen(run, workdir, dataset, SPEC)
+    resumed = load(run, workdir, dataset, make=True)
+    again = load(run, workdir, dataset)
     for other in (resumed, again):
         jax.tree.map(np.testing.assert_array_equal, other.params, whole.params)
 
 
 def test_a_distilled_student_is_not_trained_again(prepared, monkeypatch):
     run, workdir, dataset = prepared("spin_distill", **{"spin_distill.steps": 2, "train.checkpoint_every_steps": 2})
-    first = load_frozen(run, workdir, dataset, SPEC, make=True)
+    first = load(run, workdir, dataset, make=True)
     monkeypatch.setattr(frozen, "fit", lambda *_, **__: pytest.fail("trained again"))
-    jax.tree.map(np.testing.assert_array_equal, first, load_frozen(run, workdir, dataset, SPEC, make=True))
+    jax.tree.map(np.testing.assert_array_equal, first, load(run, workdir, dataset, make=True))
 
 
 def test_policies_that_read_no_asm_need_none(prepared, tmp_path):
     run, workdir, dataset = prepared("factored")
     run = dataclasses.replace(run, asm=dataclasses.replace(run.asm, path=str(tmp_path / "nowhere")))
-    found = load_frozen(run, workdir, dataset, SPEC, make=True)
+    found = load(run, workdir, dataset, make=True)
     assert found.params == ()
     assert found.normaliser is dataset.normaliser
     assert not workdir.path.exists()
     run, workdir, dataset = prepared("spin_warm", **{"asm.path": str(tmp_path / "nowhere")})
     with pytest.raises(CheckpointError, match="No pre-trained ASM in .*nowhere"):
-        load_frozen(run, workdir, dataset, SPEC)
+        load(run, workdir, dataset)

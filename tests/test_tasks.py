@@ -11,7 +11,7 @@ import main
 from spin_jax import config as settings
 from spin_jax.collect.policy_table import shipped
 from spin_jax.envs.dm_control import TASKS
-from spin_jax.evaluate import reference_returns
+from spin_jax.scores import reference_returns
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 FILES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem not in ("base", "__init__"))

@@ -16,8 +16,8 @@ from spin_jax.collect.ship import EPISODES, EVALUATION_SEED
 from spin_jax.config import num_workers
 from spin_jax.envs.dm_control import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
-from spin_jax.evaluate import reference_returns
 from spin_jax.metrics import Progress, setup_logging
+from spin_jax.scores import reference_returns
 
 
 def shipped() -> list[tuple[pathlib.Path, dict]]:

@@ -1,7 +1,6 @@
 """Several environments in lockstep, inline or in worker processes, and whole episodes played on them.
 
-Workers are spawned (JAX is multi-threaded, so forking is unsafe) and live as long as the VectorEnv. Which worker
-steps which environment never changes a result: every episode is seeded on its own.
+Which worker steps which environment never changes a result: every episode is seeded on its own.
 """
 
 import multiprocessing
@@ -10,9 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from spin_jax.envs.dm_control import DMControlEnv
+from spin_jax.envs.workers import InlineGroup, MakeEnv, RemoteGroup
 from spin_jax.types import Episode
-
-MakeEnv = Callable[[str, int], DMControlEnv]
 
 
 def episode_seed(seed: int, index: int) -> int:
@@ -24,7 +22,8 @@ class VectorEnv:
     """`num_envs` environments of one task; arrays have the environment as leading axis.
 
     num_workers 0 steps them in this process, otherwise they are spread over that many processes. A worker's error
-    is raised here with its text. Use as a context manager, or call close().
+    is raised here with its text; one that is killed is started again and repeats what it did since its resets. Use as
+    a context manager, or call close().
     """
 
     def __init__(self, task: str, bins: int, num_envs: int, num_workers: int = 0, make_env: MakeEnv = DMControlEnv):
@@ -33,9 +32,15 @@ class VectorEnv:
         self._slices = np.array_split(np.arange(num_envs), max(num_workers, 1))
         if num_workers:
             context = multiprocessing.get_context("spawn")
-            self._groups = [_Remote(context, task, bins, len(s), make_env) for s in self._slices]
+            self._groups = [RemoteGroup(context, task, bins, len(s), make_env) for s in self._slices]
         else:
-            self._groups = [_Inline(task, bins, num_envs, make_env)]
+            self._groups = [InlineGroup(task, bins, num_envs, make_env)]
+        try:
+            for group in self._groups:
+                group.open()
+        except BaseException:
+            self.close()
+            raise
         self.spec = self._groups[0].spec
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
@@ -70,89 +75,6 @@ class VectorEnv:
 
     def __exit__(self, *_):
         self.close()
-
-
-class _Inline:
-    """A few environments stepped one after another in the calling process."""
-
-    def __init__(self, task, bins, num_envs, make_env):
-        self._envs = [make_env(task, bins) for _ in range(num_envs)]
-        self.spec = self._envs[0].spec
-        self._waiting = [None] * num_envs  # what an environment that is `last` answers
-        self._result = None
-
-    def send(self, method, argument):
-        self._result = getattr(self, "_" + method)(argument)
-
-    def receive(self):
-        return self._result
-
-    def close(self):
-        self._envs = []
-
-    def _reset(self, seeds):
-        return np.stack([self._reset_one((i, seed)) for i, seed in enumerate(seeds)])
-
-    def _reset_one(self, argument):
-        index, seed = argument
-        self._waiting[index] = None
-        return self._envs[index].reset(seed)
-
-    def _step_one(self, index, action):
-        if self._waiting[index]:
-            return self._waiting[index]
-        observation, reward, terminal, last = self._envs[index].step(action)
-        if last:
-            self._waiting[index] = (observation, 0.0, terminal, True)
-        return observation, reward, terminal, last
-
-    def _step(self, actions):
-        steps = [self._step_one(i, action) for i, action in enumerate(actions)]
-        observation, reward, terminal, last = zip(*steps, strict=True)
-        return np.stack(observation), np.asarray(reward, np.float32), np.asarray(terminal), np.asarray(last)
-
-
-class _Remote:
-    """The same in a worker process, over a pipe."""
-
-    def __init__(self, context, task, bins, num_envs, make_env):
-        self._pipe, child = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child, task, bins, num_envs, make_env), daemon=True)
-        self._process.start()
-        child.close()
-        self.spec = self.receive()
-
-    def send(self, method, argument):
-        self._pipe.send((method, argument))
-
-    def receive(self):
-        try:
-            ok, result = self._pipe.recv()
-        except EOFError:
-            self._process.join(5)
-            raise RuntimeError(f"An environment worker died (exit code {self._process.exitcode}).") from None
-        if not ok:
-            raise RuntimeError(f"An environment worker failed: {result}")
-        return result
-
-    def close(self):
-        self._pipe.close()
-        self._process.join(5)
-        if self._process.is_alive():
-            self._process.terminate()
-
-
-def _serve(pipe, task, bins, num_envs, make_env):
-    try:
-        group = _Inline(task, bins, num_envs, make_env)
-        pipe.send((True, group.spec))
-        while True:
-            group.send(*pipe.recv())
-            pipe.send((True, group.receive()))
-    except (EOFError, KeyboardInterrupt):
-        pass  # the parent closed its end: time to go
-    except Exception as error:  # the parent raises it again, with this text
-        pipe.send((False, repr(error)))
 
 
 def play_episodes(

@@ -14,13 +14,17 @@ gelu = functools.partial(jax.nn.gelu, approximate=False)  # exact, as published
 
 @dataclasses.dataclass(frozen=True)
 class BodyConfig:
-    """D, H, L and what goes with them; raises ValueError where D is not divisible by H."""
+    """D, H, L and what goes with them; raises ValueError where D is not divisible by H.
+
+    dtype: what products are computed in, 'float32' or 'bfloat16'; parameters, softmax and LayerNorm stay float32.
+    """
 
     width: int
     num_heads: int
     num_blocks: int
     ffn_mult: int
     dropout: float
+    dtype: str = "float32"
 
     def __post_init__(self):
         if self.width % self.num_heads:
@@ -40,13 +44,18 @@ def attend(query: jax.Array, groups, drop=lambda weights: weights) -> jax.Array:
         found = jnp.einsum(f"{_rows(query)}hqw,{_rows(key)}hkw->{_rows(query) or _rows(key)}hqk", query, key)
         return jnp.broadcast_to(found, (batch, *found.shape[-3:]))
 
-    weights = drop(jax.nn.softmax(jnp.concatenate([scores(key) for key, _ in groups], axis=-1), axis=-1))
-    mixed, start = 0.0, 0
+    weights = drop(_softmax(jnp.concatenate([scores(key) for key, _ in groups], axis=-1)))
+    mixed, start = 0, 0
     for key, value in groups:
         part = weights[..., start : start + key.shape[-2]]
         mixed += jnp.einsum(f"bhqk,{_rows(value)}hkw->bhqw", part, value)
         start += key.shape[-2]
     return mixed
+
+
+def _softmax(scores: jax.Array) -> jax.Array:
+    """Over the last axis, computed in float32."""
+    return jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(scores.dtype)
 
 
 def _rows(x: jax.Array) -> str:
@@ -62,10 +71,11 @@ def attend_from_shared(query: jax.Array, own: tuple, states: tuple) -> jax.Array
     """
     query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
     among = jnp.einsum("hqw,hkw->hqk", query, own[0])
-    mixture = jax.nn.softmax(among, axis=-1) @ own[1]
+    mixture = _softmax(among) @ own[1]
     to_states = jnp.einsum("hqw,bhkw->bhqk", query, states[0])
-    together = jnp.broadcast_to(jax.nn.logsumexp(among, axis=-1)[None, ..., None], (*to_states.shape[:-1], 1))
-    weights = jax.nn.softmax(jnp.concatenate([to_states, together], axis=-1), axis=-1)
+    together = jax.nn.logsumexp(among.astype(jnp.float32), axis=-1)[None, ..., None].astype(among.dtype)
+    together = jnp.broadcast_to(together, (*to_states.shape[:-1], 1))
+    weights = _softmax(jnp.concatenate([to_states, together], axis=-1))
     return weights[..., :-1] @ states[1] + weights[..., -1:] * mixture[None]
 
 
@@ -87,7 +97,7 @@ def project(x: jax.Array, *projections: tuple[jax.Array, jax.Array]) -> list[jax
     """Each projection of x [..., T, D], as [..., H, T, W]; all of them are one product."""
     kernels, biases = zip(*projections, strict=True)
     kernel, bias = jnp.concatenate([k.reshape(len(k), -1) for k in kernels], 1), jnp.stack(biases)
-    flat = x.reshape(-1, x.shape[-1]) @ kernel + bias.reshape(1, -1)
+    flat = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype) + bias.reshape(1, -1).astype(x.dtype)
     return list(jnp.moveaxis(flat.reshape(*x.shape[:-1], *bias.shape), (-3, -2), (0, -3)))
 
 
@@ -126,7 +136,7 @@ class SelfAttention(nn.Module):
                 mixed = attend(q, [(k, v), of_slots], drop)
             if not slots_only:
                 mixed = jnp.concatenate([attend(*state_query, [(k, v), of_slots], drop), mixed], axis=2)
-        return nn.DenseGeneral(width, axis=(-2, -1), name="out")(mixed.swapaxes(1, 2))
+        return nn.DenseGeneral(width, axis=(-2, -1), dtype=self.config.dtype, name="out")(mixed.swapaxes(1, 2))
 
 
 class Block(nn.Module):
@@ -139,7 +149,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, state: jax.Array, slots: jax.Array, deterministic: bool, slots_only: bool) -> jax.Array:
-        config, norm = self.config, nn.LayerNorm(name="attention_norm")
+        config, norm = self.config, nn.LayerNorm(dtype=self.config.dtype, name="attention_norm")
 
         def drop(h):
             return Dropout(config.dropout)(h, deterministic)
@@ -148,9 +158,9 @@ class Block(nn.Module):
         x = jnp.broadcast_to(slots, (len(state), *slots.shape[-2:]))
         x = x if slots_only else jnp.concatenate([state, x], axis=1)
         x = x + drop(h)
-        h = nn.LayerNorm(name="ffn_norm")(x)
-        h = drop(gelu(nn.Dense(config.ffn_mult * config.width, name="ffn_in")(h)))
-        return x + drop(nn.Dense(config.width, name="ffn_out")(h))
+        h = nn.LayerNorm(dtype=config.dtype, name="ffn_norm")(x)
+        h = drop(gelu(nn.Dense(config.ffn_mult * config.width, dtype=config.dtype, name="ffn_in")(h)))
+        return x + drop(nn.Dense(config.width, dtype=config.dtype, name="ffn_out")(h))
 
 
 class Body(nn.Module):
@@ -164,6 +174,7 @@ class Body(nn.Module):
     @nn.compact
     def __call__(self, state: jax.Array, slots: jax.Array, deterministic: bool) -> jax.Array:
         num_states, last = state.shape[1], self.config.num_blocks - 1
+        state, slots = state.astype(self.config.dtype), slots.astype(self.config.dtype)
         for i in range(self.config.num_blocks):
             x = Block(self.config, name=f"block_{i}")(state, slots, deterministic, slots_only=i == last)
             state, slots = x[:, :num_states], x if i == last else x[:, num_states:]

@@ -59,7 +59,7 @@ def make_heads(spec: ActionSpec, asm_config: ASMConfig, config: Any) -> tuple[Sl
             f"heads='asm' takes over heads of width {asm_config.head_width}, but the policy's head_width is "
             f"{config.head_width}: make them equal."
         )
-    heads = SlotHeads(spec, config.head_width, config.dropout)
+    heads = SlotHeads(spec, config.head_width, config.dropout, asm_config.body.dtype)
 
     def init(key, frozen):
         if config.heads == "asm":

@@ -1,6 +1,7 @@
 """Environments in lockstep: who finishes waits, workers change nothing, and their errors come through."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -76,6 +77,36 @@ def test_workers_change_nothing(episodes):
     assert_equal(play(SEEDS, num_workers=2), episodes)
 
 
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_worker_that_is_killed_is_replaced_and_nothing_changes(episodes, step):
+    """Twice in one run, in two processes, the environments in the middle of their episodes or just reset."""
+    with VectorEnv("fake", 3, len(SEEDS), 2, FakeEnv) as envs:
+
+        def murderous_act(observation, t):
+            if t in (step, step + 1):
+                process = envs._groups[t % 2]._process
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
+            return act(observation, t)
+
+        assert_equal(play_episodes(envs, murderous_act, SEEDS), episodes)
+        assert_equal(play_episodes(envs, act, SEEDS), episodes)
+
+
+def test_a_worker_that_is_killed_remembers_single_resets():
+    found = []
+    for kill in (False, True):
+        with VectorEnv("fake", 3, 2, 1, FakeEnv) as envs:
+            envs.reset([5, 10])
+            rows = [envs.step(np.ones((2, 2), int)), envs.reset_one(1, 20), envs.step(np.zeros((2, 2), int))]
+            if kill:
+                os.kill(envs._groups[0]._process.pid, signal.SIGKILL)
+            rows += [envs.step(np.ones((2, 2), int)), envs.reset_one(0, 7)]
+            found.append([np.asarray(x) for row in rows for x in row])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_finished_environment_waits_until_it_alone_is_reset(num_workers):
     with VectorEnv("fake", 3, 3, num_workers, FakeEnv) as envs:
@@ -99,7 +130,7 @@ def test_a_finished_environment_waits_until_it_alone_is_reset(num_workers):
     [
         ("broken", "worker failed: ZeroDivisionError.*a joint came off"),
         ("unmade", "worker failed: ValueError.*no such fake"),
-        ("deadly", r"worker died \(exit code 3\)"),
+        ("deadly", r"worker died 4 times \(exit code 3\)"),
     ],
 )
 def test_a_workers_error_is_raised_with_its_text(task, text):

@@ -1,0 +1,219 @@
+"""A few environments stepped one after another: in this process, or in one of their own over shared memory.
+
+Worker processes are spawned (JAX is multi-threaded, so forking is unsafe). Observations, actions and rewards lie in
+memory that both sides see; the pipe carries a word a step.
+"""
+
+import contextlib
+from collections.abc import Callable
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
+
+from spin_jax.envs.dm_control import DMControlEnv
+
+MakeEnv = Callable[[str, int], DMControlEnv]
+ANSWER = ("observation", "reward", "terminal", "last")
+RESTARTS = 3  # of a worker without a step in between: then its death is no accident
+
+
+class InlineGroup:
+    """A few environments stepped one after another in the calling process."""
+
+    def __init__(self, task, bins, num_envs, make_env):
+        self._envs = [make_env(task, bins) for _ in range(num_envs)]
+        self.spec = self._envs[0].spec
+        self._waiting = [None] * num_envs  # what an environment that is `last` answers
+        self._result = None
+
+    def open(self):
+        """Nothing: it is ready."""
+
+    def send(self, method, argument):
+        """Ask for reset (seeds), reset_one ((index, seed)) or step (action [B, N])."""
+        self._result = getattr(self, method)(argument)
+
+    def receive(self):
+        """What was answered."""
+        return self._result
+
+    def close(self):
+        self._envs = []
+
+    def reset(self, seeds):
+        return np.stack([self.reset_one((i, seed)) for i, seed in enumerate(seeds)])
+
+    def reset_one(self, argument):
+        index, seed = argument
+        self._waiting[index] = None
+        return self._envs[index].reset(seed)
+
+    def _step_one(self, index, action):
+        if self._waiting[index]:
+            return self._waiting[index]
+        observation, reward, terminal, last = self._envs[index].step(action)
+        if last:
+            self._waiting[index] = (observation, 0.0, terminal, True)
+        return observation, reward, terminal, last
+
+    def step(self, actions):
+        steps = [self._step_one(i, action) for i, action in enumerate(actions)]
+        observation, reward, terminal, last = zip(*steps, strict=True)
+        return np.stack(observation), np.asarray(reward, np.float32), np.asarray(terminal), np.asarray(last)
+
+    def replay(self, argument):
+        """argument (index, seed, actions [T, N]): bring that environment to where they lead from reset(seed)."""
+        index, seed, actions = argument
+        self.reset_one((index, seed))
+        for action in actions:
+            self._step_one(index, action)
+
+
+class Board:
+    """Arrays in memory that a worker and its parent share, for B environments of S features and N slots.
+
+    Made by the parent; the worker opens it by `name`.
+    """
+
+    def __init__(self, num_envs: int, num_features: int, num_slots: int, name: str | None = None):
+        shapes = {
+            "observation": ((num_envs, num_features), np.float32),
+            "action": ((num_envs, num_slots), np.int32),
+            "reward": ((num_envs,), np.float32),
+            "terminal": ((num_envs,), np.bool_),
+            "last": ((num_envs,), np.bool_),
+        }
+        sizes = {key: int(np.prod(shape)) * np.dtype(kind).itemsize for key, (shape, kind) in shapes.items()}
+        self._memory = SharedMemory(name, create=name is None, size=sum(sizes.values()))
+        self.name, self._mine, start = self._memory.name, name is None, 0
+        self.arrays = {}
+        for key, (shape, kind) in shapes.items():
+            self.arrays[key] = np.ndarray(shape, kind, self._memory.buf, start)
+            start += sizes[key]
+
+    def answer(self) -> tuple[np.ndarray, ...]:
+        """A copy of what a step answered."""
+        return tuple(self.arrays[name].copy() for name in ANSWER)
+
+    def close(self):
+        self.arrays = {}
+        self._memory.close()
+        if self._mine:
+            self._memory.unlink()
+
+
+class RemoteGroup:
+    """An InlineGroup in a worker process, which is started again where it dies.
+
+    An episode follows from its seed and its actions, so the new worker repeats them, and nobody sees a difference.
+    """
+
+    def __init__(self, context, task, bins, num_envs, make_env):
+        self._context, self._arguments, self._num_envs = context, (task, bins, num_envs, make_env), num_envs
+        self._history = [(None, [])] * num_envs  # seed and actions of each environment since its reset
+        self._pending, self._deaths, self._board = None, 0, None
+        self._start()
+
+    def _start(self):
+        self._pipe, child = self._context.Pipe()
+        self._process = self._context.Process(target=serve, args=(child, *self._arguments), daemon=True)
+        self._process.start()
+        child.close()
+
+    def open(self):
+        """Wait until it has made its environments; workers that are started together make them at the same time."""
+        shapes = self._answer()
+        while shapes is None:
+            self._bury()
+            shapes = self._answer()
+        self.spec, num_features = shapes
+        if self._board is None:
+            self._board = Board(self._num_envs, num_features, self.spec.num_slots)
+        self._pipe.send((self._board.name, num_features))
+
+    def send(self, method, argument):
+        self._pending = method, argument
+        if method == "reset":
+            self._history = [(seed, []) for seed in argument]
+        elif method == "reset_one":
+            self._history[argument[0]] = argument[1], []
+        self._post(method, argument)
+
+    def _post(self, method, argument):
+        if method == "step":
+            self._board.arrays["action"][:] = argument
+        with contextlib.suppress(OSError):  # where it is dead, nothing will answer
+            self._pipe.send((method, None if method == "step" else argument))
+
+    def receive(self):
+        method, argument = self._pending
+        while self._answer() is None:
+            self._bury()
+            self.open()
+            self._repeat()
+            self._post(method, argument)
+        self._deaths = 0
+        if method == "step":
+            for (_, actions), action in zip(self._history, argument, strict=True):
+                actions.append(np.array(action))
+            return self._board.answer()
+        observation = self._board.arrays["observation"].copy()
+        return observation if method == "reset" else observation[argument[0]]
+
+    def _answer(self):
+        """What the worker sends, None where it has died. Raises RuntimeError with the text of its exception."""
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            return None
+        if isinstance(answer, str):
+            raise RuntimeError(f"An environment worker failed: {answer}")
+        return answer
+
+    def _bury(self):
+        """Another worker in place of a dead one."""
+        self._process.join(5)
+        self._deaths += 1
+        if self._deaths > RESTARTS:
+            raise RuntimeError(f"An environment worker died {self._deaths} times (exit code {self._process.exitcode}).")
+        self._pipe.close()
+        self._start()
+
+    def _repeat(self):
+        """Bring a new worker to where the one before it was; the episodes' answers are known and not looked at."""
+        for index, (seed, actions) in enumerate(self._history):
+            if seed is not None:
+                self._post("replay", (index, seed, actions))
+                self._answer()  # where it died again, so does what comes next
+
+    def close(self):
+        self._pipe.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.terminate()
+        if self._board is not None:
+            self._board.close()
+
+
+def serve(pipe, task, bins, num_envs, make_env):
+    """A worker: does what it is asked, writes the answer to the board, and sends True, or the text of an exception."""
+    try:
+        group = InlineGroup(task, bins, num_envs, make_env)
+        pipe.send((group.spec, len(group.reset_one((0, 0)))))
+        name, num_features = pipe.recv()
+        board = Board(num_envs, num_features, group.spec.num_slots, name)
+        while True:
+            method, argument = pipe.recv()
+            answer = getattr(group, method)(board.arrays["action"] if method == "step" else argument)
+            if method == "step":
+                for name, values in zip(ANSWER, answer, strict=True):
+                    board.arrays[name][:] = values
+            elif method == "reset":
+                board.arrays["observation"][:] = answer
+            elif method == "reset_one":
+                board.arrays["observation"][argument[0]] = answer
+            pipe.send(True)
+    except (EOFError, KeyboardInterrupt):
+        pass  # the parent closed its end: time to go
+    except Exception as error:  # the parent raises it again, with this text
+        pipe.send(repr(error))

@@ -1,0 +1,71 @@
+"""What returns are worth: normalised scores, means and intervals, of one seed and of several."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import trim_mean
+
+from spin_jax.envs.dm_control import TASKS
+
+
+class Score(NamedTuple):
+    """Undiscounted returns of single episodes and what follows from them."""
+
+    returns: np.ndarray  # [episodes]
+    mean: float
+    std: float
+    ci95: tuple[float, float]  # bootstrap interval of the mean
+    normalised_mean: float
+
+
+def reference_returns(task: str, bins: int) -> tuple[float, float]:
+    """(random, expert) returns of the published suite; the 3-bin expert where the suite has none for `bins`."""
+    known = TASKS[task].expert_return
+    return TASKS[task].random_return, known.get(bins, known[3])
+
+
+def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean of `values`."""
+    rng = np.random.default_rng(seed)
+    means = rng.choice(values, (resamples, len(values))).mean(-1)
+    return tuple(float(v) for v in np.percentile(means, [2.5, 97.5]))
+
+
+def score(returns: np.ndarray, task: str, bins: int) -> Score:
+    """Normalised score = (return - random) / (expert - random) with the published references."""
+    low, high = reference_returns(task, bins)
+    mean = float(np.mean(returns))
+    return Score(returns, mean, float(np.std(returns)), bootstrap_interval(returns), (mean - low) / (high - low))
+
+
+def interquartile_mean(values: np.ndarray) -> float:
+    """The mean without the lowest and the highest quarter of `values`, rounded down to whole values."""
+    return float(trim_mean(values, 0.25))
+
+
+def summary(found: Score) -> dict:
+    """A score as JSON."""
+    return {
+        "returns": found.returns.tolist(),
+        "return_mean": found.mean,
+        "return_std": found.std,
+        "return_ci95": found.ci95,
+        "normalised_mean": found.normalised_mean,
+    }
+
+
+def together(run_seeds: Sequence[int], scores: Sequence[Score], task: str, bins: int) -> dict:
+    """The scores of several seeds as one, as JSON: over the seeds' means, as every seed is one run.
+
+    return_iqm: their interquartile mean, with the 95 % interval of a bootstrap over seeds (Agarwal et al. 2021).
+    """
+    means = np.array([found.mean for found in scores])
+    rng = np.random.default_rng(0)
+    draws = [interquartile_mean(row) for row in rng.choice(means, (2_000, len(means)))]
+    return summary(score(means, task, bins)) | {
+        "returns": [value for found in scores for value in found.returns.tolist()],
+        "return_iqm": interquartile_mean(means),
+        "return_iqm_ci95": tuple(float(v) for v in np.percentile(draws, [2.5, 97.5])),
+        "seeds": {str(seed): summary(found) for seed, found in zip(run_seeds, scores, strict=True)},
+    }

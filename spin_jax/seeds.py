@@ -1,0 +1,51 @@
+"""Several seeds in one program: which trees carry a seed axis, and how a function runs over it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Seeds(NamedTuple):
+    """How many seeds one program trains: `at_once` of them as one batch, the others after them.
+
+    With num > 1, states, keys and metrics have the seed as their leading axis; `frozen` too where own_frozen says that
+    each seed has its own.
+    """
+
+    num: int = 1
+    at_once: int = 1
+    own_frozen: bool = False
+
+    def bundle(self, trees: Sequence[Any]) -> Any:
+        """One tree for all seeds."""
+        return trees[0] if self.num == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+    def split(self, tree: Any) -> list[Any]:
+        """A tree for each seed."""
+        if self.num == 1:
+            return [tree]
+        leaves, structure = jax.tree.flatten(tree)
+        return [jax.tree.unflatten(structure, [leaf[i] for leaf in leaves]) for i in range(self.num)]
+
+    def bundle_frozen(self, trees: Sequence[Any]) -> Any:
+        """One tree for all seeds, or the one that they share."""
+        return self.bundle(trees) if self.own_frozen else trees[0]
+
+    def map(self, run: Callable, state: Any, frozen: Any, key: jax.Array) -> Any:
+        """run(state, frozen, key) for each seed."""
+        if self.num == 1:
+            return run(state, frozen, key)
+
+        def one(arguments):
+            state, key, *own = arguments
+            return run(state, own[0] if own else frozen, key)
+
+        arguments = (state, key, frozen) if self.own_frozen else (state, key)
+        if self.at_once >= self.num:
+            return jax.vmap(one)(arguments)
+        return jax.lax.map(one, arguments, batch_size=self.at_once if self.at_once > 1 else None)
+
+
+ONE = Seeds()
