@@ -12,7 +12,6 @@ import os
 if __name__ == "__main__":
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # one core, before any library starts its threads
 
-import json
 import pathlib
 import tempfile
 import time
@@ -22,12 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags
+from measure import spread, write
 
 from spin_jax.data.dataset import load_dataset
 from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds, write_shards
 from spin_jax.data.sampler import on_device, sample_batch
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
-from spin_jax.machine import facts
 from spin_jax.metrics import setup_logging
 from spin_jax.types import ActionSpec, Episode
 
@@ -112,11 +111,7 @@ def rates_of(measures: dict, repeats: int) -> dict:
             count = measure()
             for clock, now in clocks.items():
                 rates.setdefault(name, {}).setdefault(clock, []).append(count / (now() - begin[clock]))
-    facts = {"median": np.median, "min": np.min, "max": np.max}
-    return {
-        name: {clock: {fact: round(float(f(r))) for fact, f in facts.items()} for clock, r in by_clock.items()}
-        for name, by_clock in rates.items()
-    }
+    return {name: {clock: spread(r, 0) for clock, r in by_clock.items()} for name, by_clock in rates.items()}
 
 
 def main(_):
@@ -134,15 +129,13 @@ def main(_):
         "data": "prepared data set" if found else "random episodes of the task's shapes",
         "repeats": FLAGS.repeats,
         "transitions_per_second": rates,
-        **facts(),
     }
     print(f"{FLAGS.task}: S {task.num_features}, N {task.num_slots}, {FLAGS.episodes} episodes, {result['data']}")
     print(f"  {'transitions/s, one core':<26}{'median':>12}{'min':>12}{'max':>12}")
     for name, by_clock in rates.items():
         for clock, row in by_clock.items():
-            print(f"  {name + ', by ' + clock:<26}{row['median']:>12,}{row['min']:>12,}{row['max']:>12,}")
-    if FLAGS.json:
-        pathlib.Path(FLAGS.json).write_text(json.dumps(result, indent=1) + "\n")
+            print(f"  {name + ', by ' + clock:<26}{row['median']:>12,.0f}{row['min']:>12,.0f}{row['max']:>12,.0f}")
+    write(FLAGS.json, **result)
 
 
 FLAGS = flags.FLAGS

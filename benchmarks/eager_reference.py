@@ -11,16 +11,17 @@ from absl import app, flags
 from eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
 from measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 
+from spin_jax.config import RunConfig
 from spin_jax.envs.dm_control import TASKS
 from spin_jax.metrics import setup_logging
 from spin_jax.system import make_policy
+from spin_jax.types import ActionSpec
 
 POLICIES = ("saint", "spin", "factored", "autoregressive")
 
 
-def eager_policy(program: Program, num_features: int) -> torch.nn.Module:
-    """The policy of `program` in PyTorch, with fresh weights."""
-    run, spec = program.run, program.spec
+def eager_policy(run: RunConfig, spec: ActionSpec, num_features: int) -> torch.nn.Module:
+    """The configured policy in PyTorch, with fresh weights."""
     shapes = (num_features, spec.num_slots, spec.num_choices)
     if run.policy in ("saint", "spin"):
         settings = run.policy_config
@@ -69,7 +70,7 @@ def compare(task: str, policies, batch: int, steps: int, rounds: int, device: st
         published = {"spin__frozen_dropout": True} if name == "spin" else {}
         run = settings(task, policy=name, train__batch_size=batch, **published, **changes)
         program = make_program(run, steps)
-        eager = eager_policy(program, num_features)
+        eager = eager_policy(run, program.spec, num_features)
         differences[name] = check_outputs(program, eager, num_features)
         measures[name, "ours"] = ticking(program)
         measures[name, "eager"] = eager_ticking(program, eager, num_features, steps, device)

@@ -12,7 +12,7 @@ from spin_jax.types import ActionSpec
 
 
 def xla_gflop(program: Program) -> float:
-    """What XLA counts in one compiled update, every scan unrolled: it counts a loop's body once."""
+    """What XLA counts in one compiled update of one seed, every scan unrolled: it counts a loop's body once."""
     scan = jax.lax.scan
 
     def unrolled(f, init, xs=None, length=None, **options):
@@ -21,7 +21,8 @@ def xla_gflop(program: Program) -> float:
     def update(state, batch, key):
         return program.learner.update(state, program.frozen, batch, key)
 
-    state, key = jax.eval_shape(program.start), jax.random.key(0)
+    key = jax.random.key(0)
+    state = jax.eval_shape(lambda: program.learner.init(key, program.frozen))
     batch = jax.eval_shape(lambda: sample_batch(key, program.data, program.run.train.batch_size))
     with mock.patch.object(jax.lax, "scan", unrolled):
         compiled = jax.jit(update).lower(state, batch, key).compile()

@@ -19,6 +19,7 @@ from spin_jax.loop import make_run_chunk
 from spin_jax.machine import facts
 from spin_jax.policies.base import no_encoding
 from spin_jax.registry import POLICIES
+from spin_jax.stage import seeds_of
 from spin_jax.system import make_learner, make_policy
 from spin_jax.types import ActionSpec, Transition
 
@@ -70,17 +71,22 @@ def make_frozen(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
 def make_program(
     run: RunConfig, steps: int, rows: int = 4096, spec: ActionSpec | None = None, num_features: int | None = None
 ) -> Program:
-    """`steps` updates of the configured learner and policy a call, drawn from a random log of `rows` transitions."""
+    """`steps` updates of the configured learner and policy a call, drawn from a random log of `rows` transitions.
+
+    Of run.num_seeds seeds in one program, which share the frozen arrays.
+    """
     task = TASKS[run.task]
     spec, num_features = spec or ActionSpec((run.bins,) * task.num_slots), num_features or task.num_features
     learner, policy = make_learner(run, spec, num_features), make_policy(run, spec, num_features)
     frozen = jax.block_until_ready(make_frozen(run, spec, num_features))
     encoded = None if policy.encode is no_encoding else (spec.num_slots, run.asm.width)
     data = random_log(spec, num_features, rows, encoded)
-    run_chunk, key = make_run_chunk(learner, run.train.batch_size, steps), jax.random.key(1)
+    seeds = seeds_of(run)
+    run_chunk = make_run_chunk(learner, run.train.batch_size, steps, seeds=seeds)
+    key = seeds.bundle([jax.random.key(seed) for seed in range(run.num_seeds)])
 
     def start():
-        return learner.init(jax.random.key(0), frozen)
+        return seeds.bundle([learner.init(jax.random.key(seed), frozen) for seed in range(run.num_seeds)])
 
     def chunk(state):
         return run_chunk(state, frozen, data, key, 0)[0]
@@ -113,14 +119,15 @@ def ticking(program: Program) -> Callable[[], None]:
     return tick
 
 
+def spread(values, digits: int = 2) -> dict[str, float]:
+    """{median, min, max}."""
+    found = {"median": np.median(values), "min": np.min(values), "max": np.max(values)}
+    return {name: round(float(value), digits) for name, value in found.items()}
+
+
 def milliseconds(seconds: list[float], steps: int) -> dict[str, float]:
-    """{ms_min, ms_median, ms_max} of one of `steps` steps."""
-    values = 1e3 * np.asarray(seconds) / steps
-    return {
-        "ms_min": round(float(values.min()), 4),
-        "ms_median": round(float(np.median(values)), 4),
-        "ms_max": round(float(values.max()), 4),
-    }
+    """{ms_median, ms_min, ms_max} of one of `steps` steps."""
+    return {f"ms_{name}": value for name, value in spread(1e3 * np.asarray(seconds) / steps, 4).items()}
 
 
 def write(path: str, **results):

@@ -12,8 +12,8 @@ import sys
 
 import numpy as np
 from absl import app, flags
+from measure import write
 
-from spin_jax.machine import facts
 from spin_jax.registry import LEARNERS, POLICIES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -66,9 +66,8 @@ def main(argv):
         if FLAGS.only is None or job[0] in FLAGS.only:
             results[job] = run(root, FLAGS.task, job, argv[1:])
             print(table(results), flush=True)
-    if FLAGS.json:
-        rows = [{"policy": p, "learner": k, "seed": s, **r} for (p, k, s), r in results.items()]
-        pathlib.Path(FLAGS.json).write_text(json.dumps(facts() | {"results": rows}, indent=1) + "\n")
+    rows = [{"policy": p, "learner": k, "seed": s, **r} for (p, k, s), r in results.items()]
+    write(FLAGS.json, results=rows)
 
 
 FLAGS = flags.FLAGS

@@ -18,9 +18,9 @@ from spin_jax.metrics import log, setup_logging
 from spin_jax.registry import LEARNERS, POLICIES
 
 
-def matmul(size: int):
+def matmul(size: int, dtype: str):
     """(tick, gflop) of a square matrix product in the precision that the policies' bodies compute in."""
-    a = jnp.ones((size, size), jnp.float32)
+    a = jnp.ones((size, size), dtype)
     product = jax.jit(jnp.matmul)
     return lambda: jax.block_until_ready(product(a, a)), 2 * size**3 / 1e9
 
@@ -38,24 +38,24 @@ def compile_program(run, steps: int):
 
 def measure(task: str, pairs, batch: int, seeds: int, steps: int, rounds: int) -> list[dict]:
     """A row for each (policy, learner)."""
-    peak_tick, peak_gflop = matmul(FLAGS.matmul)
+    peak_tick, peak_gflop = matmul(FLAGS.matmul, settings(task).asm.dtype)
     programs, ticks, rows = {}, {"matmul": peak_tick}, []
     for policy, learner in pairs:
-        run = settings(task, policy=policy, learner=learner, train__batch_size=batch)
+        run = settings(task, policy=policy, learner=learner, train__batch_size=batch, num_seeds=seeds)
         log.info(f"{task}: compiling {policy} with {learner}")
         programs[policy, learner] = program, *_ = compile_program(run, steps)
         ticks[policy, learner] = ticking(program)
     seconds = interleave(ticks, rounds)
     peak = peak_gflop / min(seconds["matmul"])
     for (policy, learner), (program, compile_s, megabytes) in programs.items():
-        times, gflop = milliseconds(seconds[policy, learner], steps), xla_gflop(program)
+        times, gflop = milliseconds(seconds[policy, learner], steps), seeds * xla_gflop(program)
         by_hand = hand_gflop(program.run, program.spec, TASKS[task].num_features)
         rows.append(
             {"policy": policy, "learner": learner, "task": task, "batch": batch, "seeds": seeds}
             | times
             | {
                 "gflop": round(gflop, 3),
-                "gflop_by_hand": by_hand and round(by_hand, 3),
+                "gflop_by_hand": by_hand and round(seeds * by_hand, 3),
                 "peak_share": round(gflop / (times["ms_median"] / 1e3) / peak, 3),
                 "peak_gflop_per_s": round(peak, 1),
                 "memory_mb": round(megabytes, 1),

@@ -154,7 +154,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     evaluation.episodes = 10  # episodes of those
     evaluation.final_episodes = 20  # episodes of the evaluation at the end
     evaluation.mode = "sample"  # sample actions from the policy | greedy
-    evaluation.num_workers = 0  # environment processes; -1 = one a core, 0 = none
+    evaluation.num_workers = -1  # environment processes; -1 = one a core, 0 = none
     evaluation.asynchronous = "auto"  # beside training: on | off | auto = where there is an accelerator or more than
     # two cores
     evaluation.device = "auto"  # where the evaluated policy computes: cpu | accelerator | auto = cpu where evaluation
@@ -173,7 +173,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
         autoregressive.update(state_width=64, lstm_width=64)
         iql.update(extract_after=-1)
         train.update(num_steps=20_000, policy_schedule="cosine", checkpoint_every_steps=2_500)
-        evaluation.update(every_steps=2_500)
+        evaluation.update(every_steps=2_500, num_workers=0)
     if preset == "smoke":
         data.update(level="medium-expert", episodes=4, num_workers=0)
         asm.update(width=16, num_heads=2, num_blocks=1, head_width=16, num_epochs=2, checkpoint_every_epochs=1)

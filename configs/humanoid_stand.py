@@ -10,4 +10,7 @@ from configs import base
 
 
 def get_config(preset: str = "paper"):
-    return base.get_config("humanoid_stand", preset)
+    config = base.get_config("humanoid_stand", preset)
+    if preset == "quick":
+        config.eval.num_workers = -1  # these environments cost more than it costs to reach them
+    return config

@@ -15,27 +15,27 @@ from spin_jax.machine import usable_cores
 class Background:
     """Evaluations in a thread beside training, in their order; with asynchronous=False each before the call returns.
 
-    evaluate(step, state) -> result; report(step, seconds, result) is called in the thread of the caller, by the next
-    call or drain. At most QUEUED evaluations wait behind the one that runs: then a call waits, too.
+    evaluate(step, state) -> result; report(step, clock, result) is called in the thread of the caller, by the next call
+    or drain, with what clock() said when the state was handed in. At most QUEUED evaluations wait behind the one that
+    runs: then a call waits, too.
     """
 
     QUEUED = 2
 
-    def __init__(self, evaluate: Callable, report: Callable, clock: Callable[[], float], asynchronous: bool):
+    def __init__(self, evaluate: Callable, report: Callable, clock: Callable[[], Any], asynchronous: bool):
         self._evaluate, self._report, self._clock = evaluate, report, clock
         self._pool = ThreadPoolExecutor(1, "evaluation") if asynchronous else None
-        self._pending = deque()  # (step, seconds, future)
+        self._pending = deque()  # (step, what the clock said, future)
         self.waited = 0.0  # seconds that training did not go on
 
     def __call__(self, step: int, state: Any):
-        begin = time.monotonic()
+        begin, now = time.monotonic(), self._clock()
         if self._pool is None:
-            result, seconds = self._evaluate(step, state), self._clock()
-            self._report(step, seconds, result)
+            self._report(step, now, self._evaluate(step, state))
         else:
             snapshot = jax.tree.map(jnp.copy, state)  # the next chunk is given the state's own memory
             self._deliver(self.QUEUED)
-            self._pending.append((step, self._clock(), self._pool.submit(self._evaluate, step, snapshot)))
+            self._pending.append((step, now, self._pool.submit(self._evaluate, step, snapshot)))
         self.waited += time.monotonic() - begin
 
     def drain(self, before: int | None = None):
@@ -47,8 +47,8 @@ class Background:
 
     def _deliver(self, leave: int):
         while len(self._pending) > leave or (self._pending and self._pending[0][2].done()):
-            step, seconds, future = self._pending.popleft()
-            self._report(step, seconds, future.result())
+            step, then, future = self._pending.popleft()
+            self._report(step, then, future.result())
 
     def __enter__(self):
         return self

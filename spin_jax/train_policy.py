@@ -30,16 +30,20 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
     asynchronous = is_asynchronous(run.eval.asynchronous)
     device = policy_device(run.eval.device, asynchronous)
 
-    def report(step, seconds, scores):
-        row = [dict(return_mean=s.mean, return_std=s.std, normalised_mean=s.normalised_mean) for s in scores]
-        stage.write(step, row, seconds)
+    def clock():
+        return stage.seconds, stage.seconds - waited - evaluate.waited
+
+    def report(step, clock, scores):
+        seconds, train_seconds = clock
+        rows = [dict(return_mean=s.mean, return_std=s.std, normalised_mean=s.normalised_mean) for s in scores]
+        stage.write(step, [row | {"train_seconds": train_seconds} for row in rows], seconds)
         shown = ", ".join(f"{score.mean:.1f} ± {score.std:.1f}" for score in scores)
         log.info(f"policy: step {step}, return {shown} ({len(scores[0].returns)} episodes{' each' * (len(team) > 1)})")
 
     with (
         stage,
         make_evaluator(run, team, learner, asms, seeds, run.eval.episodes, device) as evaluator,
-        Background(evaluator, report, lambda: stage.seconds, asynchronous) as evaluate,
+        Background(evaluator, report, clock, asynchronous) as evaluate,
     ):
         state = seeds.bundle(stage.begin(lambda i: learner.init(keys[i][0], asms[i].params), num_steps))
 

@@ -123,9 +123,9 @@ class RemoteGroup:
     def open(self):
         """Wait until it has made its environments; workers that are started together make them at the same time."""
         shapes = self._answer()
-        while shapes is None:
-            self._bury()
-            shapes = self._answer()
+        if shapes is None:
+            self._process.join(5)
+            raise RuntimeError(f"An environment worker died as it started (exit code {self._process.exitcode}).")
         self.spec, num_features = shapes
         if self._board is None:
             self._board = Board(self._num_envs, num_features, self.spec.num_slots)

@@ -1,0 +1,109 @@
+"""What only an accelerator can show, in one go: `python benchmarks/accelerator.py --root=DIR --json=FILE`.
+
+1. Dog-trot by main.py with evaluation beside training, and again without: by how much evaluation slows training.
+2. IQL updates a second of SPIN, SAINT and spin_cached with one seed and with --seeds in one program, and of eager
+   PyTorch SAINT (where torch is installed), interleaved.
+Under 8 minutes on one GPU; --tiny tries all of it on a CPU.
+"""
+
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+from absl import app, flags
+from measure import interleave, make_program, settings, spread, ticking, write
+
+from spin_jax.envs.dm_control import TASKS
+from spin_jax.metrics import setup_logging
+
+ROOT = pathlib.Path(__file__).parent.parent
+TINY = [
+    "--config.asm.width=16",
+    "--config.asm.num_blocks=1",
+    "--config.asm.head_width=16",
+    "--config.spin.head_width=16",
+]
+
+
+def train(root: pathlib.Path, name: str, stage: str, every: int, asm: pathlib.Path | None, steps: int) -> pathlib.Path:
+    """The workdir of a dog-trot run by main.py, with an evaluation every `every` steps."""
+    workdir = root / name
+    command = [sys.executable, "main.py", f"--config=configs/{FLAGS.task}.py", f"--workdir={workdir}"]
+    command += [f"--stage={stage}", f"--config.train.num_steps={steps}", f"--config.eval.every_steps={every}"]
+    command += [f"--config.data.episodes={FLAGS.episodes}", f"--config.data.dir={root / 'data'}"]
+    command += ["--config.asm.num_epochs=2", "--config.asm.checkpoint_every_epochs=1", "--config.eval.asynchronous=on"]
+    command += [f"--config.train.checkpoint_every_steps={steps // 2}", *(TINY if FLAGS.tiny else [])]
+    command += [f"--config.asm.path={asm}"] if asm else []
+    subprocess.run(command, cwd=ROOT, check=True)
+    return workdir
+
+
+def evaluation_beside_training(root: pathlib.Path) -> dict:
+    """Seconds of stage 2 with an evaluation every 5000 steps and with none but the first and the last."""
+    steps, every = (40, 10) if FLAGS.tiny else (100_000, 5_000)
+    for stage in ("data", "pretrain"):
+        first = train(root, "asm", stage, every, None, steps)
+    found = {}
+    for name, interval in (("without", steps), ("with", every)):
+        workdir = train(root, name, "policy", interval, first / "asm", steps)
+        found[name] = json.loads((workdir / "policy" / "summary.json").read_text())
+    slower = found["with"]["seconds"] / found["without"]["seconds"] - 1
+    return {"steps": steps, "every": every, "slowed_by": round(slower, 4)} | found
+
+
+def updates_a_second(seeds: int, steps: int, rounds: int) -> list[dict]:
+    """Rows {policy, seeds, updates_per_second (of all seeds together): median, min, max}."""
+    small = {"asm__width": 16, "asm__num_blocks": 1, "train__batch_size": 8} if FLAGS.tiny else {}
+    measures, work = {}, {}
+    for policy in ("spin", "saint", "spin_cached"):
+        for n in (1, seeds):
+            run = settings(FLAGS.task, policy=policy, num_seeds=n, **small)
+            program = make_program(run, steps)
+            measures[policy, n], work[policy, n] = ticking(program), n * steps
+    if importlib.util.find_spec("torch"):
+        import torch
+        from eager_reference import eager_policy, eager_ticking
+
+        program = make_program(settings(FLAGS.task, policy="saint", **small), steps)
+        num_features, eager_steps = TASKS[FLAGS.task].num_features, min(steps, 20)
+        eager = eager_policy(program.run, program.spec, num_features)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        tick = eager_ticking(program, eager, num_features, eager_steps, device)
+        measures["saint, eager PyTorch", 1], work["saint, eager PyTorch", 1] = tick, eager_steps
+    rows = []
+    for key, seconds in interleave(measures, rounds).items():
+        rates = work[key] / np.asarray(seconds)
+        rows.append({"policy": key[0], "seeds": key[1], "updates_per_second": spread(rates)})
+    return rows
+
+
+def main(_):
+    setup_logging()
+    begin, root = time.monotonic(), pathlib.Path(FLAGS.root).expanduser().absolute()
+    evaluation = evaluation_beside_training(root)  # first: this process has not taken the accelerator yet
+    rows = updates_a_second(FLAGS.seeds, 2 if FLAGS.tiny else 200, FLAGS.rounds)
+    print(f"{FLAGS.task}: evaluation every {evaluation['every']} steps slows training by {evaluation['slowed_by']:.1%}")
+    print("| policy | seeds | seed-updates a second (min–max) | times eager PyTorch SAINT |\n|---|---|---|---|")
+    eager = next((r["updates_per_second"]["median"] for r in rows if "eager" in r["policy"]), np.nan)
+    for r in rows:
+        rate = r["updates_per_second"]
+        shown = f"{rate['median']:.1f} ({rate['min']:.1f}–{rate['max']:.1f})"
+        print(f"| {r['policy']} | {r['seeds']} | {shown} | {rate['median'] / eager:.1f} |")
+    seconds = round(time.monotonic() - begin, 1)
+    write(FLAGS.json, task=FLAGS.task, tiny=FLAGS.tiny, seconds=seconds, evaluation=evaluation, rows=rows)
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_enum("task", "dog_trot", list(TASKS), "task")
+    flags.DEFINE_string("root", None, "folder of the runs", required=True)
+    flags.DEFINE_integer("episodes", 20, "episodes of each split of the log", lower_bound=2)
+    flags.DEFINE_integer("seeds", 8, "seeds in one program", lower_bound=2)
+    flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
+    flags.DEFINE_bool("tiny", False, "sizes for a try on a CPU")
+    flags.DEFINE_string("json", "", "also write the result to this file")
+    app.run(main)

@@ -1,0 +1,104 @@
+"""How fast policies are played: `python benchmarks/evaluation.py --tasks=cheetah_run,dog_trot --json=FILE`.
+
+Environment steps a second of `--episodes` episodes with SPIN's policy in its published size: one state after another,
+all episodes in one batched call with the environments in this process, and with the environments in worker processes;
+with --eager (needs torch) also the published style, one state after another through eager PyTorch. Interleaved; each
+measurement plays the first `--steps` steps of every episode.
+"""
+
+import contextlib
+import functools
+
+import jax
+import numpy as np
+from absl import app, flags
+from measure import interleave, make_frozen, settings, spread, write
+
+from spin_jax.config import num_workers
+from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.vector import VectorEnv, episode_seed
+from spin_jax.metrics import log, setup_logging
+from spin_jax.system import make_learner
+
+
+def eager_act(run, num_features: int, spec):
+    """act(observation [B, S]) -> sampled actions [B, N] of the eager policy in PyTorch."""
+    import torch
+    from eager_reference import eager_policy
+
+    policy = eager_policy(run, spec, num_features).eval()
+
+    def act(observation):
+        with torch.no_grad():
+            logits = policy.logits(torch.from_numpy(observation))
+            return torch.stack([torch.distributions.Categorical(logits=x).sample() for x in logits], 1).numpy()
+
+    return act
+
+
+def measures(open_envs, task: str, policy: str, episodes: int, steps: int, workers: int, eager: bool) -> dict:
+    """name -> a function that plays `steps` steps of `episodes` episodes; open_envs sees to closing their environments."""
+    run = settings(task, policy=policy)
+    single = open_envs(VectorEnv(task, run.bins, 1))
+    learner = make_learner(run, single.spec, TASKS[task].num_features)
+    frozen = make_frozen(run, single.spec, TASKS[task].num_features)
+    state = learner.init(jax.random.key(0), frozen)
+    jitted, key = jax.jit(learner.act), jax.random.key(0)
+    seeds = [episode_seed(0, i) for i in range(episodes)]
+
+    def act(observation):
+        return np.asarray(jitted(state, frozen, observation, key))
+
+    def play(envs: VectorEnv, seeds, act=act):
+        observation = envs.reset(seeds)
+        for _ in range(steps):
+            observation, *_ = envs.step(act(observation))
+
+    def one_by_one(act=act):
+        for seed in seeds:
+            play(single, [seed], act)
+
+    inline, remote = (open_envs(VectorEnv(task, run.bins, episodes, n)) for n in (0, workers))
+    found = {
+        "one state at a time": one_by_one,
+        "batched": lambda: play(inline, seeds),
+        f"batched, {workers} workers": lambda: play(remote, seeds),
+    }
+    if eager:
+        slow = eager_act(run, TASKS[task].num_features, single.spec)
+        found = {"one state at a time, eager PyTorch": functools.partial(one_by_one, slow)} | found
+    return found
+
+
+def main(_):
+    setup_logging()
+    rows, workers = [], FLAGS.workers or max(1, num_workers(-1))
+    for task in FLAGS.tasks:
+        log.info(f"{task}: making environments")
+        with contextlib.ExitStack() as stack:
+            sizes = FLAGS.episodes, FLAGS.steps, workers
+            playing = measures(stack.enter_context, task, FLAGS.policy, *sizes, FLAGS.eager)
+            found = interleave(playing, FLAGS.rounds)
+        single = np.median(found["one state at a time"])
+        for name, seconds in found.items():
+            rates = FLAGS.episodes * FLAGS.steps / np.asarray(seconds)
+            row = {"task": task, "policy": FLAGS.policy, "mode": name, "times": round(single / np.median(seconds), 3)}
+            rows.append(row | spread(rates, 1))
+    print(f"{FLAGS.policy}, {FLAGS.episodes} episodes, environment steps a second, {FLAGS.rounds} rounds")
+    print("| task | | median (min–max) | times |\n|---|---|---|---|")
+    for r in rows:
+        print(f"| {r['task']} | {r['mode']} | {r['median']:.0f} ({r['min']:.0f}–{r['max']:.0f}) | {r['times']:.2f} |")
+    write(FLAGS.json, episodes=FLAGS.episodes, steps=FLAGS.steps, rounds=FLAGS.rounds, rows=rows)
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_list("tasks", ["cheetah_run", "dog_trot"], "tasks to play")
+    flags.DEFINE_string("policy", "spin", "policy to play")
+    flags.DEFINE_integer("episodes", 10, "episodes at once", lower_bound=1)
+    flags.DEFINE_integer("steps", 100, "control steps of each episode in one measurement", lower_bound=1)
+    flags.DEFINE_integer("workers", 0, "environment processes; 0 = one a core", lower_bound=0)
+    flags.DEFINE_bool("eager", False, "also eager PyTorch")
+    flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
+    flags.DEFINE_string("json", "", "also write the result to this file")
+    app.run(main)

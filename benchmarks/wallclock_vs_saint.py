@@ -1,0 +1,146 @@
+"""Return against wall-clock: `python benchmarks/wallclock_vs_saint.py --task=cheetah_run --root=DIR --json=FILE`.
+
+Trains every system on the same log with the same seeds, by main.py, one process each; pre-training, distillation,
+caching and compilation are counted, evaluation (the same for all) is not. The target is 95 % of SAINT's best mean
+return over seeds. A killed call goes on where it was; finished runs are not run again. Systems that mask their ASM
+alike load one ASM a seed, and each of them is charged with its training. Prints a table, writes JSON and a figure.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from absl import app, flags
+from matplotlib.figure import Figure
+from measure import write
+
+from spin_jax.envs.dm_control import TASKS
+from spin_jax.metrics import read_rows
+from spin_jax.registry import POLICIES
+
+ROOT = pathlib.Path(__file__).parent.parent
+SYSTEMS = ("saint", "spin", "spin_warm", "spin_distill", "spin_cached", "spin_decode", "factored")
+SHARE = 0.95  # of SAINT's best
+
+
+def call(workdir: pathlib.Path, policy: str, seed: int, stage: str, extra: list[str]):
+    """main.py with one stage, in a process that finds nothing compiled."""
+    command = [sys.executable, "main.py", f"--config=configs/{FLAGS.task}.py:{FLAGS.preset}", f"--workdir={workdir}"]
+    command += [f"--config.data.level={FLAGS.level}", f"--config.policy={policy}", f"--config.seed={seed}"]
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+        subprocess.run([*command, *extra, f"--stage={stage}"], cwd=ROOT, check=True, env=environment)
+
+
+def summary(workdir: pathlib.Path, stage: str) -> dict | None:
+    path = workdir / stage / "summary.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def run(root: pathlib.Path, policy: str, seed: int, extra: list[str]) -> list[tuple[float, float]]:
+    """(seconds of training so far, mean return) of each evaluation of a run, made if it is not there yet."""
+    workdir, before, entry = root / f"{policy}-seed{seed}", 0.0, POLICIES[policy]
+    if entry.reads_asm:
+        owner = "spin_warm" if entry.all_masked else "spin"
+        asm = root / f"asm-{owner}-seed{seed}"
+        if summary(asm, "pretrain") is None:
+            call(asm, owner, seed, "pretrain", extra)
+        before += summary(asm, "pretrain")["seconds"]
+        extra = [*extra, f"--config.asm.path={asm / 'asm'}"]
+    if summary(workdir, "policy") is None:
+        if entry.reads_asm:
+            shutil.rmtree(asm / "encodings", ignore_errors=True)  # each pays for its own
+        call(workdir, policy, seed, "policy", extra)
+    distilled = summary(workdir, "distill")
+    before += distilled["seconds"] if distilled else 0.0
+    rows = read_rows(workdir / "policy" / "metrics.jsonl")
+    return [(before + row["train_seconds"], row["return_mean"]) for row in rows if "return_mean" in row]
+
+
+def compare(curves: dict[str, list[list[tuple[float, float]]]]) -> tuple[float, list[dict]]:
+    """(target, a row for each system) of curves[system][seed]; times are means over seeds, inf where not reached."""
+    means = {name: np.mean(np.asarray(runs), axis=0) for name, runs in curves.items()}
+    target = SHARE * float(means["saint"][:, 1].max())
+    rows = []
+    for name, mean in means.items():
+        reached = mean[mean[:, 1] >= target, 0]
+        rows.append({
+            "policy": name,
+            "best": float(mean[:, 1].max()),
+            "last": float(mean[-1, 1]),
+            "last_by_seed": [runs[-1][1] for runs in curves[name]],
+            "seconds_to_target": float(reached[0]) if len(reached) else None,
+            "seconds": float(mean[-1, 0]),
+        })  # fmt: skip
+    saint = next(row for row in rows if row["policy"] == "saint")["seconds_to_target"]
+    return target, [row | {"sooner": saint / (row["seconds_to_target"] or np.inf)} for row in rows]
+
+
+def table(target: float, rows: list[dict]) -> str:
+    lines = [f"| system | best mean return | at the end | minutes in all | minutes to {target:.0f} | times sooner |"]
+    lines.append("|---|---|---|---|---|---|")
+    for r in rows:
+        reached = r["seconds_to_target"] is not None
+        to_target = f"{r['seconds_to_target'] / 60:.2f}" if reached else "not reached"
+        sooner = f"{r['sooner']:.2f}" if reached else ""
+        cells = [f"{r['best']:.1f}", f"{r['last']:.1f}", f"{r['seconds'] / 60:.2f}", to_target, sooner]
+        lines.append(f"| {r['policy']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def plot(path: str, target: float, curves: dict, title: str):
+    """Mean return over seeds against minutes, on a logarithmic axis; the band goes from the lowest to the highest."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
+    for i, (name, runs) in enumerate(curves.items()):
+        values = np.asarray(runs)
+        minutes, returns = values[..., 0].mean(0) / 60, values[..., 1]
+        axis.plot(minutes, returns.mean(0), color=f"C{i}", marker="o", markersize=3, label=name)
+        axis.fill_between(minutes, returns.min(0), returns.max(0), color=f"C{i}", alpha=0.12, linewidth=0)
+    axis.axhline(target, linestyle="--", color="grey", linewidth=1, label="95 % of SAINT's best")
+    axis.set(xscale="log", xlabel="minutes of training, pre-training and compilation counted", ylabel="return")
+    axis.set_title(title, fontsize="medium")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+def main(argv):
+    root = pathlib.Path(FLAGS.root).expanduser().absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    curves = {}
+    if summary(root / "data", "data") is None:
+        call(root / "data", "saint", 0, "data", argv[1:])
+    for seed in range(FLAGS.seeds):
+        for policy in FLAGS.systems:
+            curves.setdefault(policy, []).append(run(root, policy, seed, argv[1:]))
+        target, rows = compare(curves)
+        print(table(target, rows), flush=True)
+    what = {
+        "task": FLAGS.task,
+        "level": FLAGS.level,
+        "preset": FLAGS.preset,
+        "overrides": argv[1:],
+        "seeds": FLAGS.seeds,
+    }
+    write(FLAGS.json, **what, target=target, rows=rows, curves=curves)
+    if FLAGS.figure:
+        plot(FLAGS.figure, target, curves, f"{FLAGS.task}, {FLAGS.level}, {FLAGS.preset}, {FLAGS.seeds} seeds")
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_enum("task", "cheetah_run", list(TASKS), "task")
+    flags.DEFINE_string("level", "medium-expert", "config.data.level")
+    flags.DEFINE_string("preset", "quick", "preset of the configuration; further --config.… flags go behind --")
+    flags.DEFINE_integer("seeds", 3, "seeds", lower_bound=1)
+    flags.DEFINE_list("systems", list(SYSTEMS), "systems; saint is the reference")
+    flags.DEFINE_string("root", None, "folder of the runs", required=True)
+    flags.DEFINE_string("json", "", "write the results there")
+    flags.DEFINE_string("figure", "", "write the figure there")
+    app.run(main)

@@ -1,0 +1,89 @@
+"""What the benchmarks compute from their measurements, and that they measure what they say."""
+
+import jax
+import numpy as np
+import pytest
+from flops import hand_gflop, xla_gflop
+from measure import interleave, make_program, settings, spread, ticking
+from scaling import slope
+from wallclock_vs_saint import compare, table
+
+from spin_jax.types import ActionSpec
+
+SPEC = ActionSpec((3,) * 5)
+SMALL = {"asm__width": 32, "asm__head_width": 32, "train__batch_size": 16}
+
+
+def small_program(policy, **changes):
+    return make_program(settings("cheetah_run", policy=policy, **SMALL, **changes), 2, 64, SPEC, 7)
+
+
+@pytest.mark.parametrize("policy", ["saint", "spin", "spin_cached", "spin_distill", "factored", "autoregressive"])
+@pytest.mark.slow
+def test_operations_counted_by_hand_are_those_that_xla_counts(policy):
+    """By hand only products are counted, so XLA finds a little more; at these sizes the rest is not small."""
+    program = small_program(policy)
+    by_hand, by_xla = hand_gflop(program.run, SPEC, 7), xla_gflop(program)
+    assert 0.75 < by_hand / by_xla < 1.0
+
+
+def test_other_learners_are_not_counted_by_hand():
+    assert hand_gflop(settings("cheetah_run", policy="saint", learner="bc"), SPEC, 7) is None
+
+
+def test_a_program_trains_all_its_seeds():
+    program = small_program("factored", num_seeds=2)
+    state = program.start()
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {2}
+    after = program.chunk(jax.tree.map(lambda x: x.copy(), state))
+    assert after.step.tolist() == [2, 2]
+    ticking(program)()
+
+
+def test_measurements_take_turns():
+    order, clock = [], {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    seconds = interleave(clock, rounds=2, warm_up=1)
+    assert order == ["a", "b"] * 3
+    assert [len(s) for s in seconds.values()] == [2, 2]
+    assert spread([3.0, 1.0, 2.0]) == {"median": 2.0, "min": 1.0, "max": 3.0}
+
+
+def test_slope_is_the_exponent():
+    rows = [{"value": v, "ms_median": 5 + 0.1 * v**2} for v in (10, 100, 1000, 10_000)]
+    assert slope(rows) == pytest.approx(2.0, abs=0.01)
+
+
+def test_time_to_target_is_the_first_mean_over_seeds_that_reaches_it():
+    """SAINT's best mean is 100, so the target is 95; spin passes it at 40 s, in the mean of its seeds."""
+    curves = {
+        "saint": [[(10, 0), (100, 80), (200, 98)], [(10, 0), (100, 100), (200, 102)]],
+        "spin": [[(20, 0), (40, 90), (60, 95)], [(20, 0), (40, 102), (60, 95)]],
+        "factored": [[(1, 5), (2, 94), (3, 20)], [(1, 5), (2, 94), (3, 20)]],
+    }
+    target, rows = compare(curves)
+    assert target == pytest.approx(95)
+    found = {row["policy"]: row for row in rows}
+    assert (found["saint"]["seconds_to_target"], found["saint"]["sooner"]) == (200, 1)
+    assert (found["spin"]["seconds_to_target"], found["spin"]["sooner"]) == (40, 5)
+    assert (found["factored"]["seconds_to_target"], found["factored"]["best"]) == (None, 94)
+    assert "| factored | 94.0 | 20.0 | 0.05 | not reached |  |" in table(target, rows)
+
+
+@pytest.mark.parametrize("policy", ["saint", "spin", "factored", "autoregressive"])
+def test_eager_reference_computes_what_ours_computes(policy):
+    """check_outputs copies our weights and raises where log-probabilities differ; and one update is finite."""
+    torch = pytest.importorskip("torch", reason="the eager reference needs torch, an optional extra")
+    from eager_reference import check_outputs, eager_policy, eager_ticking
+
+    torch.manual_seed(0)
+    program = small_program(policy)
+    eager = eager_policy(program.run, SPEC, 7)
+    assert check_outputs(program, eager, 7) < 1e-4
+    if policy == "spin":
+        trained = {name.split(".")[0] for name, p in eager.named_parameters() if p.requires_grad}
+        assert trained == {"queries", "heads"}
+    before = [p.detach().clone() for p in eager.parameters() if p.requires_grad]
+    eager_ticking(program, eager, 7, 2, "cpu")()
+    after = [p.detach() for p in eager.parameters() if p.requires_grad]
+    assert all(np.isfinite(p.numpy()).all() for p in after)
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
