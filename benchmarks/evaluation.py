@@ -37,7 +37,7 @@ def eager_act(run, num_features: int, spec):
 
 
 def measures(open_envs, task: str, policy: str, episodes: int, steps: int, workers: int, eager: bool) -> dict:
-    """name -> a function that plays `steps` steps of `episodes` episodes; open_envs sees to closing their environments."""
+    """name -> a function that plays `steps` steps of `episodes` episodes; open_envs will close the environments."""
     run = settings(task, policy=policy)
     single = open_envs(VectorEnv(task, run.bins, 1))
     learner = make_learner(run, single.spec, TASKS[task].num_features)

@@ -60,8 +60,8 @@ class Made(NamedTuple):
 def make_one():
     """make_one(name, spec, asm_config, frozen) -> Made, for 5 features."""
 
-    def make(name, spec, asm_config, frozen):
-        plain, traces = POLICIES[name].make(spec, 5, asm_config, SETTINGS[name]), []
+    def make(name, spec, asm_config, frozen, settings=None):
+        plain, traces = POLICIES[name].make(spec, 5, asm_config, settings or SETTINGS[name]), []
 
         def counted(method):
             def call(*args):
