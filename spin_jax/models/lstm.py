@@ -27,56 +27,67 @@ def blank_carry(params: dict, batch: int) -> tuple[jax.Array, jax.Array]:
     return (jnp.zeros((batch, params["kernel_hidden"].shape[0])),) * 2
 
 
+def _cell(gates: jax.Array, c: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """The next (h, c), and the activated gates [B, 4 width], all with one tanh: sigmoid x = (1 + tanh x/2) / 2."""
+    width = c.shape[-1]
+    scale = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5], gates.dtype), width)[None]
+    shift = jnp.repeat(jnp.array([0.5, 0.5, 0.0, 0.5], gates.dtype), width)[None]
+    activated = jnp.tanh(gates * scale) * scale + shift
+    i, f, g, o = jnp.split(activated, 4, axis=-1)
+    c = f * c + i * g
+    return (o * jnp.tanh(c), c), activated
+
+
 def lstm_step(params: dict, carry: tuple[jax.Array, jax.Array], projected: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The next (h, c), each [B, width]; projected [B, 4 width] = x @ kernel_in."""
     h, c = carry
-    gates = projected + h @ params["kernel_hidden"] + params["bias"][None]
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return jax.nn.sigmoid(o) * jnp.tanh(c), c
+    return _cell(projected + h @ params["kernel_hidden"] + params["bias"][None], c)[0]
 
 
 @jax.custom_vjp
-def _recur(kernel: jax.Array, projected: jax.Array) -> jax.Array:
-    """h [T, B, width] of the layer whose gates are projected [T, B, 4 width] + h @ kernel."""
-    return _recur_forward(kernel, projected)[0]
+def _recur(kernel: jax.Array, constant: jax.Array, projected: jax.Array) -> jax.Array:
+    """h [T, B, width] of the layer whose gates are projected [T, B, 4 width] + constant [B, 4 width] + h @ kernel."""
+    return _recur_forward(kernel, constant, projected)[0]
 
 
-def _recur_forward(kernel, projected):
-    params = {"kernel_hidden": kernel, "bias": jnp.zeros(len(kernel) * 4, kernel.dtype)}
-
+def _recur_forward(kernel, constant, projected):
     def step(carry, projected):
-        after = lstm_step(params, carry, projected)
-        return after, (*after, carry[0], carry[1])
+        h, c = carry
+        after, activated = _cell(projected + constant + h @ kernel, c)
+        return after, (after, activated)
 
-    _, (h, c, h_before, c_before) = jax.lax.scan(step, blank_carry(params, projected.shape[1]), projected)
-    return h, (kernel, projected, c, h_before, c_before)
+    carry = blank_carry({"kernel_hidden": kernel}, len(constant))
+    _, ((h, c), activated) = jax.lax.scan(step, carry, projected)
+    return h, (kernel, h, c, activated)
 
 
 def _recur_backward(kept, of_h):
     """Back through time for the gates; the kernel's gradient is one product over all steps, not a sum of T."""
-    kernel, projected, c, h_before, c_before = kept
-    gates = projected + h_before @ kernel  # again, all steps in one product
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+    kernel, h, c, activated = kept
+    h_before, c_before = (jnp.pad(x[:-1], ((1, 0), (0, 0), (0, 0))) for x in (h, c))
 
     def step(carry, at):
         of_h_next, of_c_next = carry
-        of_h, i, f, g, o, c, c_before = at
+        of_h, activated, c, c_before = at
+        i, f, g, o = jnp.split(activated, 4, axis=-1)
         of_h, tanh_c = of_h + of_h_next, jnp.tanh(c)
         of_c = of_c_next + of_h * o * (1 - tanh_c**2)
         parts = (of_c * g * i * (1 - i), of_c * c_before * f * (1 - f), of_c * i * (1 - g**2))
         of_gates = jnp.concatenate([*parts, of_h * tanh_c * o * (1 - o)], axis=-1)
         return (of_gates @ kernel.T, of_c * f), of_gates
 
-    blank = (jnp.zeros_like(h_before[0]), jnp.zeros_like(c[0]))
-    _, of_gates = jax.lax.scan(step, blank, (of_h, i, f, g, o, c, c_before), reverse=True)
-    return jnp.einsum("tbh,tbg->hg", h_before, of_gates), of_gates
+    blank = (jnp.zeros_like(h[0]), jnp.zeros_like(c[0]))
+    _, of_gates = jax.lax.scan(step, blank, (of_h, activated, c, c_before), reverse=True)
+    return jnp.einsum("tbh,tbg->hg", h_before, of_gates), of_gates.sum(0), of_gates
 
 
 _recur.defvjp(_recur_forward, _recur_backward)
 
 
-def lstm(params: dict, projected: jax.Array) -> jax.Array:
-    """The outputs h [T, B, width] of T steps from the blank carry; projected [T, B, 4 width]."""
-    return _recur(params["kernel_hidden"], projected + params["bias"][None, None])
+def lstm(params: dict, projected: jax.Array, constant: jax.Array | float = 0.0) -> jax.Array:
+    """The outputs h [T, B, width] of T steps from the blank carry.
+
+    projected [T, B, 4 width]; constant [B, 4 width]: what every step's input adds to the gates beside it.
+    """
+    constant = jnp.broadcast_to(constant + params["bias"][None], projected.shape[1:])
+    return _recur(params["kernel_hidden"], constant, projected)

@@ -103,7 +103,7 @@ def forced_logits(params, config: AutoregressiveConfig, observation, actions, ke
     previous = jnp.pad(actions[:, :-1], ((0, 0), (1, 0)))  # the start row is row 0 of step 0
     embeddings = jax.vmap(lambda rows, choice: rows[choice])(params["choices"], previous.T)  # [N, B, C]
     first, *others = _layers(params, config)
-    h = lstm(first, _project_state(params, config, observation)[None] + _project_choice(params, config, embeddings))
+    h = lstm(first, _project_choice(params, config, embeddings), _project_state(params, config, observation))
     for layer in others:
         h = lstm(layer, h @ layer["kernel_in"])
     if key is not None:

@@ -42,6 +42,21 @@ def test_outputs_and_gradients_are_those_of_the_plain_recursion(layer):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), grads, expected_grads)
 
 
+def test_a_constant_input_is_the_same_input_in_every_step(layer):
+    params, projected = layer
+    constant = jax.random.normal(jax.random.key(5), projected.shape[1:])
+
+    def loss(f):
+        return jax.value_and_grad(lambda constant: (f(constant) ** 2).sum())(constant)
+
+    (found, slope), (expected, expected_slope) = (
+        loss(lambda constant: lstm(params, projected, constant)),
+        loss(lambda constant: plain(params, projected + constant[None])),
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-4, atol=1e-5)
+
+
 def test_gradients_agree_with_finite_differences(layer):
     params, projected = layer
 
