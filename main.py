@@ -18,6 +18,7 @@ def run(config, workdir_path: str, stages: tuple[str, ...]):
     """Run the stages; returns the results of `evaluate` where that is among them, else None."""
     if config.eval.video:
         os.environ.setdefault("MUJOCO_GL", "egl")  # read once, when dm_control is first imported
+    print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
     import jax
 
     from spin_jax import config as settings

@@ -13,6 +13,7 @@ from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import on_device
 from spin_jax.learners.asm import make_asm_learner
 from spin_jax.loop import Hook, fit
+from spin_jax.metrics import log
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.objectives.masked_modelling import corrupt
@@ -93,6 +94,7 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
 
     with stage:
         if stage.start == 0:
+            log.info("pretrain: compiling the held-out metrics, of the untrained ASM first …")
             keep(0, states)
         if stage.start < num_steps:
             state = fit(

@@ -54,6 +54,7 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
 
         due = stage.start % run.eval.every_steps == 0 or stage.start == num_steps
         if due and not stage.has(stage.start, "return_mean"):
+            log.info(f"policy: compiling the policy for evaluation, {run.eval.episodes} episodes at once …")
             evaluate(stage.start, state)
         if not stage.resumed:
             save(0, state)
