@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from spin_jax.artefact import params_like
@@ -18,6 +17,7 @@ from spin_jax.learners.base import Learner
 from spin_jax.loop import make_run_chunk
 from spin_jax.machine import facts
 from spin_jax.policies.base import no_encoding
+from spin_jax.policies.cached import packed
 from spin_jax.registry import POLICIES
 from spin_jax.stage import seeds_of
 from spin_jax.system import make_learner, make_policy
@@ -51,7 +51,7 @@ def random_log(spec: ActionSpec, num_features: int, rows: int, encoded: tuple[in
     observation, following = rng.normal(size=(2, rows, num_features)).astype(np.float32)
     action = rng.integers(0, np.asarray(spec.cardinalities), (rows, spec.num_slots)).astype(np.int32)
     reward = rng.random(rows).astype(np.float32)
-    z = None if encoded is None else rng.normal(size=(rows, *encoded)).astype(jnp.bfloat16)
+    z = None if encoded is None else packed(rng.normal(size=(rows, *encoded)))
     return jax.device_put(Transition(observation, action, reward, np.ones_like(reward), following, z, z))
 
 

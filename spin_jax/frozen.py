@@ -21,6 +21,7 @@ from spin_jax.data.stream import TransitionStream
 from spin_jax.loop import Hook, fit
 from spin_jax.metrics import Progress, log
 from spin_jax.policies.base import Policy, no_encoding
+from spin_jax.policies.cached import packed
 from spin_jax.registry import POLICIES
 from spin_jax.stage import Member, Stage, seeds_of
 from spin_jax.types import ActionSpec
@@ -95,7 +96,7 @@ def _distilled(run: RunConfig, team: Sequence[Member], dataset: Dataset, spec: A
 
 
 def encode_log(policy: Policy, asm: FrozenASM, data, directory: pathlib.Path, fingerprint: str, with_next: bool):
-    """`data` (on the device) with what the policy reads in place of observations, as bfloat16, if it encodes them.
+    """`data` (on the device) with what the policy reads in place of observations, packed bfloat16, if it encodes them.
 
     Computed once, in chunks, and kept in `directory` under a key of ASM, normaliser and log. Raises DataError with the
     sizes where it would not fit, ConfigError for a log that streams.
@@ -106,7 +107,7 @@ def encode_log(policy: Policy, asm: FrozenASM, data, directory: pathlib.Path, fi
         raise ConfigError("z(s) of the whole log is kept on the device: this policy needs data.mode='memory'.")
     facts = [digest(flatten((asm.params, asm.normaliser))), asm.record["describes"], fingerprint]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    compiled = jax.jit(lambda frozen, observation: policy.encode(frozen, observation).astype(jnp.bfloat16))
+    compiled = jax.jit(lambda frozen, observation: packed(policy.encode(frozen, observation)))
     encode = functools.partial(compiled, asm.params)
     shape = jax.eval_shape(encode, data.observation).shape
     _check_room((2 if with_next else 1) * 2 * int(np.prod(shape)))
@@ -127,20 +128,20 @@ def _check_room(need: int):
 
 
 def _encoded(path: pathlib.Path, encode, observation: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """encode(observation) [T, N, D], read from `path` or computed and written there."""
+    """encode(observation) [T, N, D] uint16, read from `path` or computed and written there."""
     if path.exists():
         log.info(f"policy: z(s) of {shape[0]} transitions from {path}")
-        return jnp.asarray(np.load(path, mmap_mode="r").view(jnp.bfloat16))
+        return jnp.asarray(np.load(path, mmap_mode="r"))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)  # npy has no name for bfloat16
+    out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)
     rows = min(ENCODE_ROWS, shape[0])
     with Progress("policy: z(s) of the log", shape[0], unit="transition") as progress:
         for start in range(0, shape[0], rows):
             start = min(start, shape[0] - rows)  # the last chunk overlaps, so that one program serves all
-            out[start : start + rows] = np.asarray(encode(observation[start : start + rows])).view(np.uint16)
+            out[start : start + rows] = encode(observation[start : start + rows])
             progress.update(start + rows)
     out.flush()
     temporary.replace(path)
     path.with_suffix(".json").write_text(json.dumps({"what": "z(s), bfloat16 as uint16", "shape": shape}) + "\n")
-    return jnp.asarray(out.view(jnp.bfloat16))
+    return jnp.asarray(out)

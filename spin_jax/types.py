@@ -51,7 +51,7 @@ class Transition(NamedTuple):
 
     discount is 0 where the episode terminated in s' and 1 otherwise; a time limit is a truncation, so it stays 1.
     encoded, next_encoded: what a policy that encodes observations reads in place of them, where it was computed once
-    for the whole log; None otherwise.
+    for the whole log (there as packed bfloat16, policies.cached); None otherwise.
     """
 
     observation: Array  # [B, S] float32

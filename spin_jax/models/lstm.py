@@ -78,7 +78,9 @@ def _recur_backward(kept, of_h):
 
     blank = (jnp.zeros_like(h[0]), jnp.zeros_like(c[0]))
     _, of_gates = jax.lax.scan(step, blank, (of_h, activated, c, c_before), reverse=True)
-    return jnp.einsum("tbh,tbg->hg", h_before, of_gates), of_gates.sum(0), of_gates
+    width = len(kernel)
+    of_kernel = h_before.reshape(-1, width).T @ of_gates.reshape(-1, 4 * width)
+    return of_kernel, of_gates.sum(0), of_gates
 
 
 _recur.defvjp(_recur_forward, _recur_backward)

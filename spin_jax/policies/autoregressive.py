@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASMConfig
+from spin_jax.models.dense import product
 from spin_jax.models.dropout import Dropout
 from spin_jax.models.lstm import blank_carry, init_kernel, init_lstm, lstm, lstm_step
 from spin_jax.models.transformer import gelu
@@ -92,7 +93,7 @@ def _project_state(params, config: AutoregressiveConfig, observation):
 
 def _project_choice(params, config: AutoregressiveConfig, embedding):
     """What the embedding [..., C] of the choice before adds to the first layer's gates [..., 4 width]."""
-    return embedding @ params["lstm"]["layer_0"]["kernel_in"][config.state_width :]
+    return product(embedding, params["lstm"]["layer_0"]["kernel_in"][config.state_width :])
 
 
 def forced_logits(params, config: AutoregressiveConfig, observation, actions, key=None):
@@ -105,7 +106,7 @@ def forced_logits(params, config: AutoregressiveConfig, observation, actions, ke
     first, *others = _layers(params, config)
     h = lstm(first, _project_choice(params, config, embeddings), _project_state(params, config, observation))
     for layer in others:
-        h = lstm(layer, h @ layer["kernel_in"])
+        h = lstm(layer, product(h, layer["kernel_in"]))
     if key is not None:
         h = Dropout(config.dropout).apply({}, h, False, rngs={"dropout": key})
     return jnp.einsum("nbh,nhk->bnk", h, params["heads"]["kernel"]) + params["heads"]["bias"][None]

@@ -6,6 +6,7 @@ Transformer in a training step. A different method from SPIN, whose queries lear
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from spin_jax.models.asm import ASM, ASMConfig, mask_embeddings
@@ -31,15 +32,33 @@ class CachedConfig:
             raise ValueError(f"spin_cached.heads must be 'fresh' or 'asm', got {self.heads!r}.")
 
 
+def packed(z: jax.Array) -> jax.Array:
+    """z rounded to bfloat16, its bits as uint16: what a log keeps.
+
+    Of bfloat16 itself, XLA's CPU code makes a float32 copy of the whole log before it draws a batch from it.
+    """
+    return jax.lax.bitcast_convert_type(z.astype(jnp.bfloat16), jnp.uint16)
+
+
+def unpacked(z: jax.Array) -> jax.Array:
+    """z as float32, from whichever form it has."""
+    if z.dtype == jnp.uint16:
+        z = jax.lax.bitcast_convert_type(z, jnp.bfloat16)
+    return z.astype(jnp.float32)
+
+
 def make_cached(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: CachedConfig) -> Policy:
-    """The policy; x is z(s), which `encode` computes from an observation; `frozen` is the ASM's parameter tree."""
+    """The policy; `frozen` is the ASM's parameter tree.
+
+    x is z(s), which `encode` computes from an observation and a log holds packed.
+    """
     del num_features
     asm, (heads, init) = ASM(spec, asm_config), make_heads(spec, asm_config, config)
 
     def logits(params, frozen, z, key):
         del frozen
         rngs = {} if key is None else {"dropout": key}
-        return heads.apply({"params": params}, z.astype(jnp.float32), deterministic=key is None, rngs=rngs)
+        return heads.apply({"params": params}, unpacked(z), deterministic=key is None, rngs=rngs)
 
     def encode(frozen, observation):
         return mask_embeddings(asm, frozen, observation)

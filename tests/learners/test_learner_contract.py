@@ -13,6 +13,7 @@ from spin_jax.checkpoint import CheckpointStore, flatten
 from spin_jax.learners.base import Learner
 from spin_jax.models import mlp
 from spin_jax.policies.base import Policy, no_encoding
+from spin_jax.policies.cached import packed
 from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.types import ActionSpec, Transition
 
@@ -80,7 +81,7 @@ def make_frozen(name, spec, asm_config, policy_config):
 
 
 def make_batch(seed, spec, policy, frozen, with_next, rows=6):
-    """A batch as the loop gives it: what a policy reads in place of observations comes as bfloat16."""
+    """A batch as the loop gives it: what a policy reads in place of observations comes packed."""
     rng = np.random.default_rng(seed)
     s, s_next = rng.normal(size=(2, rows, 5)).astype(np.float32)
     action = rng.integers(0, spec.cardinalities, (rows, spec.num_slots)).astype(np.int32)
@@ -88,7 +89,7 @@ def make_batch(seed, spec, policy, frozen, with_next, rows=6):
     batch = Transition(s, action, reward, discount, s_next)
     if policy.encode is no_encoding:
         return batch
-    z, z_next = (policy.encode(frozen, x).astype(jnp.bfloat16) for x in (s, s_next))
+    z, z_next = (packed(policy.encode(frozen, x)) for x in (s, s_next))
     return batch._replace(encoded=z, next_encoded=z_next if with_next else None)
 
 

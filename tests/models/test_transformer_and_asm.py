@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from spin_jax.models.asm import ASM, SlotHeads
-from spin_jax.models.transformer import Body, BodyConfig, attend, attend_from_shared, project
+from spin_jax.models.attention import attend, attend_from_shared, project
+from spin_jax.models.transformer import Body, BodyConfig
 from spin_jax.types import ActionSpec
 
 

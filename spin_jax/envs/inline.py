@@ -1,0 +1,61 @@
+"""A few environments stepped one after another in this process."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from spin_jax.envs.dm_control import DMControlEnv
+
+MakeEnv = Callable[[str, int], DMControlEnv]
+
+
+class InlineGroup:
+    """A few environments stepped one after another in the calling process."""
+
+    def __init__(self, task, bins, num_envs, make_env):
+        self._envs = [make_env(task, bins) for _ in range(num_envs)]
+        self.spec = self._envs[0].spec
+        self._waiting = [None] * num_envs  # what an environment that is `last` answers
+        self._result = None
+
+    def open(self):
+        """Nothing: it is ready."""
+
+    def send(self, method, argument):
+        """Ask for reset (seeds), reset_one ((index, seed)) or step (action [B, N])."""
+        self._result = getattr(self, method)(argument)
+
+    def receive(self):
+        """What was answered."""
+        return self._result
+
+    def close(self):
+        self._envs = []
+
+    def reset(self, seeds):
+        return np.stack([self.reset_one((i, seed)) for i, seed in enumerate(seeds)])
+
+    def reset_one(self, argument):
+        index, seed = argument
+        self._waiting[index] = None
+        return self._envs[index].reset(seed)
+
+    def _step_one(self, index, action):
+        if self._waiting[index]:
+            return self._waiting[index]
+        observation, reward, terminal, last = self._envs[index].step(action)
+        if last:
+            self._waiting[index] = (observation, 0.0, terminal, True)
+        return observation, reward, terminal, last
+
+    def step(self, actions):
+        steps = [self._step_one(i, action) for i, action in enumerate(actions)]
+        observation, reward, terminal, last = zip(*steps, strict=True)
+        return np.stack(observation), np.asarray(reward, np.float32), np.asarray(terminal), np.asarray(last)
+
+    def replay(self, argument):
+        """argument (index, seed, actions [T, N]): bring that environment to where they lead from reset(seed)."""
+        index, seed, actions = argument
+        self.reset_one((index, seed))
+        for action in actions:
+            self._step_one(index, action)
