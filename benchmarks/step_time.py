@@ -38,7 +38,7 @@ def compile_program(run, steps: int):
 
 def measure(task: str, pairs, batch: int, seeds: int, steps: int, rounds: int) -> list[dict]:
     """A row for each (policy, learner)."""
-    peak_tick, peak_gflop = matmul(FLAGS.matmul, settings(task).asm.dtype)
+    peak_tick, peak_gflop = matmul(FLAGS.matmul, settings(task).asm.dtype or "float32")
     programs, ticks, rows = {}, {"matmul": peak_tick}, []
     for policy, learner in pairs:
         run = settings(task, policy=policy, learner=learner, train__batch_size=batch, num_seeds=seeds)

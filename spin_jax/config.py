@@ -67,7 +67,7 @@ class ASMSection:
     batch_size: int
     num_epochs: int
     checkpoint_every_epochs: int
-    dtype: str = dataclasses.field(default="float32", metadata={"of": "precision"})
+    dtype: str | None = dataclasses.field(default=None, metadata={"of": "precision"})
 
     @property
     def model(self) -> ASMConfig:
@@ -183,11 +183,10 @@ def build(config: ConfigDict) -> RunConfig:
     return run
 
 
-def _dtype(precision: str) -> str:
-    """What `auto` means here. On CPU bfloat16 is slower than float32, not faster."""
-    if precision == "auto":
-        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return precision
+def _dtype(precision: str) -> str | None:
+    """What products are computed in; None is what the parameters are, float32."""
+    low = precision == "bfloat16" or (precision == "auto" and jax.default_backend() != "cpu")
+    return "bfloat16" if low else None
 
 
 def _section(config: ConfigDict, name: str, kind: type):

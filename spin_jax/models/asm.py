@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spin_jax.models.dense import cast, widen
 from spin_jax.models.dropout import Dropout
 from spin_jax.models.transformer import Body, BodyConfig, gelu
 from spin_jax.types import ActionSpec
@@ -46,7 +47,7 @@ class SlotHeads(nn.Module):
     spec: ActionSpec
     width: int
     dropout: float
-    dtype: str = "float32"  # of the products; logits are float32
+    dtype: str | None = None  # of the products (None: the parameters'); logits are float32
 
     @nn.compact
     def __call__(self, z: jax.Array, deterministic: bool) -> jax.Array:
@@ -57,10 +58,10 @@ class SlotHeads(nn.Module):
         kernel_out = self.param("kernel_out", init, (n, self.width, self.spec.num_choices))
         bias_out = self.param("bias_out", nn.initializers.zeros, (n, self.spec.num_choices))
         # slots lead: as one batched product it took 0.4 of the time of the einsum "bnd,ndh->bnh" on two CPU cores
-        z, *params = (x.astype(self.dtype) for x in (z, kernel_in, bias_in[:, None], kernel_out, bias_out[:, None]))
+        z, *params = (cast(x, self.dtype) for x in (z, kernel_in, bias_in[:, None], kernel_out, bias_out[:, None]))
         h = gelu(z.swapaxes(0, 1) @ params[0] + params[1])
         h = Dropout(self.dropout)(h, deterministic)
-        return (h @ params[2] + params[3]).swapaxes(0, 1).astype(jnp.float32)
+        return widen(h @ params[2] + params[3]).swapaxes(0, 1)
 
 
 class ASM(nn.Module):

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from spin_jax.models.dense import product
+from spin_jax.models.dense import product, widen
 
 
 def attend(query: jax.Array, groups, drop=lambda weights: weights) -> jax.Array:
@@ -30,8 +30,8 @@ def attend(query: jax.Array, groups, drop=lambda weights: weights) -> jax.Array:
 
 
 def _softmax(scores: jax.Array) -> jax.Array:
-    """Over the last axis, computed in float32."""
-    return jax.nn.softmax(scores.astype(jnp.float32), axis=-1).astype(scores.dtype)
+    """Over the last axis, computed in at least float32."""
+    return jax.nn.softmax(widen(scores), axis=-1).astype(scores.dtype)
 
 
 def _rows(x: jax.Array) -> str:
@@ -49,7 +49,7 @@ def attend_from_shared(query: jax.Array, own: tuple, states: tuple) -> jax.Array
     among = jnp.einsum("hqw,hkw->hqk", query, own[0])
     mixture = _softmax(among) @ own[1]
     to_states = jnp.einsum("hqw,bhkw->bhqk", query, states[0])
-    together = jax.nn.logsumexp(among.astype(jnp.float32), axis=-1)[None, ..., None].astype(among.dtype)
+    together = jax.nn.logsumexp(widen(among), axis=-1)[None, ..., None].astype(among.dtype)
     together = jnp.broadcast_to(together, (*to_states.shape[:-1], 1))
     weights = _softmax(jnp.concatenate([to_states, together], axis=-1))
     return weights[..., :-1] @ states[1] + weights[..., -1:] * mixture[None]

@@ -4,6 +4,17 @@ import math
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+
+
+def cast(x: jax.Array, dtype: str | None) -> jax.Array:
+    """x in `dtype`; as it is where that is None."""
+    return x if dtype is None else x.astype(dtype)
+
+
+def widen(x: jax.Array) -> jax.Array:
+    """x in at least float32."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -15,17 +26,18 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Dense(nn.Module):
-    """flax's DenseGeneral over the last `axes` axes: x [..., *inputs] -> [..., features], computed in `dtype`."""
+    """flax's DenseGeneral over the last `axes` axes: x [..., *inputs] -> [..., features], in `dtype` if that is given."""
 
     features: int
-    dtype: str = "float32"
+    dtype: str | None = None
     axes: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         inputs = x.shape[-self.axes :]
         init = nn.initializers.lecun_normal(in_axis=tuple(range(self.axes)))
-        kernel = self.param("kernel", init, (*inputs, self.features)).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        x = x.astype(self.dtype).reshape(*x.shape[: -self.axes], math.prod(inputs))
+        kernel = self.param("kernel", init, (*inputs, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (cast(a, self.dtype) for a in (x, kernel, bias))
+        x = x.reshape(*x.shape[: -self.axes], math.prod(inputs))
         return product(x, kernel.reshape(-1, self.features)) + bias.reshape(*[1] * (x.ndim - 1), -1)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spin_jax.models.attention import Projection, attend, attend_from_shared, project
-from spin_jax.models.dense import Dense
+from spin_jax.models.dense import Dense, cast
 from spin_jax.models.dropout import Dropout
 
 gelu = functools.partial(jax.nn.gelu, approximate=False)  # exact, as published
@@ -18,7 +18,8 @@ gelu = functools.partial(jax.nn.gelu, approximate=False)  # exact, as published
 class BodyConfig:
     """D, H, L and what goes with them; raises ValueError where D is not divisible by H.
 
-    dtype: what products are computed in, 'float32' or 'bfloat16'; parameters, softmax and LayerNorm stay float32.
+    dtype: what products are computed in, such as 'bfloat16'; None: what the parameters are. Parameters, softmax and the
+    statistics of LayerNorm are float32 in any case.
     """
 
     width: int
@@ -26,7 +27,7 @@ class BodyConfig:
     num_blocks: int
     ffn_mult: int
     dropout: float
-    dtype: str = "float32"
+    dtype: str | None = None
 
     def __post_init__(self):
         if self.width % self.num_heads:
@@ -106,7 +107,7 @@ class Body(nn.Module):
     @nn.compact
     def __call__(self, state: jax.Array, slots: jax.Array, deterministic: bool) -> jax.Array:
         num_states, last = state.shape[1], self.config.num_blocks - 1
-        state, slots = state.astype(self.config.dtype), slots.astype(self.config.dtype)
+        state, slots = (cast(x, self.config.dtype) for x in (state, slots))
         for i in range(self.config.num_blocks):
             x = Block(self.config, name=f"block_{i}")(state, slots, deterministic, slots_only=i == last)
             state, slots = x[:, :num_states], x if i == last else x[:, num_states:]
