@@ -26,7 +26,7 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Dense(nn.Module):
-    """flax's DenseGeneral over the last `axes` axes: x [..., *inputs] -> [..., features], in `dtype` if that is given."""
+    """flax's DenseGeneral over the last `axes` axes: x [..., *inputs] -> [..., features], in `dtype` where given."""
 
     features: int
     dtype: str | None = None
