@@ -33,8 +33,8 @@ class Background:
         if self._pool is None:
             self._report(step, now, self._evaluate(step, state))
         else:
-            snapshot = jax.tree.map(jnp.copy, state)  # the next chunk is given the state's own memory
             self._deliver(self.QUEUED)
+            snapshot = jax.tree.map(jnp.copy, state)  # the next chunk is given the state's own memory
             self._pending.append((step, now, self._pool.submit(self._evaluate, step, snapshot)))
         self.waited += time.monotonic() - begin
 

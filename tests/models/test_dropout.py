@@ -39,6 +39,16 @@ def test_entries_are_uncorrelated():
         assert abs(product.mean()) < 5 * variance / np.sqrt(size * 0.4)
 
 
+def test_two_keys_never_give_one_sequence_shifted(monkeypatch):
+    """Both words of a key count: where only the first moved along the numbers, masks would repeat each other."""
+    masks = []
+    for words in ((1000, 123456789), (1100, 987654321)):
+        monkeypatch.setattr(jax.random, "bits", lambda *_, words=words: np.array(words, np.uint32))
+        masks.append(dropped(0).ravel() - 0.1)
+    product = masks[0][100:] * masks[1][:-100]
+    assert abs(product.mean()) < 5 * 0.09 / np.sqrt(product.size)
+
+
 def test_patterns_of_eight_neighbours_are_as_frequent_as_of_independent_ones():
     """Chi-square over the 256 patterns at rate 0.5."""
     bits = dropped(3, 0.5).ravel().astype(int)
