@@ -9,7 +9,7 @@ from spin_jax.envs.vector import episode_seed
 from spin_jax.evaluate import Evaluator
 from spin_jax.scores import bootstrap_interval, interquartile_mean, reference_returns, score, together
 from spin_jax.seeds import ONE, Seeds
-from spin_jax.types import identity_normaliser
+from spin_jax.types import Episode, identity_normaliser
 
 
 def test_score_is_normalised_by_the_published_references():
@@ -80,6 +80,22 @@ def test_seeds_that_are_evaluated_together_get_what_each_gets_alone():
     for seed, state, found in ((3, 7.0, both[0]), (8, 3.0, both[1])):
         with evaluator([seed], 2, greedy=False) as evaluate:
             np.testing.assert_allclose(evaluate(4, state)[0].returns, found.returns, rtol=1e-5)
+
+
+def test_sampling_is_fresh_in_every_control_step_and_at_every_gradient_step(monkeypatch):
+    drawn = []
+
+    def play(envs, policy, seeds):
+        del envs, seeds
+        drawn.extend(np.asarray(policy(np.zeros((4, 17), np.float32), t)).tobytes() for t in range(5))
+        return [Episode(np.zeros((2, 17)), np.zeros((1, 6)), np.zeros(1), False)] * 4
+
+    monkeypatch.setattr("spin_jax.evaluate.play_episodes", play)
+    with evaluator([1], 4, greedy=False) as evaluate:
+        for step in (0, 10, 0):
+            evaluate(step, 7.0)
+    assert len(set(drawn)) == 10
+    assert drawn[10:] == drawn[:5]
 
 
 def test_several_seeds_are_summed_up_by_their_means():
