@@ -48,14 +48,16 @@ def run(root: pathlib.Path, task: str, job: tuple[str, str, int], extra: list[st
 
 
 def table(results: dict[tuple[str, str, int], dict]) -> str:
-    """Markdown: a line for each policy with each learner, seeds together."""
-    lines = ["| policy | learner | returns | mean | minutes of stage 2 |", "|---|---|---|---|---|"]
-    for policy, learner in dict.fromkeys((policy, learner) for policy, learner, _ in results):
-        rows = [r for (p, k, _), r in results.items() if (p, k) == (policy, learner)]
-        returns = [r["return_mean"] for r in rows]
-        minutes = np.mean([r["seconds"]["policy"] for r in rows]) / 60
+    """Markdown: a line for each policy, a column for each learner; the mean over seeds, then each seed's return."""
+
+    def cell(policy, learner):
+        returns = [r["return_mean"] for (p, k, _), r in results.items() if (p, k) == (policy, learner)]
         each = ", ".join(f"{value:.0f}" for value in returns)
-        lines.append(f"| {policy} | {learner} | {each} | {np.mean(returns):.1f} | {minutes:.1f} |")
+        return f"{np.mean(returns):.0f}" + f" ({each})" * (len(returns) > 1) if returns else ""
+
+    lines = ["| policy | " + " | ".join(LEARNERS) + " |", "|---" * (len(LEARNERS) + 1) + "|"]
+    for policy in dict.fromkeys(policy for policy, _, _ in results):
+        lines.append(f"| {policy} | " + " | ".join(cell(policy, learner) for learner in LEARNERS) + " |")
     return "\n".join(lines)
 
 
