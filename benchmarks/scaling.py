@@ -73,18 +73,24 @@ def table(rows: list[dict], policies) -> str:
 def plot(path: str, rows: list[dict], policies):
     """Milliseconds a step on logarithmic axes, one panel an axis."""
     axes = list(dict.fromkeys(r["axis"] for r in rows))
-    figure = Figure(figsize=(4 * len(axes), 3.6), layout="constrained")
-    for panel, axis in zip(np.atleast_1d(figure.subplots(1, len(axes))), axes, strict=True):
+    figure = Figure(figsize=(3.4 * len(axes), 4), layout="constrained")
+    panels = figure.subplots(1, len(axes), sharey=True, squeeze=False)[0]
+    for panel, axis in zip(panels, axes, strict=True):
+        panel.set(xscale="log", yscale="log", xlabel=axis)
         for i, policy in enumerate(policies):
             found = select(rows, axis=axis, policy=policy)
             x, low, mid, high = ([r[name] for r in found] for name in ("value", "ms_min", "ms_median", "ms_max"))
-            panel.plot(x, mid, marker="o", markersize=3, color=f"C{i}", label=policy)
+            panel.plot(x, mid, marker="o", markersize=3, color=f"C{i}", label=policy if panel is panels[0] else None)
             panel.fill_between(x, low, high, color=f"C{i}", alpha=0.15, linewidth=0)
-        panel.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms a step")
-        panel.grid(alpha=0.3, which="both")
-    panel.legend(fontsize="small")
-    base = ", ".join(f"{name} {value}" for name, value in BASE.items())
+        values = sorted({r["value"] for r in select(rows, axis=axis)})
+        panel.set_xticks(values, [f"{value:,}" for value in values])
+        panel.minorticks_off()
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("ms a step")
+    base = ", ".join(f"{name} {value:,}" for name, value in BASE.items())
     figure.suptitle(f"IQL update, around {base}, width {FLAGS.width}, {NUM_FEATURES} features", fontsize="medium")
+    figure.legend(loc="outside lower center", ncols=len(policies))
     figure.savefig(path, dpi=110)
 
 
