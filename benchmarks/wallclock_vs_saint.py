@@ -125,7 +125,7 @@ def main(argv):
         "task": FLAGS.task,
         "level": FLAGS.level,
         "preset": FLAGS.preset,
-        "overrides": argv[1:],
+        "overrides": [flag for flag in argv[1:] if not flag.startswith("--config.data.dir")],
         "seeds": FLAGS.seeds,
     }
     write(FLAGS.json, **what, target=target, rows=rows, curves=curves)
