@@ -145,6 +145,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     config.train = train = ConfigDict()
     train.num_steps = 1_000_000  # gradient steps of stage 2
     train.batch_size = 256  # transitions
+    train.n_step = 1  # steps of reward before a target bootstraps (1 = published); more tell policies in a mixed log
+    #   apart by what they lead to
     train.policy_schedule = "constant"  # constant (published) | cosine = the policy's learning rate falls to 0
     train.max_chunk = 1000  # gradient steps compiled into one program, at most
     train.checkpoint_every_steps = 10_000  # gradient steps

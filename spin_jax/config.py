@@ -88,6 +88,7 @@ class ASMSection:
 class TrainConfig:
     num_steps: int
     batch_size: int
+    n_step: int
     policy_schedule: str
     max_chunk: int
     checkpoint_every_steps: int
@@ -235,6 +236,7 @@ def _check_ranges(run: RunConfig):
         "asm.num_blocks": (run.asm.num_blocks, 1),
         "train.num_steps": (run.train.num_steps, 0),
         "train.batch_size": (run.train.batch_size, 1),
+        "train.n_step": (run.train.n_step, 1),
         "train.max_chunk": (run.train.max_chunk, 1),
         "train.checkpoint_every_steps": (run.train.checkpoint_every_steps, 1),
         "eval.every_steps": (run.eval.every_steps, 1),

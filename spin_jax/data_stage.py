@@ -68,6 +68,8 @@ def load_data(run: RunConfig) -> tuple[Dataset, ActionSpec]:
         data.normalise,
         mode=data.mode,
         block_episodes=data.block_episodes,
+        n_step=run.train.n_step,
+        gamma=getattr(run.learner_config, "gamma", 1.0),
         watch=lambda episodes: watched(episodes, "data: reading", "episode"),
     )
     return dataset, spec

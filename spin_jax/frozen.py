@@ -95,11 +95,12 @@ def _distilled(run: RunConfig, team: Sequence[Member], dataset: Dataset, spec: A
     return [state.params for state in states]
 
 
-def encode_log(policy: Policy, asm: FrozenASM, data, directory: pathlib.Path, fingerprint: str, with_next: bool):
+def encode_log(policy: Policy, asm: FrozenASM, data, directory: pathlib.Path, fingerprint: str, n_step: int):
     """`data` (on the device) with what the policy reads in place of observations, packed bfloat16, if it encodes them.
 
-    Computed once, in chunks, and kept in `directory` under a key of ASM, normaliser and log. Raises DataError with the
-    sizes where it would not fit, ConfigError for a log that streams.
+    n_step: how many steps after s the state s' comes; 0 = the learner does not ask about s'. Computed once, in chunks,
+    and kept in `directory` under a key of ASM, normaliser and log. Raises DataError with the sizes where it would not
+    fit, ConfigError for a log that streams.
     """
     if policy.encode is no_encoding:
         return data
@@ -110,10 +111,11 @@ def encode_log(policy: Policy, asm: FrozenASM, data, directory: pathlib.Path, fi
     compiled = jax.jit(lambda frozen, observation: packed(policy.encode(frozen, observation)))
     encode = functools.partial(compiled, asm.params)
     shape = jax.eval_shape(encode, data.observation).shape
-    _check_room((2 if with_next else 1) * 2 * int(np.prod(shape)))
+    _check_room((2 if n_step else 1) * 2 * int(np.prod(shape)))
     path = directory / f"{key}.npy"
     encoded = _encoded(path, encode, data.observation, shape)
-    following = _encoded(path.with_suffix(".next.npy"), encode, data.next_observation, shape) if with_next else None
+    after = path.with_suffix(f".{n_step}.npy")
+    following = _encoded(after, encode, data.next_observation, shape) if n_step else None
     return data._replace(encoded=encoded, next_encoded=following)
 
 

@@ -61,7 +61,8 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
         if stage.start < num_steps:
             data = on_device(dataset.train, asms[0].normaliser)
             policy, beside = make_policy(run, spec, dataset.num_features), asm_path(team[0]).parent / "encodings"
-            data = encode_log(policy, asms[0], data, beside, dataset.fingerprint, learner.reads_next)
+            n_step = run.train.n_step if learner.reads_next else 0
+            data = encode_log(policy, asms[0], data, beside, dataset.fingerprint, n_step)
             state = fit(
                 learner,
                 state,

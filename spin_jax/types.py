@@ -47,9 +47,11 @@ class ActionSpec:
 
 
 class Transition(NamedTuple):
-    """A batch of transitions (s, a, r, discount, s').
+    """A batch of transitions (s, a, r, discount, s'), so that r + gamma * discount * V(s') is the target of Q(s, a).
 
     discount is 0 where the episode terminated in s' and 1 otherwise; a time limit is a truncation, so it stays 1.
+    Of n-step transitions (train.n_step), r is the sum of gamma^k r_{t+k} over the m = n steps that follow, fewer at
+    the end of an episode, s' is the state after them, and discount is gamma^(m - 1) where it was 1.
     encoded, next_encoded: what a policy that encodes observations reads in place of them, where it was computed once
     for the whole log (there as packed bfloat16, policies.cached); None otherwise.
     """
@@ -57,7 +59,7 @@ class Transition(NamedTuple):
     observation: Array  # [B, S] float32
     action: Array  # [B, N] int32, choice of each slot
     reward: Array  # [B] float32
-    discount: Array  # [B] float32 in {0, 1}
+    discount: Array  # [B] float32 in [0, 1]
     next_observation: Array  # [B, S] float32
     encoded: Array | None = None  # [B, N, D]
     next_encoded: Array | None = None  # [B, N, D]

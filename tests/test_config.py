@@ -48,6 +48,7 @@ def test_resolve_leaves_its_argument_alone():
         ({"learner": "xyz"}, "config.learner is 'xyz'. Known: awac, bc, bcq, cql, iql."),
         ({"bins": 1}, "config.bins must be at least 2, got 1"),
         ({"train.batch_size": 0}, "config.train.batch_size must be at least 1, got 0"),
+        ({"train.n_step": 0}, "config.train.n_step must be at least 1, got 0"),
         ({"asm.masking": "bert"}, "masking must be 'fixed' or 'full_range', got 'bert'"),
         ({"data.mode": "disk"}, "config.data.mode must be 'memory' or 'stream', got 'disk'"),
         ({"data.block_episodes": 0}, "config.data.block_episodes must be at least 1, got 0"),

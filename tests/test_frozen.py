@@ -70,8 +70,8 @@ def cached(asm_config, monkeypatch):
 def test_every_row_is_encoded_and_the_next_ones_only_when_asked(cached, tmp_path):
     policy, asm, data = cached
     encode = jax.jit(lambda x: policy.encode(asm.params, x).astype(jnp.bfloat16))
-    one = encode_log(policy, asm, data, tmp_path / "a", "log", with_next=False)
-    both = encode_log(policy, asm, data, tmp_path / "b", "log", with_next=True)
+    one = encode_log(policy, asm, data, tmp_path / "a", "log", n_step=0)
+    both = encode_log(policy, asm, data, tmp_path / "b", "log", n_step=1)
     assert one.next_encoded is None
     assert len(list((tmp_path / "a").glob("*.npy"))) == 1
     assert len(list((tmp_path / "b").glob("*.npy"))) == 2
@@ -88,10 +88,19 @@ def test_every_row_is_encoded_and_the_next_ones_only_when_asked(cached, tmp_path
 def test_the_second_call_reads_the_file(cached, tmp_path):
     """Seen by what is read: zeros that were written over the file."""
     policy, asm, data = cached
-    encode_log(policy, asm, data, tmp_path, "log", with_next=False)
+    encode_log(policy, asm, data, tmp_path, "log", n_step=0)
     (path,) = tmp_path.glob("*.npy")
     np.save(path, np.zeros((ROWS, 6, 8), np.uint16))
-    assert (encode_log(policy, asm, data, tmp_path, "log", with_next=False).encoded == 0).all()
+    assert (encode_log(policy, asm, data, tmp_path, "log", n_step=0).encoded == 0).all()
+
+
+def test_next_states_of_other_steps_are_another_file(cached, tmp_path):
+    policy, asm, data = cached
+    near = encode_log(policy, asm, data, tmp_path, "log", n_step=1).next_encoded
+    later = data._replace(next_observation=data.next_observation[::-1])
+    far = encode_log(policy, asm, later, tmp_path, "log", n_step=3).next_encoded
+    np.testing.assert_array_equal(far, near[::-1])
+    np.testing.assert_array_equal(encode_log(policy, asm, data, tmp_path, "log", n_step=1).next_encoded, near)
 
 
 def test_whatever_changes_the_encodings_makes_another_file(cached, tmp_path):
@@ -106,7 +115,7 @@ def test_whatever_changes_the_encodings_makes_another_file(cached, tmp_path):
         (asm._replace(record={"describes": {"architecture": "another number of heads"}}), "log"),
     ):
         before = set(tmp_path.glob("*.npy"))
-        encode_log(policy, changed, data, tmp_path, fingerprint, with_next=False)
+        encode_log(policy, changed, data, tmp_path, fingerprint, n_step=0)
         assert len(set(tmp_path.glob("*.npy")) - before) == 1
 
 
@@ -130,10 +139,10 @@ def test_a_stream_is_refused_and_a_policy_that_reads_observations_is_left_alone(
     policy, asm, data = cached
     stream = TransitionStream([], np.arange(2), np.array([9, 9]), 1, asm.normaliser)
     with pytest.raises(ConfigError, match="data.mode='memory'"):
-        encode_log(policy, asm, stream, tmp_path, "log", with_next=False)
+        encode_log(policy, asm, stream, tmp_path, "log", n_step=0)
     plain = make_factored(SPEC, 5, None, FactoredConfig(8, 0.0))
     for log in (data, stream):
-        assert encode_log(plain, asm, log, tmp_path, "log", with_next=True) is log
+        assert encode_log(plain, asm, log, tmp_path, "log", n_step=1) is log
     assert not list(tmp_path.iterdir())
 
 

@@ -17,8 +17,9 @@ from array_record.python.array_record_module import ArrayRecordWriter
 import main
 from configs.cheetah_run import get_config
 from spin_jax.checkpoint import CheckpointError, CheckpointStore
-from spin_jax.config import ConfigError
+from spin_jax.config import ConfigError, build, resolve
 from spin_jax.data.rlds import DataError, read_episodes, rlds_features, to_rlds
+from spin_jax.data_stage import load_data
 from spin_jax.workdir import WorkdirError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -193,6 +194,22 @@ def test_a_damaged_asm_is_named(finished, tmp_path):
     with pytest.raises(CheckpointError, match=f"{tmp_path}/asm/2 is damaged"):
         run_here(tmp_path / "new", data, "policy", {"asm.path": f"{tmp_path}/asm"})
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("learner", "gamma"), [("iql", 0.9), ("awac", 0.8), ("bc", None)])
+def test_the_configured_n_steps_and_gamma_make_the_transitions(finished, learner, gamma):
+    """From the files that main.py made: the fourth step is the first one's next state."""
+    config = get_config("smoke")
+    changes = {"data.dir": str(finished[1]), "learner": learner, "train.n_step": 4}
+    config.update_from_flattened_dict(changes | ({f"{learner}.gamma": gamma} if gamma else {}))
+    four, _ = load_data(build(resolve(config)))
+    config.train.n_step = 1
+    one, _ = load_data(build(resolve(config)))
+    assert four.fingerprint == one.fingerprint
+    np.testing.assert_array_equal(four.train.next_observation[:990], one.train.next_observation[3:993])
+    np.testing.assert_allclose(four.train.discount[:990], (gamma or 1.0) ** 3, rtol=1e-6)
+    rewards = sum((gamma or 1.0) ** k * one.train.reward[k : 990 + k].astype(float) for k in range(4))
+    np.testing.assert_allclose(four.train.reward[:990], rewards, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -108,13 +108,15 @@ def load_dataset(
     *,
     mode: str = "memory",
     block_episodes: int = 16,
+    n_step: int = 1,
+    gamma: float = 1.0,
     watch: Callable[[Sequence[Episode]], Iterable[Episode]] = iter,
 ) -> Dataset:
     """Read a split expression of a prepared data set; every HOLD_OUT_EVERY-th episode is held out.
 
     mode 'memory' keeps every episode, 'stream' none but at most STREAM_HELD_OUT held-out ones; all other facts are
-    the same. Raises DataError before reading where 'memory' would not fit. `watch` sees the episodes go by.
-    Other errors as the parts raise.
+    the same. n_step, gamma: of the transitions (types.Transition). `watch` sees the episodes go by. Raises DataError
+    before reading where 'memory' would not fit; other errors as the parts raise.
     """
     where = f"{directory}, split {expression}"
     episodes = EpisodeSource(str(directory), expression)
@@ -137,12 +139,14 @@ def load_dataset(
             in_memory[i] = episode
     if mode == "stream":
         rows = np.flatnonzero(~held_out)
-        train = TransitionStream(episodes, rows, lengths[rows], block_episodes, identity_normaliser(num_features))
+        train = TransitionStream(
+            episodes, rows, lengths[rows], block_episodes, identity_normaliser(num_features), n_step, gamma
+        )
     else:
-        train = transitions([episode for i, episode in in_memory.items() if not held_out[i]])
+        train = transitions([e for i, e in in_memory.items() if not held_out[i]], n_step, gamma)
     return Dataset(
         train,
-        transitions([episode for i, episode in in_memory.items() if held_out[i]]),
+        transitions([e for i, e in in_memory.items() if held_out[i]], n_step, gamma),
         fit_normaliser(statistics) if normalised else identity_normaliser(num_features),
         digest.hexdigest(),
         returns[~held_out],

@@ -130,17 +130,25 @@ def read_episodes(directory: str, split: str) -> list[Episode]:
     return list(EpisodeSource(directory, split))
 
 
-def transitions(episodes: Sequence[Episode]) -> Transition:
-    """The transitions of episodes, one after another; discount is 0 only on a terminal last step."""
+def transitions(episodes: Sequence[Episode], n_step: int = 1, gamma: float = 1.0) -> Transition:
+    """The n-step transitions (types.Transition) of episodes, one after another, cut at an episode's end."""
     if not episodes:
         raise DataError("There is no episode to make transitions of: the split is empty.")
-    discounts = [np.ones(len(e.reward), np.float32) for e in episodes]
-    for discount, episode in zip(discounts, episodes, strict=True):
-        discount[-1] = 0.0 if episode.terminal else 1.0
+    returns = [_n_step(e, n_step, gamma) for e in episodes]
     return Transition(
         np.concatenate([e.observation[:-1] for e in episodes]),
         np.concatenate([e.action for e in episodes]),
-        np.concatenate([e.reward for e in episodes]),
-        np.concatenate(discounts),
-        np.concatenate([e.observation[1:] for e in episodes]),
+        *(np.concatenate(column) for column in zip(*returns, strict=True)),
     )
+
+
+def _n_step(episode: Episode, n_step: int, gamma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(reward, discount, next_observation) of each step; the sums are in float64."""
+    length = len(episode.reward)
+    end = np.minimum(np.arange(length) + n_step, length)
+    padded = np.concatenate([episode.reward, np.zeros(n_step - 1)])
+    reward = sum(gamma**k * padded[k : k + length] for k in range(n_step))
+    discount = gamma ** (end - np.arange(length) - 1.0)
+    if episode.terminal:
+        discount[end == length] = 0.0
+    return reward.astype(np.float32), discount.astype(np.float32), episode.observation[end]

@@ -38,6 +38,8 @@ class TransitionStream:
     lengths: np.ndarray  # [E] transitions of each
     block_episodes: int
     normaliser: Normaliser  # applied to observations as they are read
+    n_step: int = 1  # of the transitions, and what rewards on the way are discounted by
+    gamma: float = 1.0
     shard: grain.sharding.ShardOptions = dataclasses.field(
         default_factory=functools.partial(grain.sharding.ShardByJaxProcess, drop_remainder=True)
     )
@@ -104,7 +106,7 @@ class TransitionStream:
             return episode._replace(observation=normalise(normaliser, episode.observation).astype(np.float32))
 
         def permute(numbers, rng):
-            block = transitions([read(number) for number in numbers])
+            block = transitions([read(number) for number in numbers], self.n_step, self.gamma)
             order = np.resize(rng.permutation(len(block.reward)), shape)
             return jax.tree.map(lambda x: x[order], block)
 

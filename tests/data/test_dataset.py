@@ -34,6 +34,33 @@ def test_transitions_by_hand():
     assert [x.dtype for x in jax.tree.leaves(found)] == [np.float32, np.int32, np.float32, np.float32, np.float32]
 
 
+def test_n_step_transitions_by_hand():
+    """Three steps, gamma 1/2: rewards are summed up to the episode's end, which bootstraps unless it is terminal."""
+    cut = make_episode(1, 4)._replace(reward=np.array([8, 4, 2, 16], np.float32))
+    found = transitions([cut, make_episode(4, 2, terminal=True)], n_step=3, gamma=0.5)
+    np.testing.assert_array_equal(found.reward, [10.5, 9, 10, 16, 6, 4])
+    np.testing.assert_array_equal(found.discount, [0.25, 0.25, 0.5, 1, 0, 0])
+    np.testing.assert_array_equal(found.next_observation, [[1, 3], [1, 4], [1, 4], [1, 4], [4, 2], [4, 2]])
+    np.testing.assert_array_equal(found.observation, transitions([cut, make_episode(4, 2)]).observation)
+    assert [x.dtype for x in jax.tree.leaves(found)] == [np.float32, np.int32, np.float32, np.float32, np.float32]
+
+
+@pytest.mark.parametrize("n_step", [1, 2, 7, 50])
+def test_any_n_step_targets_are_one_step_targets_rolled_out(n_step):
+    """Of a made-up V: target_n(t) = r_t + gamma target_{n-1}(t + 1), as long as the episode goes on."""
+    rng, gamma, length = np.random.default_rng(n_step), 0.9, 9
+    for terminal in (False, True):
+        episode = make_episode(0, length, terminal)._replace(reward=rng.normal(size=length).astype(np.float32))
+        value = rng.normal(size=length + 1)
+        value[-1] *= not terminal
+        expected = value
+        for _ in range(n_step):
+            expected = np.append(episode.reward + gamma * expected[1:], value[-1])
+        found = transitions([episode], n_step, gamma)
+        following = value[found.next_observation[:, 1].astype(int)]
+        np.testing.assert_allclose(found.reward + gamma * found.discount * following, expected[:-1], rtol=1e-5)
+
+
 def test_no_episode_is_an_error():
     with pytest.raises(DataError, match="empty"):
         transitions([])

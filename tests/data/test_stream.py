@@ -30,10 +30,10 @@ def make_episodes(*lengths):
     ]
 
 
-def make_stream(episodes, block_episodes, rows=None, shard=ALONE):
+def make_stream(episodes, block_episodes, rows=None, shard=ALONE, **n_step):
     rows = np.arange(len(episodes)) if rows is None else rows
     lengths = np.array([len(episodes[i].reward) for i in rows])
-    return TransitionStream(episodes, rows, lengths, block_episodes, identity_normaliser(2), shard)
+    return TransitionStream(episodes, rows, lengths, block_episodes, identity_normaliser(2), shard=shard, **n_step)
 
 
 def read(stream, batch_size, start, stop, seed=3, chunk=1):
@@ -57,11 +57,13 @@ def test_every_epoch_has_every_transition_once_in_another_order():
     assert min(len(np.unique(b // 100)) for b in batches.reward) >= 2  # a batch mixes episodes
 
 
-def test_rows_are_those_of_the_table():
-    """Oracle: `transitions` of all episodes, found by the reward that names each."""
+@pytest.mark.parametrize("n_step", [dict(n_step=1, gamma=1.0), dict(n_step=3, gamma=0.5)])
+def test_rows_are_those_of_the_table(n_step):
+    """Oracle: `transitions` of all episodes, found by the observation that names each."""
     episodes = make_episodes(5, 7, 3, 6)
-    batches, table = read(make_stream(episodes, 2), 4, 0, 20), transitions(episodes)
-    where = np.searchsorted(table.reward, batches.reward)
+    batches = read(make_stream(episodes, 2, **n_step), 4, 0, 20)
+    table = transitions(episodes, **n_step)
+    where = np.searchsorted(table.observation @ [100, 1], batches.observation @ [100, 1])
     jax.tree.map(lambda found, column: np.testing.assert_array_equal(found, column[where]), batches, table)
     assert [x.dtype for x in jax.tree.leaves(batches)] == [x.dtype for x in jax.tree.leaves(table)]
 
