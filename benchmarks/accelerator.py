@@ -3,7 +3,7 @@
 1. Dog-trot by main.py with evaluation beside training, and again without: by how much evaluation slows training.
 2. IQL updates a second of SPIN, SAINT and spin_cached with one seed and with --seeds in one program, and of eager
    PyTorch SAINT (where torch is installed), interleaved.
-Under 8 minutes on one GPU; --tiny tries all of it on a CPU.
+Made to stay under 8 minutes on one GPU; --tiny tries all of it on a CPU.
 """
 
 import importlib.util
