@@ -145,6 +145,7 @@ def transitions(episodes: Sequence[Episode], n_step: int = 1, gamma: float = 1.0
 def _n_step(episode: Episode, n_step: int, gamma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(reward, discount, next_observation) of each step; the sums are in float64."""
     length = len(episode.reward)
+    n_step = min(n_step, length)
     end = np.minimum(np.arange(length) + n_step, length)
     padded = np.concatenate([episode.reward, np.zeros(n_step - 1)])
     reward = sum(gamma**k * padded[k : k + length] for k in range(n_step))

@@ -45,16 +45,16 @@ def test_n_step_transitions_by_hand():
     assert [x.dtype for x in jax.tree.leaves(found)] == [np.float32, np.int32, np.float32, np.float32, np.float32]
 
 
-@pytest.mark.parametrize("n_step", [1, 2, 7, 50])
+@pytest.mark.parametrize("n_step", [1, 2, 7, 10**12])
 def test_any_n_step_targets_are_one_step_targets_rolled_out(n_step):
     """Of a made-up V: target_n(t) = r_t + gamma target_{n-1}(t + 1), as long as the episode goes on."""
-    rng, gamma, length = np.random.default_rng(n_step), 0.9, 9
+    rng, gamma, length = np.random.default_rng(0), 0.9, 9
     for terminal in (False, True):
         episode = make_episode(0, length, terminal)._replace(reward=rng.normal(size=length).astype(np.float32))
         value = rng.normal(size=length + 1)
         value[-1] *= not terminal
         expected = value
-        for _ in range(n_step):
+        for _ in range(min(n_step, 20)):
             expected = np.append(episode.reward + gamma * expected[1:], value[-1])
         found = transitions([episode], n_step, gamma)
         following = value[found.next_observation[:, 1].astype(int)]
