@@ -115,7 +115,7 @@ def load_dataset(
     """Read a split expression of a prepared data set; every HOLD_OUT_EVERY-th episode is held out.
 
     mode 'memory' keeps every episode, 'stream' none but at most STREAM_HELD_OUT held-out ones; all other facts are
-    the same. n_step, gamma: of the transitions (types.Transition). `watch` sees the episodes go by. Raises DataError
+    the same. n_step, gamma: of those to train on (types.Transition). `watch` sees the episodes go by. Raises DataError
     before reading where 'memory' would not fit; other errors as the parts raise.
     """
     where = f"{directory}, split {expression}"
@@ -146,7 +146,7 @@ def load_dataset(
         train = transitions([e for i, e in in_memory.items() if not held_out[i]], n_step, gamma)
     return Dataset(
         train,
-        transitions([e for i, e in in_memory.items() if held_out[i]], n_step, gamma),
+        transitions([e for i, e in in_memory.items() if held_out[i]]),
         fit_normaliser(statistics) if normalised else identity_normaliser(num_features),
         digest.hexdigest(),
         returns[~held_out],
