@@ -21,15 +21,16 @@ def run(config, workdir_path: str, stages: tuple[str, ...]):
     print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
     import jax
 
-    from spin_jax import config as settings
-    from spin_jax import data_stage, report
-    from spin_jax.compilation import keep_compilations
-    from spin_jax.evaluate_policy import evaluate_policy
-    from spin_jax.metrics import setup_logging
-    from spin_jax.pretrain_asm import pretrain_asm
+    from spin_jax.config import build as settings
+    from spin_jax.record.metrics import setup_logging
+    from spin_jax.record.workdir import Workdir
     from spin_jax.registry import POLICIES
-    from spin_jax.train_policy import train_policy
-    from spin_jax.workdir import Workdir
+    from spin_jax.report import results as report
+    from spin_jax.stages import make_data as data_stage
+    from spin_jax.stages.evaluate_policy import evaluate_policy
+    from spin_jax.stages.pretrain_asm import pretrain_asm
+    from spin_jax.stages.train_policy import train_policy
+    from spin_jax.training.compilation import keep_compilations
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
     keep_compilations()
@@ -76,7 +77,7 @@ def parse_flags(argv):
     try:
         return FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        from spin_jax.config import explain_flag_error
+        from spin_jax.config.build import explain_flag_error
 
         sys.exit(f"error: {explain_flag_error(argv, error)}")
 

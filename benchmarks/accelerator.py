@@ -18,7 +18,7 @@ from absl import app, flags
 from measure import interleave, make_program, settings, spread, ticking, write
 
 from spin_jax.envs.dm_control import TASKS
-from spin_jax.metrics import setup_logging
+from spin_jax.record.metrics import setup_logging
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = [

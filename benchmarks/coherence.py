@@ -21,8 +21,6 @@ from spin_jax.envs.structured import StructuredTask, make_structured
 from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.learners.iql import IQLConfig, make_iql
-from spin_jax.loop import fit
-from spin_jax.machine import facts
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
@@ -32,6 +30,8 @@ from spin_jax.policies.decode import DecodeConfig, make_decode
 from spin_jax.policies.factored import FactoredConfig, make_factored
 from spin_jax.policies.saint import SAINTConfig, make_saint
 from spin_jax.policies.spin import SPINConfig, make_spin
+from spin_jax.record.machine import facts
+from spin_jax.training.loop import fit
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULT, PICTURE = ROOT / "benchmarks" / "results" / "coherence.json", ROOT / "docs" / "coherence.png"

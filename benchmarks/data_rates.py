@@ -27,7 +27,7 @@ from spin_jax.data.dataset import load_dataset
 from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds, write_shards
 from spin_jax.data.sampler import on_device, sample_batch
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
-from spin_jax.metrics import setup_logging
+from spin_jax.record.metrics import setup_logging
 from spin_jax.types import ActionSpec, Episode
 
 BATCH = 256

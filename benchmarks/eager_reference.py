@@ -11,10 +11,10 @@ from absl import app, flags
 from eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
 from measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 
-from spin_jax.config import RunConfig
+from spin_jax.config.build import RunConfig
 from spin_jax.envs.dm_control import TASKS
-from spin_jax.metrics import setup_logging
-from spin_jax.system import make_policy
+from spin_jax.from_config import make_policy
+from spin_jax.record.metrics import setup_logging
 from spin_jax.types import ActionSpec
 
 POLICIES = ("saint", "spin", "factored", "autoregressive")

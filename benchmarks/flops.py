@@ -5,7 +5,7 @@ from unittest import mock
 import jax
 from measure import Program
 
-from spin_jax.config import RunConfig
+from spin_jax.config.build import RunConfig
 from spin_jax.data.sampler import sample_batch
 from spin_jax.models.mlp import HIDDEN
 from spin_jax.types import ActionSpec

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spin_jax.artefact import params_like
-from spin_jax.config import RunConfig, build, resolve
+from spin_jax.config.build import RunConfig, build, resolve
 from spin_jax.envs.dm_control import TASKS
+from spin_jax.from_config import make_learner, make_policy
+from spin_jax.frozen.artefact import params_like
 from spin_jax.learners.base import Learner
-from spin_jax.loop import make_run_chunk
-from spin_jax.machine import facts
 from spin_jax.policies.base import no_encoding
 from spin_jax.policies.cached import packed
+from spin_jax.record.machine import facts
 from spin_jax.registry import POLICIES
-from spin_jax.stage import seeds_of
-from spin_jax.system import make_learner, make_policy
+from spin_jax.stages.stage import seeds_of
+from spin_jax.training.loop import make_run_chunk
 from spin_jax.types import ActionSpec, Transition
 
 

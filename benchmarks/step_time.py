@@ -14,7 +14,7 @@ from flops import hand_gflop, xla_gflop
 from measure import interleave, make_program, milliseconds, settings, ticking, write
 
 from spin_jax.envs.dm_control import TASKS
-from spin_jax.metrics import log, setup_logging
+from spin_jax.record.metrics import log, setup_logging
 from spin_jax.registry import LEARNERS, POLICIES
 
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from measure import write
 
 from spin_jax.envs.dm_control import TASKS
-from spin_jax.metrics import read_rows
+from spin_jax.record.metrics import read_rows
 from spin_jax.registry import POLICIES
 
 ROOT = pathlib.Path(__file__).parent.parent

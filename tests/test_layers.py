@@ -8,9 +8,8 @@ import pytest
 import spin_jax
 
 ROOMS = """
-types compilation machine seeds envs data models objectives policies learners registry metrics checkpoint config workdir
-scores evaluate background loop collect artefact stage frozen data_stage pretrain_asm system train_policy
-evaluate_policy video report errors
+types envs data logs models objectives policies learners registry record config training evaluation frozen collect
+from_config stages report errors
 """.split()  # noqa: SIM905 (an order to be read, not a list)
 ROOT = pathlib.Path(spin_jax.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -16,11 +16,11 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 import main
 from configs.cheetah_run import get_config
-from spin_jax.checkpoint import CheckpointError, CheckpointStore
-from spin_jax.config import ConfigError, build, resolve
+from spin_jax.config.build import ConfigError, build, resolve
 from spin_jax.data.rlds import DataError, read_episodes, rlds_features, to_rlds
-from spin_jax.data_stage import load_data
-from spin_jax.workdir import WorkdirError
+from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
+from spin_jax.record.workdir import WorkdirError
+from spin_jax.stages.make_data import load_data
 
 ROOT = pathlib.Path(__file__).parent.parent
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import main
-from spin_jax import config as settings
 from spin_jax.collect.policy_table import shipped
+from spin_jax.config import build as settings
 from spin_jax.envs.dm_control import TASKS
-from spin_jax.scores import reference_returns
+from spin_jax.evaluation.scores import reference_returns
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 FILES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem not in ("base", "__init__"))

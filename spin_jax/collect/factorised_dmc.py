@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from spin_jax.collect.behaviour_policy import LEVELS, policy_card
-from spin_jax.collect.cards import read_cards
 from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
+from spin_jax.data.cards import read_cards
 from spin_jax.data.rlds import DataError, rlds_features, to_rlds, write_shards
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
-from spin_jax.metrics import Progress, log
+from spin_jax.record.metrics import Progress, log
 from spin_jax.types import ActionSpec, Episode
 
 PUBLISHED_EPISODES = 1000  # of each split in the published suite: 1M transitions

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from spin_jax.checkpoint import CheckpointStore
 from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_path
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.train_behaviour import exploration_normaliser, learner_config
@@ -20,7 +19,8 @@ from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.dm_control import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.learners.decqn import make_decqn
-from spin_jax.metrics import log, setup_logging
+from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.metrics import log, setup_logging
 
 EPISODES = 20
 EVALUATION_SEED = 10_000  # of the episodes that a card reports

@@ -14,15 +14,15 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from spin_jax.checkpoint import CheckpointError, CheckpointStore
 from spin_jax.collect.replay import Replay
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.learners.base import Learner
 from spin_jax.learners.decqn import DecQNConfig, DecQNState, make_decqn
-from spin_jax.metrics import MetricsWriter, Progress, log, setup_logging
 from spin_jax.models.decqn import refine
+from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
+from spin_jax.record.metrics import MetricsWriter, Progress, log, setup_logging
 from spin_jax.types import ActionSpec, Normaliser
 
 UPDATES_AT_ONCE = 8  # gradient steps in one compiled program

@@ -87,7 +87,7 @@ def open_data_set(directory: str) -> tfds.core.DatasetBuilder:
     if missing:
         raise DataError(
             f"{directory} does not hold RLDS episodes: its steps have no {', '.join(sorted(missing))}. "
-            f"Logs in other formats: python -m spin_jax.collect.import_suite"
+            f"Logs in other formats: python -m spin_jax.logs.import_log"
         )
     return builder
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from spin_jax.learners.base import Learner
-from spin_jax.learners.critics import check_ranges, gradient_step, init_networks, make_act, make_actor, make_critics
+from spin_jax.learners.steps import check_ranges, gradient_step, init_networks, make_act, make_actor, make_critics
 from spin_jax.models.mlp import Value
 from spin_jax.objectives.policy_extraction import exponential_weight
 from spin_jax.objectives.value_learning import td_target

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from spin_jax.learners.base import Learner
-from spin_jax.learners.critics import check_ranges, make_actor
+from spin_jax.learners.steps import check_ranges, make_actor
 from spin_jax.policies.base import Policy
 from spin_jax.types import ActionSpec, Transition
 

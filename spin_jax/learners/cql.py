@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from spin_jax.learners.awac import AWACConfig, make_awac
 from spin_jax.learners.base import Learner
-from spin_jax.learners.critics import check_ranges
+from spin_jax.learners.steps import check_ranges
 from spin_jax.objectives.value_learning import q_values
 from spin_jax.policies.base import Policy, joint_q
 from spin_jax.types import ActionSpec, Transition

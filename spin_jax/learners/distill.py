@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from spin_jax.learners.base import Learner
-from spin_jax.learners.critics import gradient_step
+from spin_jax.learners.steps import gradient_step
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, ASMConfig, SlotHeads, mask_embeddings
 from spin_jax.policies.distill import DistillConfig, Student

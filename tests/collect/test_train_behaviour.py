@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from spin_jax.checkpoint import CheckpointError, CheckpointStore
 from spin_jax.collect.train_behaviour import (
     BehaviourConfig,
     exploration_normaliser,
@@ -14,7 +13,8 @@ from spin_jax.collect.train_behaviour import (
 )
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.learners.decqn import DecQNConfig
-from spin_jax.metrics import read_rows
+from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
+from spin_jax.record.metrics import read_rows
 
 TINY = BehaviourConfig(
     num_frames=1600, num_envs=4, random_frames=400, batch_size=16, replay_frames=20_000,

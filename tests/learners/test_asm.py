@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spin_jax.checkpoint import CheckpointStore
 from spin_jax.learners import asm as learner_module
 from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
 from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.objectives.masked_modelling import MaskingConfig
+from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.types import Transition
 
 MASKING = MaskingConfig("fixed", mask_rate=0.4, full_mask_share=0.0, replace_mask=0.8, replace_random=0.1)

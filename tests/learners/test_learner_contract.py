@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy_learners import COMMON
 
-from spin_jax.artefact import params_like
-from spin_jax.checkpoint import CheckpointStore, flatten
+from spin_jax.frozen.artefact import params_like
 from spin_jax.learners.base import Learner
 from spin_jax.models import mlp
 from spin_jax.policies.base import Policy, no_encoding
 from spin_jax.policies.cached import packed
+from spin_jax.record.checkpoint import CheckpointStore, flatten
 from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.types import ActionSpec, Transition
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from spin_jax.checkpoint import flatten
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.policies.spin import SPINConfig, make_spin
+from spin_jax.record.checkpoint import flatten
 from spin_jax.types import Transition
 
 TRAINED = SPINConfig(

@@ -1,0 +1,1 @@
+"""Playing trained policies and scoring them."""

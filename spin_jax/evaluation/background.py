@@ -1,0 +1,79 @@
+"""Work beside training: evaluations in a thread, delivered in their order."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from spin_jax.record.machine import usable_cores
+
+
+class Background:
+    """Evaluations in a thread beside training, in their order; with asynchronous=False each before the call returns.
+
+    evaluate(step, state) -> result; report(step, clock, result) is called in the thread of the caller, by the next call
+    or drain, with what clock() said when the state was handed in. At most QUEUED evaluations wait behind the one that
+    runs: then a call waits, too.
+    """
+
+    QUEUED = 2
+
+    def __init__(self, evaluate: Callable, report: Callable, clock: Callable[[], Any], asynchronous: bool):
+        self._evaluate, self._report, self._clock = evaluate, report, clock
+        self._pool = ThreadPoolExecutor(1, "evaluation") if asynchronous else None
+        self._pending = deque()  # (step, what the clock said, future)
+        self.waited = 0.0  # seconds that training did not go on
+
+    def __call__(self, step: int, state: Any):
+        begin, now = time.monotonic(), self._clock()
+        if self._pool is None:
+            self._report(step, now, self._evaluate(step, state))
+        else:
+            self._deliver(self.QUEUED)
+            snapshot = jax.tree.map(jnp.copy, state)  # the next chunk is given the state's own memory
+            self._pending.append((step, now, self._pool.submit(self._evaluate, step, snapshot)))
+        self.waited += time.monotonic() - begin
+
+    def drain(self, before: int | None = None):
+        """Wait for what was handed in, or for what belongs to steps before one; raises what an evaluation raised."""
+        begin = time.monotonic()
+        later = sum(before is not None and step >= before for step, *_ in self._pending)
+        self._deliver(later)
+        self.waited += time.monotonic() - begin
+
+    def _deliver(self, leave: int):
+        while len(self._pending) > leave or (self._pending and self._pending[0][2].done()):
+            step, then, future = self._pending.popleft()
+            self._report(step, then, future.result())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self.drain()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
+
+
+def is_asynchronous(configured: str) -> bool:
+    """on | off | auto: beside training where there is an accelerator or where there are more than two cores."""
+    if configured != "auto":
+        return configured == "on"
+    return jax.default_backend() != "cpu" or usable_cores() > 2
+
+
+def policy_device(configured: str, asynchronous: bool) -> jax.Device | None:
+    """Where an evaluated policy computes; None: where training does.
+
+    auto: an accelerator answers after the chunk of training that it is at, so beside training the host computes.
+    """
+    if jax.default_backend() == "cpu" or configured == "accelerator" or (configured == "auto" and not asynchronous):
+        return None
+    return jax.devices("cpu")[0]

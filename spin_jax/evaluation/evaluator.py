@@ -1,0 +1,78 @@
+"""Playing a policy in its environment: all episodes of all seeds at once, one batched policy call a step."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
+from spin_jax.evaluation.scores import Score, score
+from spin_jax.registry import ENVS
+from spin_jax.training.seeds import ONE, Seeds
+from spin_jax.types import Normaliser, normalise
+
+
+class Evaluator:
+    """Plays `episodes` episodes of a learner for each seed, all of them at once; the environments live as long as this.
+
+    Environment i of every evaluation starts from seed i of its run's seed; where greedy is False, actions are sampled
+    with a key that follows from that seed and the gradient step. Results depend neither on num_workers nor on the seeds
+    beside. frozen, and the states that calls get, are what `seeds` bundles. device: where the policy computes.
+    """
+
+    def __init__(
+        self,
+        act: Callable,
+        frozen,
+        normaliser: Normaliser,
+        task: str,
+        bins: int,
+        *,
+        run_seeds: Sequence[int],
+        episodes: int,
+        greedy: bool,
+        num_workers: int,
+        seeds: Seeds = ONE,
+        device: jax.Device | None = None,
+    ):
+        self._task, self._bins, self._num, self._device = task, bins, len(run_seeds), device
+        self._episode_seeds = [episode_seed(seed, i) for seed in run_seeds for i in range(episodes)]
+        self._keys = seeds.bundle([jax.random.key(seed) for seed in run_seeds])
+        self._frozen, self._normaliser = self._place((frozen, normaliser))
+        self._envs = VectorEnv(task, bins, len(self._episode_seeds), num_workers, ENVS[task])
+        axes = (0, 0 if seeds.own_frozen else None, None, 0, 0, None, None)
+
+        def one(state, frozen, normaliser, observation, key, step, t):
+            key = None if greedy else jax.random.fold_in(jax.random.fold_in(key, step), t)
+            return act(state, frozen, normalise(normaliser, observation), key)
+
+        @jax.jit
+        def policy(state, frozen, normaliser, observation, keys, step, t):
+            if seeds.num == 1:
+                return one(state, frozen, normaliser, observation, keys, step, t)
+            observation = observation.reshape(seeds.num, -1, observation.shape[-1])
+            action = jax.vmap(one, axes)(state, frozen, normaliser, observation, keys, step, t)
+            return action.reshape(-1, action.shape[-1])
+
+        self._policy = policy
+
+    def _place(self, tree):
+        return tree if self._device is None else jax.device_put(tree, self._device)
+
+    def __call__(self, step: int, state) -> list[Score]:
+        """The scores of each seed's state after `step` gradient steps."""
+        fixed, keys = (self._place(state), self._frozen, self._normaliser), self._place(self._keys)
+        episodes = play_episodes(
+            self._envs, lambda observation, t: self._policy(*fixed, observation, keys, step, t), self._episode_seeds
+        )
+        returns = np.array([e.reward.sum() for e in episodes]).reshape(self._num, -1)
+        return [score(row, self._task, self._bins) for row in returns]
+
+    def close(self):
+        self._envs.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

@@ -1,0 +1,1 @@
+"""What stage 2 reads but never trains."""

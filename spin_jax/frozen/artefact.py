@@ -1,0 +1,83 @@
+"""The ASM that stage 1 leaves and stage 2 loads: arrays and, beside them, everything that must agree."""
+
+import dataclasses
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from spin_jax.config.build import RunConfig
+from spin_jax.data.dataset import Dataset
+from spin_jax.models.asm import ASM, ASMConfig
+from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
+from spin_jax.record.workdir import flat
+from spin_jax.types import ActionSpec, Normaliser, identity_normaliser
+
+DATA_FIELDS = ("level", "fingerprint")  # config.asm.other_data accepts differences in these
+
+
+class FrozenASM(NamedTuple):
+    """Parameters of a pre-trained ASM, the normaliser of its observations, and its record."""
+
+    params: Any
+    normaliser: Normaliser
+    record: dict
+
+
+def open_store(path: str | pathlib.Path) -> CheckpointStore:
+    """Every kept epoch of an ASM is a numbered checkpoint of this store."""
+    return CheckpointStore(pathlib.Path(path).expanduser(), keep=None)
+
+
+def describe(run: RunConfig, spec: ActionSpec, dataset: Dataset) -> dict:
+    """What an artefact of this run says of itself, and what stage 2 of this run expects one to say.
+
+    The precision is not part of it: parameters are float32 in every one.
+    """
+    architecture = dataclasses.asdict(run.asm.model)
+    del architecture["body"]["dtype"]
+    return {
+        "task": run.task,
+        "bins": run.bins,
+        "num_features": dataset.num_features,
+        "cardinalities": list(spec.cardinalities),
+        "architecture": architecture,
+        "normalise": run.data.normalise,
+        "level": run.data.level,
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def params_like(spec: ActionSpec, num_features: int, config: ASMConfig) -> Any:
+    """Shapes and dtypes of an ASM's parameters, nothing computed."""
+    blank = jnp.zeros((1, num_features)), jnp.zeros((1, spec.num_slots), jnp.int32)
+    return jax.eval_shape(lambda: ASM(spec, config).init(jax.random.key(0), *blank))["params"]
+
+
+def load_asm(path: pathlib.Path, epoch: int | None, expected: dict, run: RunConfig, spec: ActionSpec) -> FrozenASM:
+    """Load an ASM after comparing its record with `expected` (see `describe`) field by field.
+
+    Raises CheckpointError naming the first field that differs with both values, or the file that is missing or damaged.
+    """
+    store = open_store(path)
+    if not store.steps():
+        raise CheckpointError(
+            f"No pre-trained ASM in {path}: the directory is missing or is not an ASM artefact. "
+            f"Run --stage=pretrain first, or point --config.asm.path at one."
+        )
+    record = store.record(epoch)
+    found, need = flat(record.get("describes", {})), flat(expected)
+    for name in need:
+        if name in DATA_FIELDS and run.asm.other_data:
+            continue
+        if found.get(name) != need[name]:
+            hint = " (--config.asm.other_data=true accepts it)" if name in DATA_FIELDS else ""
+            raise CheckpointError(
+                f"The ASM in {path} does not fit this run: {name} is {found.get(name)!r} there, "
+                f"{need[name]!r} here{hint}."
+            )
+    normaliser = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, identity_normaliser(expected["num_features"])))
+    like = {"params": params_like(spec, expected["num_features"], run.asm.model), "normaliser": normaliser}
+    loaded = store.restore(like, epoch)
+    return FrozenASM(loaded["params"], loaded["normaliser"], record)

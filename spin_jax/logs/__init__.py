@@ -1,0 +1,1 @@
+"""Bringing a log of one's own."""

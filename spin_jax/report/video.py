@@ -1,0 +1,38 @@
+"""An animated picture of a policy at work."""
+
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from PIL import Image
+
+from spin_jax.config.build import RunConfig
+from spin_jax.envs.vector import episode_seed
+from spin_jax.frozen.artefact import FrozenASM
+from spin_jax.record.metrics import Progress
+from spin_jax.registry import ENVS
+from spin_jax.types import normalise
+
+EVERY = 4  # control steps a picture
+STEPS = 500
+
+
+def write_video(path: pathlib.Path, run: RunConfig, act: Callable, state, asm: FrozenASM) -> pathlib.Path:
+    """Play the first STEPS steps of evaluation episode 0 greedily and write them as animated WebP, in real time.
+
+    Raises RenderingError where the renderer cannot be loaded.
+    """
+    env = ENVS[run.task](run.task, run.bins)
+    policy = jax.jit(lambda observation: act(state, asm.params, normalise(asm.normaliser, observation), None))
+    observation, pictures, last, step = env.reset(episode_seed(run.seed, 0)), [], False, 0
+    with Progress("video", STEPS) as progress:
+        while not last and step < STEPS:
+            if step % EVERY == 0:
+                pictures.append(Image.fromarray(env.render()))
+            observation, _, _, last = env.step(np.asarray(policy(observation[None]))[0])
+            step += 1
+            progress.update(step)
+    duration = round(1000 * env.control_seconds * EVERY)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, quality=60)
+    return path

@@ -1,0 +1,68 @@
+"""Rows on disk and progress lines."""
+
+import json
+import logging
+
+import pytest
+
+from spin_jax.record.metrics import MetricsWriter, Progress, log, read_rows, watched
+
+
+def test_resuming_drops_the_rows_that_are_computed_again_and_keeps_counting_seconds(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        for step in (10, 20, 30):
+            writer.write(step, loss=step / 10)
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row | {"seconds": 100.0}) + "\n" for row in rows))
+    with MetricsWriter(tmp_path, start_step=20) as writer:
+        assert writer.seconds >= 100.0
+        writer.write(30, loss=9.0)
+    assert [(row["step"], row["loss"]) for row in read_rows(tmp_path / "metrics.jsonl")] == [(10, 1), (20, 2), (30, 9)]
+
+
+def test_starting_anew_drops_everything(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(0, loss=1.0)
+    with MetricsWriter(tmp_path):
+        pass
+    assert read_rows(tmp_path / "metrics.jsonl") == []
+
+
+def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
+    (tmp_path / "rows").write_text('{"step": 1, "seconds": 1}\n{"step": 2, "sec')
+    assert [row["step"] for row in read_rows(tmp_path / "rows")] == [1]
+    assert read_rows(tmp_path / "nothing") == []
+
+
+class Lines(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def emit(self, record):
+        self.seen.append(record.getMessage())
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What our logger is told, whatever ran before."""
+    handler, level = Lines(), log.level
+    monkeypatch.setattr(log, "handlers", [handler])
+    log.setLevel(logging.INFO)  # not by monkeypatch: setLevel also forgets which levels were found disabled
+    yield handler
+    log.setLevel(level)
+
+
+def test_without_a_terminal_progress_is_plain_lines(lines):
+    with Progress("work", 10, start=4, every_seconds=1e9) as progress:
+        progress.update(5, loss=0.5)
+        progress.update(10, loss=0.25)
+    assert len(lines.seen) == 1  # the last step always; none before the interval is over
+    assert lines.seen[0].startswith("work: 10/10 steps, ")
+    assert lines.seen[0].endswith("0 s left, loss=0.25")
+
+
+def test_watched_items_pass_unchanged_and_are_counted(lines):
+    assert list(watched("abc", "work", "letter")) == ["a", "b", "c"]
+    assert len(lines.seen) == 1
+    assert lines.seen[0].startswith("work: 3/3 letters, ")

@@ -1,0 +1,97 @@
+"""A stage of several seeds: each has a workdir of its own, and all go on from a step that all of them have."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.cheetah_run import get_config
+from spin_jax.config.build import ConfigError, build, resolve
+from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.metrics import read_rows
+from spin_jax.record.workdir import Workdir, WorkdirError
+from spin_jax.stages.stage import Stage, members, seeds_of
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """prepared(field=value) -> (run, workdir) of a smoke run."""
+
+    def prepare(**changes):
+        config = get_config("smoke")
+        config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
+        config = resolve(config)
+        return build(config), Workdir(str(tmp_path / "work"), config)
+
+    return prepare
+
+
+def test_one_seed_is_the_run_itself(prepared):
+    run, workdir = prepared()
+    assert members(run, workdir) == [(run, workdir)]
+
+
+@pytest.mark.parametrize("per_seed", [False, True])
+def test_each_of_several_seeds_is_a_run_of_its_own(prepared, per_seed):
+    run, workdir = prepared(num_seeds=2, seed=4, asm__per_seed=per_seed)
+    team = members(run, workdir)
+    assert [m.run.seed for m in team] == [4, 5]
+    assert [m.workdir.path.name for m in team] == ["seed_4", "seed_5"]
+    assert [m.workdir.asm == workdir.asm for m in team] == [not per_seed] * 2
+    team[1].workdir.stage("policy")
+    alone = json.loads((team[1].workdir.path / "config.json").read_text())
+    assert (alone["seed"], alone["num_seeds"], alone["asm"]["per_seed"]) == (5, 1, False)
+    with pytest.raises(WorkdirError, match="config.train.num_steps: there 80, now 81"):
+        members(*prepared(num_seeds=2, seed=4, asm__per_seed=per_seed, train__num_steps=81))
+
+
+def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
+    team = members(*prepared(num_seeds=2))
+    states = [{"x": jnp.float32(i)} for i in (1, 2)]
+    with Stage(team, "policy") as stage:
+        assert (stage.resumed, stage.start) == (False, 0)
+        for step in (0, 10):
+            stage.write(step, {"loss": np.array([step, -step])})
+            stage.save(step, states, {"step": step})
+    stage.write(20, {"loss": np.array([7, 7])})
+    CheckpointStore(team[0].workdir.path / "policy" / "state", keep=2).save(20, states[0], {})  # then it was killed
+    with Stage(team, "policy") as stage:
+        assert (stage.resumed, stage.start) == (True, 10)
+        assert stage.record() == {"step": 10}
+        restored = stage.begin(lambda i: {"x": jnp.float32(0)}, 100)
+        assert [float(s["x"]) for s in restored] == [1, 2]
+        assert stage.has(10, "loss")
+        assert not stage.has(20, "loss")
+        assert not stage.has(10, "return_mean")
+    rows = read_rows(team[1].workdir.path / "policy" / "metrics.jsonl")
+    assert [(row["step"], row["loss"]) for row in rows] == [(0, 0), (10, -10)]
+
+
+def test_a_stage_that_is_only_looked_at_leaves_no_trace(prepared):
+    run, workdir = prepared(num_seeds=2)
+    assert not Stage(members(run, workdir), "policy").resumed
+    assert not workdir.path.exists()
+
+
+def test_how_many_are_trained_at_once(prepared):
+    run, _ = prepared(num_seeds=4)
+    assert seeds_of(run).at_once == 1  # on CPU
+    assert seeds_of(dataclasses.replace(run, seeds_per_batch=3)).at_once == 3
+    assert seeds_of(dataclasses.replace(run, seeds_per_batch=9)).at_once == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_seeds": 0}, "config.num_seeds must be at least 1, got 0"),
+        ({"num_seeds": 2, "data__mode": "stream"}, "num_seeds > 1 needs data.mode='memory'"),
+        ({"asm__per_seed": True, "asm__path": "x"}, "use one of the two"),
+        ({"asm__per_seed": True, "policy": "spin_cached"}, "it needs asm.per_seed=False"),
+        ({"precision": "float16"}, "config.precision must be one of auto, float32, bfloat16, got 'float16'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(prepared, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        prepared(**changes)

@@ -1,0 +1,126 @@
+"""Stage 2 as a whole, on a random log and ASM: beside training or not, together or alone, resumed or not."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs.cheetah_run import get_config
+from spin_jax.config.build import build, resolve
+from spin_jax.data.dataset import Dataset
+from spin_jax.frozen.artefact import describe, open_store, params_like
+from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.metrics import read_rows
+from spin_jax.record.workdir import Workdir
+from spin_jax.stages.evaluate_policy import evaluate_policy
+from spin_jax.stages.train_policy import train_policy
+from spin_jax.types import ActionSpec, Transition, identity_normaliser
+
+SPEC = ActionSpec((3,) * 6)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    rng = np.random.default_rng(0)
+    s, s_next = rng.normal(size=(2, 40, 17)).astype(np.float32)
+    action = rng.integers(0, 3, (40, 6)).astype(np.int32)
+    train = Transition(s, action, rng.normal(size=40).astype(np.float32), np.ones(40, np.float32), s_next)
+    return Dataset(train, train, identity_normaliser(17), "fingerprint", np.zeros(2))
+
+
+@pytest.fixture
+def trained(tmp_path, dataset):
+    """trained(name, field=value) -> workdir of a stage 2 that was run in tmp_path/name, or gone on with."""
+
+    def train(name, evaluated=False, **changes):
+        config = get_config("smoke")
+        changes = {"train__num_steps": 8, "train__checkpoint_every_steps": 4, "eval__every_steps": 2, **changes}
+        config.update_from_flattened_dict({field.replace("__", "."): value for field, value in changes.items()})
+        config.asm.path = str(tmp_path / "asm")
+        config = resolve(config)
+        run, store, workdir = build(config), open_store(tmp_path / "asm"), Workdir(str(tmp_path / name), config)
+        if not store.steps():
+            rng, like = np.random.default_rng(1), params_like(SPEC, 17, run.asm.model)
+            params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), like)
+            describes = describe(run, SPEC, dataset)
+            store.save(0, {"params": params, "normaliser": dataset.normaliser}, {"describes": describes})
+        train_policy(run, workdir, dataset, SPEC)
+        if evaluated:
+            evaluate_policy(run, workdir, dataset, SPEC)
+        return workdir.path
+
+    return train
+
+
+def returns(workdir):
+    """{step: mean return} of the evaluations, in the order in which they were written."""
+    rows = read_rows(workdir / "policy" / "metrics.jsonl")
+    return {row["step"]: row["return_mean"] for row in rows if "return_mean" in row}
+
+
+def arrays(workdir):
+    store = CheckpointStore(workdir / "policy" / "state")
+    assert store.steps()[-1] == 8
+    with np.errstate(all="ignore"):
+        restored = store._manager().restore(8)
+    return restored["arrays"]
+
+
+def test_evaluation_beside_training_changes_nothing(trained):
+    inline, beside = (trained(name, eval__asynchronous=name) for name in ("off", "on"))
+    assert list(returns(inline)) == list(returns(beside)) == [0, 2, 4, 6, 8]
+    assert returns(inline) == returns(beside)
+    for name, found in arrays(beside).items():
+        np.testing.assert_array_equal(found, arrays(inline)[name], err_msg=name)
+
+
+def test_an_evaluation_that_a_kill_took_away_is_made_up_for(trained):
+    """A checkpoint may be saved before the evaluation of its own step has come back."""
+    workdir = trained("run")
+    expected, path = returns(workdir), workdir / "policy" / "metrics.jsonl"
+    rows = [row for row in read_rows(path) if not (row["step"] == 8 and "return_mean" in row)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert 8 not in returns(workdir)
+    assert returns(trained("run")) == expected
+
+
+@pytest.mark.parametrize("policy", ["factored", "spin_distill"])
+def test_seeds_together_are_the_runs_of_each_alone(trained, policy):
+    own = {"policy": policy, "spin_distill__steps": 8}
+    together = trained("together", True, num_seeds=2, seed=5, **own)
+    for seed in (5, 6):
+        alone, member = trained(f"alone_{seed}", True, seed=seed, **own), together / f"seed_{seed}"
+        assert list(returns(member)) == [0, 2, 4, 6, 8]
+        np.testing.assert_allclose(list(returns(member).values()), list(returns(alone).values()), rtol=1e-4)
+        for name, found in arrays(member).items():
+            expected = arrays(alone)[name]
+            assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected), name
+        scores = [json.loads((path / "evaluate" / "summary.json").read_text()) for path in (alone, member)]
+        np.testing.assert_allclose(scores[1]["returns"], scores[0]["returns"], rtol=1e-4)
+    summary = json.loads((together / "evaluate" / "summary.json").read_text())
+    assert list(summary["seeds"]) == ["5", "6"]
+    assert summary["seeds"]["6"]["returns"] == scores[1]["returns"]
+
+
+def test_a_longer_run_compiles_no_more_than_a_short_one(trained):
+    """Neither a later chunk nor a later evaluation compiles again."""
+    compiled = []
+
+    def listen(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        trained("warm")  # whatever is compiled once a process
+        counts = []
+        for name, steps in (("short", 8), ("long", 24)):
+            before = len(compiled)
+            trained(name, train__num_steps=steps)
+            counts.append(len(compiled) - before)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert counts[0] > 0
+    assert counts[0] == counts[1]
