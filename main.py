@@ -22,7 +22,7 @@ def run(config, workdir_path: str, stages: tuple[str, ...]):
     import jax
 
     from spin_jax.config import build as settings
-    from spin_jax.record.metrics import setup_logging
+    from spin_jax.record.progress import setup_logging
     from spin_jax.record.workdir import Workdir
     from spin_jax.registry import POLICIES
     from spin_jax.report import results as report
@@ -65,9 +65,9 @@ def main(_):
     try:
         run(config, FLAGS.workdir, stages)
     except Exception as error:
-        from spin_jax.errors import USER_ERRORS
+        from spin_jax.errors import UserError
 
-        if not isinstance(error, USER_ERRORS):
+        if not isinstance(error, UserError):
             raise
         sys.exit(f"error: {error}")
 

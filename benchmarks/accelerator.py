@@ -17,8 +17,8 @@ import numpy as np
 from absl import app, flags
 from measure import interleave, make_program, settings, spread, ticking, write
 
-from spin_jax.envs.dm_control import TASKS
-from spin_jax.record.metrics import setup_logging
+from spin_jax.envs.tasks import TASKS
+from spin_jax.record.progress import setup_logging
 
 ROOT = pathlib.Path(__file__).parent.parent
 TINY = [

@@ -26,9 +26,9 @@ from measure import spread, write
 from spin_jax.data.dataset import load_dataset
 from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds, write_shards
 from spin_jax.data.sampler import on_device, sample_batch
-from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
-from spin_jax.record.metrics import setup_logging
-from spin_jax.types import ActionSpec, Episode
+from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.record.progress import setup_logging
+from spin_jax.types import Episode
 
 BATCH = 256
 CHUNKS = 10  # of batches in one measurement: blocks begun and not used up then weigh little
@@ -71,7 +71,7 @@ def find(data_dir: str, task: str) -> pathlib.Path | None:
 
 def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
     """name -> function that runs once and returns the number of transitions that came."""
-    split, spec = f"{SPLIT}[:{episodes}]", ActionSpec((BINS,) * TASKS[task].num_slots)
+    split, spec = f"{SPLIT}[:{episodes}]", TASKS[task].spec(BINS)
     memory, stream = (
         load_dataset(directory, split, spec, TASKS[task].num_features, True, mode=mode) for mode in ("memory", "stream")
     )

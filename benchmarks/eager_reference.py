@@ -12,9 +12,9 @@ from eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPo
 from measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 
 from spin_jax.config.build import RunConfig
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_policy
-from spin_jax.record.metrics import setup_logging
+from spin_jax.record.progress import setup_logging
 from spin_jax.types import ActionSpec
 
 POLICIES = ("saint", "spin", "factored", "autoregressive")

@@ -15,10 +15,10 @@ from absl import app, flags
 from measure import interleave, make_frozen, settings, spread, write
 
 from spin_jax.config.build import num_workers
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.from_config import make_learner
-from spin_jax.record.metrics import log, setup_logging
+from spin_jax.record.progress import log, setup_logging
 
 
 def eager_act(run, num_features: int, spec):

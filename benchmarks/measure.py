@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from spin_jax.config.build import RunConfig, build, resolve
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import params_like
 from spin_jax.learners.base import Learner
@@ -76,7 +76,7 @@ def make_program(
     Of run.num_seeds seeds in one program, which share the frozen arrays.
     """
     task = TASKS[run.task]
-    spec, num_features = spec or ActionSpec((run.bins,) * task.num_slots), num_features or task.num_features
+    spec, num_features = spec or task.spec(run.bins), num_features or task.num_features
     learner, policy = make_learner(run, spec, num_features), make_policy(run, spec, num_features)
     frozen = jax.block_until_ready(make_frozen(run, spec, num_features))
     encoded = None if policy.encode is no_encoding else (spec.num_slots, run.asm.width)

@@ -11,7 +11,7 @@ from absl import app, flags
 from matplotlib.figure import Figure
 from measure import interleave, make_program, milliseconds, settings, ticking, write
 
-from spin_jax.record.metrics import log, setup_logging
+from spin_jax.record.progress import log, setup_logging
 from spin_jax.types import ActionSpec
 
 NUM_FEATURES = 64

@@ -13,8 +13,8 @@ from absl import app, flags
 from flops import hand_gflop, xla_gflop
 from measure import interleave, make_program, milliseconds, settings, ticking, write
 
-from spin_jax.envs.dm_control import TASKS
-from spin_jax.record.metrics import log, setup_logging
+from spin_jax.envs.tasks import TASKS
+from spin_jax.record.progress import log, setup_logging
 from spin_jax.registry import LEARNERS, POLICIES
 
 

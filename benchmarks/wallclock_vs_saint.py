@@ -19,7 +19,7 @@ from absl import app, flags
 from matplotlib.figure import Figure
 from measure import write
 
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.record.metrics import read_rows
 from spin_jax.registry import POLICIES
 

@@ -1,9 +1,32 @@
-"""Errors that are the user's to mend: main prints their one message instead of a traceback."""
+"""Errors that the user can mend: `main` prints their one message instead of a traceback.
 
-from spin_jax.config.build import ConfigError
-from spin_jax.data.rlds import DataError
-from spin_jax.envs.dm_control import RenderingError
-from spin_jax.record.checkpoint import CheckpointError
-from spin_jax.record.workdir import WorkdirError
+A message names the thing, both values where two disagree, and the way out. This module imports nothing.
+"""
 
-USER_ERRORS = (CheckpointError, ConfigError, DataError, FloatingPointError, RenderingError, WorkdirError)
+
+class UserError(Exception):
+    """Base of all errors below."""
+
+
+class ConfigError(UserError, ValueError):
+    """A field of the configuration is unknown, missing, or out of range."""
+
+
+class DataError(UserError, ValueError):
+    """A log is missing, unreadable, or holds something that cannot be trained on."""
+
+
+class CheckpointError(UserError, ValueError):
+    """A checkpoint is missing, damaged, or does not fit."""
+
+
+class WorkdirError(UserError, ValueError):
+    """The workdir belongs to another configuration."""
+
+
+class RenderingError(UserError, RuntimeError):
+    """The renderer that MUJOCO_GL names cannot be loaded."""
+
+
+class DivergedError(UserError, FloatingPointError):
+    """A metric of training became NaN or infinite."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from spin_jax.envs.dm_control import TASKS, DMControlEnv
+from spin_jax.envs.dm_control import DMControlEnv
+from spin_jax.envs.tasks import TASKS
 from spin_jax.learners.awac import AWACConfig, make_awac
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.learners.bcq import BCQConfig, make_bcq

@@ -16,10 +16,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 import main
 from configs.cheetah_run import get_config
-from spin_jax.config.build import ConfigError, build, resolve
-from spin_jax.data.rlds import DataError, read_episodes, rlds_features, to_rlds
-from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
-from spin_jax.record.workdir import WorkdirError
+from spin_jax.config.build import build, resolve
+from spin_jax.data.rlds import read_episodes, rlds_features, to_rlds
+from spin_jax.errors import CheckpointError, ConfigError, DataError, WorkdirError
+from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.stages.make_data import load_data
 
 ROOT = pathlib.Path(__file__).parent.parent

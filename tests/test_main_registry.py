@@ -6,7 +6,7 @@ import pytest
 
 import main
 from configs.cheetah_run import get_config
-from spin_jax.config.build import ConfigError
+from spin_jax.errors import ConfigError
 from spin_jax.registry import LEARNERS, POLICIES
 
 pytestmark = pytest.mark.slow

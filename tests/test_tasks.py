@@ -10,7 +10,7 @@ import pytest
 import main
 from spin_jax.collect.policy_table import shipped
 from spin_jax.config import build as settings
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.evaluation.scores import reference_returns
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"

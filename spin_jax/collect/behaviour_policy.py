@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from spin_jax.data.rlds import DataError
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
+from spin_jax.errors import DataError
 from spin_jax.models.decqn import greedy
 from spin_jax.types import Normaliser, normalise
 

@@ -16,10 +16,11 @@ import tensorflow_datasets as tfds
 from spin_jax.collect.behaviour_policy import LEVELS, policy_card
 from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
 from spin_jax.data.cards import read_cards
-from spin_jax.data.rlds import DataError, rlds_features, to_rlds, write_shards
-from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
-from spin_jax.record.metrics import Progress, log
-from spin_jax.types import ActionSpec, Episode
+from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
+from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.errors import DataError
+from spin_jax.record.progress import Progress, log
+from spin_jax.types import Episode
 
 PUBLISHED_EPISODES = 1000  # of each split in the published suite: 1M transitions
 
@@ -84,7 +85,7 @@ def prepare(data_dir: pathlib.Path, config: FactorisedConfig, num_workers: int) 
         _play(pieces, config, num_workers, directory)
         _write(data_dir, pieces, config)
     task = TASKS[config.task]
-    spec = ActionSpec((config.bins,) * task.num_slots)
+    spec = task.spec(config.bins)
 
     def made_by(level):
         epsilon = {} if level == "random" else {"epsilon": config.epsilon}

@@ -14,10 +14,10 @@ from spin_jax.collect.behaviour_policy import WEIGHTS, load_policy
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.ship import EPISODES, EVALUATION_SEED
 from spin_jax.config.build import num_workers
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.evaluation.scores import reference_returns
-from spin_jax.record.metrics import Progress, setup_logging
+from spin_jax.record.progress import Progress, setup_logging
 
 
 def shipped() -> list[tuple[pathlib.Path, dict]]:

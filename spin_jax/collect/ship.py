@@ -16,11 +16,11 @@ from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.train_behaviour import exploration_normaliser, learner_config
 from spin_jax.data.statistics import RunningStatistics
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.learners.decqn import make_decqn
 from spin_jax.record.checkpoint import CheckpointStore
-from spin_jax.record.metrics import log, setup_logging
+from spin_jax.record.progress import log, setup_logging
 
 EPISODES = 20
 EVALUATION_SEED = 10_000  # of the episodes that a card reports

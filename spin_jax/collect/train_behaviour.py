@@ -16,14 +16,16 @@ from absl import app, flags
 
 from spin_jax.collect.replay import Replay
 from spin_jax.data.statistics import RunningStatistics
-from spin_jax.envs.dm_control import EPISODE_STEPS, TASKS
+from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
+from spin_jax.errors import CheckpointError
 from spin_jax.learners.base import Learner
 from spin_jax.learners.decqn import DecQNConfig, DecQNState, make_decqn
 from spin_jax.models.decqn import refine
-from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
-from spin_jax.record.metrics import MetricsWriter, Progress, log, setup_logging
-from spin_jax.types import ActionSpec, Normaliser
+from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.metrics import MetricsWriter
+from spin_jax.record.progress import Progress, log, setup_logging
+from spin_jax.types import Normaliser
 
 UPDATES_AT_ONCE = 8  # gradient steps in one compiled program
 
@@ -88,7 +90,7 @@ def start_from(
     record = store.record(frame)
     if record["task"] != task or record["bins"] > bins:
         raise CheckpointError(f"{workdir} holds {record['task']} with {record['bins']} bins, not {task} with fewer.")
-    coarse = make_decqn(ActionSpec((record["bins"],) * spec.num_slots), spec.num_features, learner_config(record))
+    coarse = make_decqn(spec.spec(record["bins"]), spec.num_features, learner_config(record))
     critics = store.restore(coarse.init(jax.random.key(0)), frame).critics
     critics = jax.tree.map(jax.numpy.asarray, [refine(c, spec.num_slots, bins) for c in critics])
     state = learner.init(jax.random.key(0))

@@ -10,6 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from spin_jax.data.dataset import split_expression
+from spin_jax.errors import ConfigError
 from spin_jax.learners.asm import ASMOptimiserConfig
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
@@ -20,10 +21,6 @@ from spin_jax.registry import ENVS, LEARNERS, POLICIES
 from spin_jax.types import ActionSpec
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-
-
-class ConfigError(ValueError):
-    """A field is unknown, missing, or out of range; the message names it."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from spin_jax.data.card import data_card
 from spin_jax.data.dataset import check_episodes
 from spin_jax.data.rlds import EpisodeSource, open_data_set
-from spin_jax.record.metrics import log
+from spin_jax.record.progress import log
 from spin_jax.record.workdir import write_json
 from spin_jax.types import ActionSpec, Episode
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from spin_jax.data.memory import check_fits
-from spin_jax.data.rlds import DataError, EpisodeSource, transitions
+from spin_jax.data.rlds import EpisodeSource
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.data.stream import TransitionStream
+from spin_jax.data.transitions import transitions
+from spin_jax.errors import DataError
 from spin_jax.types import ActionSpec, Episode, Normaliser, Transition, identity_normaliser
 
 LEVELS = {

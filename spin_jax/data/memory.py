@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from spin_jax.data.rlds import DataError
+from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
 # Peak of loading and of the transfer to the device, in sizes of the transitions: episodes, arrays, normalised arrays

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from spin_jax.data.memory import row_bytes
-from spin_jax.data.rlds import DataError, transitions
+from spin_jax.data.transitions import transitions
+from spin_jax.errors import DataError
 from spin_jax.types import Episode, Normaliser, Transition, normalise
 
 CHUNK_BYTES = 64_000_000  # of the batches that one compiled program takes, at most

@@ -6,40 +6,12 @@ tasks terminates early, so the discount stays 1 at the time limit.
 """
 
 import os
-from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
-from spin_jax.types import ActionSpec
-
-
-class Task(NamedTuple):
-    """Facts of one task, with the suite's published reference returns (undiscounted, 1000 steps)."""
-
-    domain: str
-    task: str
-    num_features: int  # S
-    num_slots: int  # N
-    random_return: float
-    expert_return: dict[int, float]  # by bins
-
-
-TASKS = {
-    "finger_spin": Task("finger", "spin", 9, 2, 4.36, {3: 853.62}),
-    "fish_swim": Task("fish", "swim", 24, 5, 72.32, {3: 418.58}),
-    "cheetah_run": Task("cheetah", "run", 17, 6, 5.39, {3: 664.57}),
-    "quadruped_walk": Task("quadruped", "walk", 78, 12, 121.37, {3: 781.19}),
-    "humanoid_stand": Task("humanoid", "stand", 67, 21, 4.54, {3: 711.90}),
-    "dog_trot": Task(
-        "dog", "trot", 223, 38, 7.32, {3: 724.37, 10: 736.95, 30: 768.24, 50: 752.58, 75: 803.05, 100: 756.86}
-    ),
-}
-EPISODE_STEPS = 1000
-
-
-class RenderingError(RuntimeError):
-    """The renderer that MUJOCO_GL names is not there; the message says what to install."""
+from spin_jax.envs.tasks import TASKS
+from spin_jax.errors import RenderingError
 
 
 def load_suite():
@@ -66,11 +38,7 @@ def _not_settotalmass(record) -> bool:
 
 
 class DMControlEnv:
-    """One task with discretised actions: reset(seed) -> [S], step(action [N]) -> ([S], reward, terminal, last).
-
-    Everything random in an episode follows from reset's seed alone, so results do not depend on which process
-    plays which episode.
-    """
+    """One task with discretised actions (envs.base.Env). Raises ValueError on an unknown task and on bins below 2."""
 
     def __init__(self, name: str, bins: int):
         if name not in TASKS:
@@ -78,7 +46,8 @@ class DMControlEnv:
         if bins < 2:
             raise ValueError(f"bins must be at least 2, got {bins}.")
         self.task = TASKS[name]
-        self.spec = ActionSpec((bins,) * self.task.num_slots)
+        self.spec = self.task.spec(bins)
+        self.num_features = self.task.num_features
         self._env = load_suite().load(self.task.domain, self.task.task)
         self._values = np.linspace(-1.0, 1.0, bins)
 

@@ -1,20 +1,16 @@
 """A few environments stepped one after another in this process."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from spin_jax.envs.dm_control import DMControlEnv
-
-MakeEnv = Callable[[str, int], DMControlEnv]
+from spin_jax.envs.base import MakeEnv
 
 
 class InlineGroup:
     """A few environments stepped one after another in the calling process."""
 
-    def __init__(self, task, bins, num_envs, make_env):
+    def __init__(self, task: str, bins: int, num_envs: int, make_env: MakeEnv):
         self._envs = [make_env(task, bins) for _ in range(num_envs)]
-        self.spec = self._envs[0].spec
+        self.spec, self.num_features = self._envs[0].spec, self._envs[0].num_features
         self._waiting = [None] * num_envs  # what an environment that is `last` answers
         self._result = None
 

@@ -145,7 +145,7 @@ def serve(pipe, task, bins, num_envs, make_env):
     """A worker: does what it is asked, writes the answer to the board, and sends True, or the text of an exception."""
     try:
         group = InlineGroup(task, bins, num_envs, make_env)
-        pipe.send((group.spec, len(group.reset_one((0, 0)))))
+        pipe.send((group.spec, group.num_features))
         name, num_features = pipe.recv()
         board = Board(num_envs, num_features, group.spec.num_slots, name)
         while True:

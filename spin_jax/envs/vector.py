@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from spin_jax.envs.base import MakeEnv
 from spin_jax.envs.dm_control import DMControlEnv
-from spin_jax.envs.inline import InlineGroup, MakeEnv
+from spin_jax.envs.inline import InlineGroup
 from spin_jax.envs.remote import RemoteGroup
 from spin_jax.types import Episode
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import trim_mean
 
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
 
 
 class Score(NamedTuple):

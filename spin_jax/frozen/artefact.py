@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from spin_jax.config.build import RunConfig
 from spin_jax.data.dataset import Dataset
+from spin_jax.errors import CheckpointError
 from spin_jax.models.asm import ASM, ASMConfig
-from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
+from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.workdir import flat
 from spin_jax.types import ActionSpec, Normaliser, identity_normaliser
 

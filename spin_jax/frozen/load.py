@@ -10,17 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spin_jax.config.build import ConfigError, RunConfig
+from spin_jax.config.build import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.memory import free_memory
-from spin_jax.data.rlds import DataError
 from spin_jax.data.sampler import on_device
 from spin_jax.data.stream import TransitionStream
+from spin_jax.errors import CheckpointError, ConfigError, DataError
 from spin_jax.frozen.artefact import FrozenASM, describe, load_asm
 from spin_jax.policies.base import Policy, no_encoding
 from spin_jax.policies.cached import packed
-from spin_jax.record.checkpoint import CheckpointError, digest, flatten
-from spin_jax.record.metrics import Progress, log
+from spin_jax.record.checkpoint import digest, flatten
+from spin_jax.record.progress import Progress, log
 from spin_jax.registry import POLICIES
 from spin_jax.stages.stage import Member, Stage, seeds_of
 from spin_jax.training.loop import Hook, fit

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spin_jax.data.rlds import DataError
+from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
 TOLD = 5  # bad rows that are told one by one; the others are counted

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from spin_jax.data.cards import card_path
 from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
-from spin_jax.record.metrics import Progress
+from spin_jax.record.progress import Progress
 from spin_jax.record.workdir import write_json
 from spin_jax.types import Episode
 

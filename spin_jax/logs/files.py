@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 
-from spin_jax.data.rlds import DataError
+from spin_jax.errors import DataError
 from spin_jax.logs.columns import Problems
 
 NEEDED = ("observation", "action", "reward", "terminal", "timeout")

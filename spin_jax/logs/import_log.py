@@ -15,13 +15,13 @@ import numpy as np
 from absl import app, flags
 
 from spin_jax.data.card import card_table, data_card
-from spin_jax.data.rlds import DataError
-from spin_jax.envs.dm_control import TASKS
+from spin_jax.envs.tasks import TASKS
+from spin_jax.errors import DataError
 from spin_jax.logs.columns import check_columns, cut_episodes
 from spin_jax.logs.data_set import write_log
 from spin_jax.logs.files import npz_columns, parquet_columns
 from spin_jax.logs.suite_pickle import suite_columns
-from spin_jax.record.metrics import Progress, log, setup_logging
+from spin_jax.record.progress import Progress, log, setup_logging
 from spin_jax.types import ActionSpec, Episode
 
 

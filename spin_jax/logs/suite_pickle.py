@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from spin_jax.data.rlds import DataError
+from spin_jax.errors import DataError
 from spin_jax.logs.columns import Problems
 
 FIELDS = ("state", "action", "reward", "next_state", "done")

@@ -12,9 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, or does not fit; the message names the difference and the way out."""
+from spin_jax.errors import CheckpointError
 
 
 def flatten(tree: Any) -> dict[str, jax.Array]:

@@ -6,13 +6,11 @@ import pathlib
 
 from ml_collections import ConfigDict
 
+from spin_jax.errors import WorkdirError
+
 CONFIG = "config.json"
 # may differ between two calls on one workdir: they do not change what is trained
 FREE = ("eval", "data.num_workers", "seeds_per_batch")
-
-
-class WorkdirError(ValueError):
-    """The workdir belongs to another configuration, or a stage's result is missing."""
 
 
 def write_json(path: pathlib.Path, values: dict):

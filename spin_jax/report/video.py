@@ -10,7 +10,7 @@ from PIL import Image
 from spin_jax.config.build import RunConfig
 from spin_jax.envs.vector import episode_seed
 from spin_jax.frozen.artefact import FrozenASM
-from spin_jax.record.metrics import Progress
+from spin_jax.record.progress import Progress
 from spin_jax.registry import ENVS
 from spin_jax.types import normalise
 

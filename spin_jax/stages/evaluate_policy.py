@@ -7,10 +7,11 @@ import jax
 
 from spin_jax.config.build import RunConfig
 from spin_jax.data.dataset import Dataset
+from spin_jax.errors import CheckpointError
 from spin_jax.evaluation.scores import summary, together
 from spin_jax.from_config import make_evaluator, make_learner
 from spin_jax.frozen.load import has_own_frozen, load_frozen
-from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
+from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.stage import Member, members, seeds_of
 from spin_jax.types import ActionSpec

@@ -8,9 +8,9 @@ from spin_jax.config.build import RunConfig, data_dir, num_workers
 from spin_jax.data.card import card_table
 from spin_jax.data.cards import read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
-from spin_jax.data.rlds import DataError
-from spin_jax.envs.dm_control import TASKS
-from spin_jax.record.metrics import log, watched
+from spin_jax.envs.tasks import TASKS
+from spin_jax.errors import DataError
+from spin_jax.record.progress import log, watched
 from spin_jax.record.workdir import Workdir
 from spin_jax.types import ActionSpec
 
@@ -48,7 +48,7 @@ def directory_of(run: RunConfig) -> pathlib.Path:
 
 def spec_of(run: RunConfig) -> ActionSpec:
     """The joint actions of the task."""
-    return ActionSpec((run.bins,) * TASKS[run.task].num_slots)
+    return TASKS[run.task].spec(run.bins)
 
 
 def load_data(run: RunConfig) -> tuple[Dataset, ActionSpec]:

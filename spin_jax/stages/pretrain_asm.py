@@ -15,7 +15,7 @@ from spin_jax.learners.asm import make_asm_learner
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.objectives.masked_modelling import corrupt
-from spin_jax.record.metrics import log
+from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.stage import Stage, members, seeds_of
 from spin_jax.training.loop import Hook, fit

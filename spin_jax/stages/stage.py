@@ -8,7 +8,8 @@ import jax
 
 from spin_jax.config.build import RunConfig
 from spin_jax.record.checkpoint import CheckpointStore
-from spin_jax.record.metrics import MetricsWriter, log
+from spin_jax.record.metrics import MetricsWriter
+from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.training.seeds import Seeds
 

@@ -9,7 +9,7 @@ from spin_jax.evaluation.background import Background, is_asynchronous, policy_d
 from spin_jax.from_config import make_evaluator, make_learner, make_policy
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.frozen.load import asm_path, encode_log, has_own_frozen, load_frozen
-from spin_jax.record.metrics import log
+from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.stage import Member, Stage, members, seeds_of
 from spin_jax.training.loop import Hook, fit

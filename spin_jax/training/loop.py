@@ -12,8 +12,9 @@ import numpy as np
 
 from spin_jax.data.sampler import sample_batch
 from spin_jax.data.stream import TransitionStream
+from spin_jax.errors import DivergedError
 from spin_jax.learners.base import Learner
-from spin_jax.record.metrics import Progress, log
+from spin_jax.record.progress import Progress, log
 from spin_jax.training.seeds import ONE, Seeds
 
 
@@ -80,7 +81,7 @@ def fit(
     data: a tree of arrays [T, …] on the device, from which every step draws its batch, or a TransitionStream, whose
     batch number `step` it gets (the next chunk of them is transferred while one runs). on_metrics(step, metrics) gets
     every chunk's means, an array [seeds] each (fetched after the next chunk was started); `show` names those whose mean
-    over seeds goes beside the bar. Raises FloatingPointError, naming the steps, where a metric is not finite: before
+    over seeds goes beside the bar. Raises DivergedError, naming the steps, where a metric is not finite: before
     any hook sees that state.
     """
     streamed = isinstance(data, TransitionStream)
@@ -100,7 +101,7 @@ def fit(
         metrics = {name: np.atleast_1d(value) for name, value in jax.device_get(metrics).items()}
         bad = [name for name, value in metrics.items() if not np.isfinite(value).all()]
         if bad:
-            raise FloatingPointError(
+            raise DivergedError(
                 f"{what}: {', '.join(bad)} became NaN or infinite between steps {step - chunk} and {step}. "
                 f"Lower the learning rate or look at the data; the last checkpoint is from before."
             )

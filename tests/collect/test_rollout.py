@@ -6,7 +6,7 @@ import pytest
 
 from spin_jax.collect import rollout
 from spin_jax.collect.behaviour_policy import behaviour_policy, load_policy, save_policy, weights_path
-from spin_jax.data.rlds import DataError
+from spin_jax.errors import DataError
 from spin_jax.models.decqn import greedy, init_decqn
 from spin_jax.types import Normaliser, normalise
 

@@ -12,8 +12,9 @@ from spin_jax.collect.train_behaviour import (
     with_settings,
 )
 from spin_jax.data.statistics import RunningStatistics
+from spin_jax.errors import CheckpointError
 from spin_jax.learners.decqn import DecQNConfig
-from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
+from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
 
 TINY = BehaviourConfig(

@@ -7,7 +7,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.cheetah_run import get_config
-from spin_jax.config.build import ConfigError, build, did_you_mean, explain_flag_error, num_workers, resolve
+from spin_jax.config.build import build, did_you_mean, explain_flag_error, num_workers, resolve
+from spin_jax.errors import ConfigError
 
 CONFIGS = sorted(p.stem for p in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py") if p.stem != "base")
 

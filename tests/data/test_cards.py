@@ -7,7 +7,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from spin_jax.data.cards import card_path, read_cards
-from spin_jax.data.rlds import DataError, rlds_features, to_rlds
+from spin_jax.data.rlds import rlds_features, to_rlds
+from spin_jax.errors import DataError
 from spin_jax.types import ActionSpec, Episode
 
 SPEC = ActionSpec((3, 3))

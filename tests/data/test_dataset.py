@@ -9,8 +9,9 @@ import pytest
 
 from spin_jax.data import dataset, memory
 from spin_jax.data.dataset import check_episodes, fit_normaliser, load_dataset, split_expression
-from spin_jax.data.rlds import DataError, transitions
 from spin_jax.data.statistics import RunningStatistics
+from spin_jax.data.transitions import transitions
+from spin_jax.errors import DataError
 from spin_jax.types import ActionSpec, Episode, normalise
 
 SPEC = ActionSpec((2, 3))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from spin_jax.data.rlds import DataError, EpisodeSource, from_rlds, read_episodes, rlds_features, to_rlds
+from spin_jax.data.rlds import EpisodeSource, from_rlds, read_episodes, rlds_features, to_rlds
+from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
 

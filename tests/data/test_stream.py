@@ -9,9 +9,10 @@ import pytest
 
 from spin_jax.data import stream
 from spin_jax.data.memory import row_bytes
-from spin_jax.data.rlds import DataError, transitions
 from spin_jax.data.sampler import on_device
 from spin_jax.data.stream import TransitionStream
+from spin_jax.data.transitions import transitions
+from spin_jax.errors import DataError
 from spin_jax.types import Episode, Normaliser, identity_normaliser
 
 ALONE = grain.sharding.ShardOptions(0, 1, drop_remainder=True)

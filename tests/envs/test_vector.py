@@ -6,7 +6,8 @@ import signal
 import numpy as np
 import pytest
 
-from spin_jax.envs.dm_control import TASKS, DMControlEnv
+from spin_jax.envs.dm_control import DMControlEnv
+from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.types import ActionSpec
 
@@ -17,7 +18,7 @@ class FakeEnv:
     def __init__(self, task, bins):
         if task == "unmade":
             raise ValueError("no such fake")
-        self.task, self.spec = task, ActionSpec((bins,) * 2)
+        self.task, self.spec, self.num_features = task, ActionSpec((bins,) * 2), 3
 
     def reset(self, seed):
         self.rng, self.seed, self.t = np.random.default_rng(seed), seed, 0

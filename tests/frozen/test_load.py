@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from configs.cheetah_run import get_config
-from spin_jax.config.build import ConfigError, build, resolve
+from spin_jax.config.build import build, resolve
 from spin_jax.data.dataset import Dataset
-from spin_jax.data.rlds import DataError
 from spin_jax.data.sampler import on_device
 from spin_jax.data.stream import TransitionStream
+from spin_jax.errors import CheckpointError, ConfigError, DataError
 from spin_jax.frozen import load as frozen
 from spin_jax.frozen.artefact import FrozenASM, describe, open_store, params_like
 from spin_jax.frozen.load import encode_log, load_frozen
 from spin_jax.policies.cached import CachedConfig, make_cached, unpacked
 from spin_jax.policies.factored import FactoredConfig, make_factored
-from spin_jax.record.checkpoint import CheckpointError, CheckpointStore
+from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.stage import members
 from spin_jax.types import ActionSpec, Transition, identity_normaliser

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spin_jax.data.rlds import DataError
+from spin_jax.errors import DataError
 from spin_jax.logs.columns import check_columns, cut_episodes
 
 

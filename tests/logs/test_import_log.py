@@ -16,8 +16,10 @@ import pytest
 
 import main
 from configs.cheetah_run import get_config
-from spin_jax.data.dataset import check_episodes, transitions
-from spin_jax.data.rlds import DataError, read_episodes
+from spin_jax.data.dataset import check_episodes
+from spin_jax.data.rlds import read_episodes
+from spin_jax.data.transitions import transitions
+from spin_jax.errors import DataError
 from spin_jax.logs.import_log import import_log
 from spin_jax.types import ActionSpec
 

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from spin_jax.data.rlds import DataError
+from spin_jax.errors import DataError
 from spin_jax.logs.suite_pickle import load_pickle, suite_columns
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spin_jax.record.checkpoint import CheckpointError, CheckpointStore, flatten
+from spin_jax.errors import CheckpointError
+from spin_jax.record.checkpoint import CheckpointStore, flatten
 from spin_jax.types import Normaliser
 
 

@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from spin_jax.record.metrics import MetricsWriter, Progress, log, read_rows, watched
+from spin_jax.record.metrics import MetricsWriter, read_rows
+from spin_jax.record.progress import Progress, log, watched
 
 
 def test_resuming_drops_the_rows_that_are_computed_again_and_keeps_counting_seconds(tmp_path):

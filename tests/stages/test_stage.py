@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from configs.cheetah_run import get_config
-from spin_jax.config.build import ConfigError, build, resolve
+from spin_jax.config.build import build, resolve
+from spin_jax.errors import ConfigError, WorkdirError
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
-from spin_jax.record.workdir import Workdir, WorkdirError
+from spin_jax.record.workdir import Workdir
 from spin_jax.stages.stage import Stage, members, seeds_of
 
 

@@ -1,0 +1,33 @@
+"""The n-step transitions of episodes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spin_jax.errors import DataError
+from spin_jax.types import Episode, Transition
+
+
+def transitions(episodes: Sequence[Episode], n_step: int = 1, gamma: float = 1.0) -> Transition:
+    """The n-step transitions (types.Transition) of episodes, one after another, cut at an episode's end."""
+    if not episodes:
+        raise DataError("There is no episode to make transitions of: the split is empty.")
+    returns = [_n_step(e, n_step, gamma) for e in episodes]
+    return Transition(
+        np.concatenate([e.observation[:-1] for e in episodes]),
+        np.concatenate([e.action for e in episodes]),
+        *(np.concatenate(column) for column in zip(*returns, strict=True)),
+    )
+
+
+def _n_step(episode: Episode, n_step: int, gamma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(reward, discount, next_observation) of each step; the sums are in float64."""
+    length = len(episode.reward)
+    n_step = min(n_step, length)
+    end = np.minimum(np.arange(length) + n_step, length)
+    padded = np.concatenate([episode.reward, np.zeros(n_step - 1)])
+    reward = sum(gamma**k * padded[k : k + length] for k in range(n_step))
+    discount = gamma ** (end - np.arange(length) - 1.0)
+    if episode.terminal:
+        discount[end == length] = 0.0
+    return reward.astype(np.float32), discount.astype(np.float32), episode.observation[end]

@@ -1,0 +1,77 @@
+"""What a run tells people while it works: lines, and a bar with the time left on a terminal."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from absl import logging as absl_logging
+from tqdm import tqdm
+
+log = logging.getLogger("spin_jax")
+
+
+class _Handler(logging.Handler):
+    """Lines on standard error, above a progress bar where there is one."""
+
+    def emit(self, record):
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def setup_logging():
+    """Our own messages as plain lines on standard error; of the libraries beneath only errors."""
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    if not log.handlers:
+        handler = _Handler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+class Progress:
+    """A bar with rate and time left on a terminal; elsewhere a plain line every `every_seconds`."""
+
+    def __init__(self, what: str, total: int, start: int = 0, unit: str = "step", every_seconds: float = 15.0):
+        self._what, self._total, self._unit, self._every = what, total, unit, every_seconds
+        self._first, self._step = start, start
+        self._begin = self._last = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=start, desc=what, unit=unit, unit_scale=True, dynamic_ncols=True)
+
+    def update(self, step: int, **shown: float):
+        """Now at `step`, with a few figures to show beside it."""
+        shown = {k: f"{v:.4g}" for k, v in shown.items()}
+        if self._bar is not None:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(step - self._step)
+        self._step = step
+        now = time.monotonic()
+        if self._bar is None and (now - self._last >= self._every or step >= self._total):
+            self._last = now
+            rate = (step - self._first) / max(now - self._begin, 1e-9)
+            left = (self._total - step) / max(rate, 1e-9)
+            figures = " ".join(f"{k}={v}" for k, v in shown.items())
+            log.info(
+                f"{self._what}: {step}/{self._total} {self._unit}s, {rate:.1f}/s, {left:.0f} s left"
+                + (f", {figures}" if figures else "")
+            )
+
+    def close(self):
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def watched(items: Sequence, what: str, unit: str) -> Iterator:
+    """The items one by one, with their Progress."""
+    with Progress(what, len(items), unit=unit) as progress:
+        for number, item in enumerate(items, 1):
+            yield item
+            progress.update(number)
