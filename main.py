@@ -1,33 +1,37 @@
 """Train SPIN from a log: `python main.py --config=configs/cheetah_run.py:quick --workdir=DIR`.
 
-Stages: data (make or find the log), pretrain (Algorithm 1), policy (Algorithm 2), evaluate. The same command goes on
-where a killed one was.
+Stages: data (make or find the log), pretrain (Algorithm 1), distill (where the policy has a student), policy (Algorithm
+2), evaluate. Rerunning the command resumes an interrupted run.
 """
 
 import os
 import sys
+from collections.abc import Sequence
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-STAGES = ("data", "pretrain", "policy", "evaluate")
+from spin_jax.stages import STAGES
+
 FLAGS = flags.FLAGS
 
 
-def run(config, workdir_path: str, stages: tuple[str, ...]):
+def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | None:
     """Run the stages; returns the results of `evaluate` where that is among them, else None."""
     if config.eval.video:
         os.environ.setdefault("MUJOCO_GL", "egl")  # read once, when dm_control is first imported
     print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
     import jax
 
-    from spin_jax.config import build as settings
+    from spin_jax.config.auto import resolve
+    from spin_jax.config.build import build, check_stages
     from spin_jax.record.progress import setup_logging
     from spin_jax.record.workdir import Workdir
     from spin_jax.registry import POLICIES
-    from spin_jax.report import results as report
-    from spin_jax.stages import make_data as data_stage
+    from spin_jax.report.results import report
+    from spin_jax.stages.distill import distill
     from spin_jax.stages.evaluate_policy import evaluate_policy
+    from spin_jax.stages.make_data import load_data, make_data
     from spin_jax.stages.pretrain_asm import pretrain_asm
     from spin_jax.stages.train_policy import train_policy
     from spin_jax.training.compilation import keep_compilations
@@ -35,22 +39,25 @@ def run(config, workdir_path: str, stages: tuple[str, ...]):
     jax.config.update("jax_numpy_rank_promotion", "raise")
     keep_compilations()
     setup_logging()
-    config = settings.resolve(config)
-    run = settings.build(config)
-    workdir = Workdir(workdir_path, config)
+    config = resolve(config)
+    run = build(config)
+    check_stages(run, stages)
+    workdir, policy = Workdir(workdir_path, config), POLICIES[run.policy]
     if "data" in stages:
-        data_stage.make_data(run, workdir)
-    if stages == ("data",):
+        make_data(run, workdir)
+    if tuple(stages) == ("data",):
         return None
-    dataset, spec = data_stage.load_data(run)
-    if "pretrain" in stages and POLICIES[run.policy].reads_asm:
-        pretrain_asm(run, workdir, dataset, spec)
+    dataset = load_data(run)
+    if "pretrain" in stages and policy.reads_asm:
+        pretrain_asm(run, workdir, dataset)
+    if "distill" in stages and policy.distiller is not None:
+        distill(run, workdir, dataset)
     if "policy" in stages:
-        train_policy(run, workdir, dataset, spec)
+        train_policy(run, workdir, dataset)
     if "evaluate" not in stages:
         return None
-    evaluate_policy(run, workdir, dataset, spec)
-    return report.report(run, workdir, dataset, spec)
+    evaluate_policy(run, workdir, dataset)
+    return report(run, workdir, dataset)
 
 
 def main(_):

@@ -25,6 +25,7 @@ from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
 from spin_jax.policies.autoregressive import AutoregressiveConfig, make_autoregressive
+from spin_jax.policies.base import encoded
 from spin_jax.policies.cached import CachedConfig, make_cached
 from spin_jax.policies.decode import DecodeConfig, make_decode
 from spin_jax.policies.factored import FactoredConfig, make_factored
@@ -56,27 +57,27 @@ STATES = 1_000  # fresh ones that every figure is averaged over
 def train(learner, data, frozen=(), *, steps: int, what: str):
     """The learner's state after `steps` gradient steps on the log `data`."""
     init_key, key = jax.random.split(jax.random.key(0))
+    blank = data.observation[:1]
     settings = {"num_steps": steps, "batch_size": BATCH, "max_chunk": CHUNK, "what": what}
-    return fit(learner, jax.jit(learner.init)(init_key, frozen), frozen, data, key, **settings)
+    return fit(learner, jax.jit(learner.init)(init_key, frozen, blank), frozen, data, key, **settings)
 
 
 def train_asm(task: StructuredTask, data) -> dict:
     """Parameters of an ASM that was masked over the full range."""
     optimiser = ASMOptimiserConfig(3e-3, 1.0, decay_steps=ASM_STEPS)
-    learner = make_asm_learner(task.spec, data.observation.shape[1], ASM_CONFIG, MASKING, optimiser)
+    learner = make_asm_learner(task.spec, ASM_CONFIG, MASKING, optimiser)
     return train(learner, data, steps=ASM_STEPS, what="asm").params
 
 
 def clone(name: str, task: StructuredTask, data, asm: dict):
     """(policy, params) after cloning `data` by the learner bc."""
     make, config = (PRODUCTS | JOINT)[name]
-    num_features = data.observation.shape[1]
-    policy = make(task.spec, num_features, ASM_CONFIG, config)
+    policy = make(task.spec, ASM_CONFIG, config)
     if name == "spin_decode":
         return policy, ()
-    if name == "spin_cached":
-        data = data._replace(encoded=jax.jit(policy.encode)(asm, data.observation))
-    learner = make_bc(policy, task.spec, num_features, BCConfig(2e-3))
+    if policy.encode is not None:
+        data = data._replace(x=jax.jit(policy.encode)(asm, data.observation))
+    learner = make_bc(policy, task.spec, BCConfig(2e-3))
     return policy, train(learner, data, asm, steps=STEPS, what=name).policy
 
 
@@ -90,7 +91,7 @@ def measure(task: StructuredTask, policy, params, asm: dict) -> dict:
 
     @jax.jit
     def evaluate(params, asm, observation, modes, key):
-        x = policy.encode(asm, observation)
+        x = encoded(policy, asm, observation)
         log_probs = jax.lax.map(lambda actions: policy.log_prob(params, asm, x, actions, None), modes)
         return log_probs, policy.sample(params, asm, x, key)
 
@@ -111,10 +112,18 @@ def measure(task: StructuredTask, policy, params, asm: dict) -> dict:
 def choose_by_critics(task: StructuredTask, asm: dict) -> float:
     """Mean reward in coupled states of spin_decode with IQL's critics, which choose among 16 coherent draws."""
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
-    num_features = data.observation.shape[1]
-    policy = make_decode(task.spec, num_features, ASM_CONFIG, DecodeConfig(16, 100, "argmax", 1.0))
-    config = IQLConfig(0.8, 3.0, 100.0, 0.99, 0.005, 1e-3, "sum", 0)
-    learner = make_iql(policy, task.spec, num_features, config)
+    policy = make_decode(task.spec, ASM_CONFIG, DecodeConfig(16, 100, "argmax", 1.0))
+    config = IQLConfig(
+        expectile=0.8,
+        beta=3.0,
+        weight_clip=100.0,
+        gamma=0.99,
+        tau=0.005,
+        learning_rate=1e-3,
+        q="sum",
+        extract_after=0,
+    )
+    learner = make_iql(policy, task.spec, config)
     state = train(learner, data, asm, steps=STEPS, what="spin_decode, critics")
     observation = task.observations(np.random.default_rng(1), 400)
     observation = observation[task.coupled[task.cluster(observation)]]

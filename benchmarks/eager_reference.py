@@ -11,7 +11,7 @@ from absl import app, flags
 from eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
 from measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 
-from spin_jax.config.build import RunConfig
+from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_policy
 from spin_jax.record.progress import setup_logging
@@ -32,7 +32,7 @@ def eager_policy(run: RunConfig, spec: ActionSpec, num_features: int) -> torch.n
 def check_outputs(program: Program, policy: torch.nn.Module, num_features: int) -> float:
     """Largest difference of log-probabilities with the same weights, without dropout; raises where it is above 1e-3."""
     run, data = program.run, jax.tree.map(lambda x: x[:32], program.data)
-    params, ours = program.start().policy, make_policy(run, program.spec, num_features)
+    params, ours = program.start().policy, make_policy(run, program.spec)
     frozen = program.frozen
     load(policy, {**params, "asm": frozen} if run.policy == "spin" else params, program.spec)
     expected = jax.jit(ours.log_prob)(params, frozen, data.observation, data.action, None)

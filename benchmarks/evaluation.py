@@ -12,12 +12,12 @@ import functools
 import jax
 import numpy as np
 from absl import app, flags
-from measure import interleave, make_frozen, settings, spread, write
+from measure import blank, interleave, make_frozen, settings, spread, write
 
-from spin_jax.config.build import num_workers
+from spin_jax.config.auto import worker_processes
 from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
-from spin_jax.from_config import make_learner
+from spin_jax.from_config import make_learner, make_policy
 from spin_jax.record.progress import log, setup_logging
 
 
@@ -40,9 +40,9 @@ def measures(open_envs, task: str, policy: str, episodes: int, steps: int, worke
     """name -> a function that plays `steps` steps of `episodes` episodes; open_envs will close the environments."""
     run = settings(task, policy=policy)
     single = open_envs(VectorEnv(task, run.bins, 1))
-    learner = make_learner(run, single.spec, TASKS[task].num_features)
+    learner = make_learner(run, make_policy(run, single.spec), single.spec)
     frozen = make_frozen(run, single.spec, TASKS[task].num_features)
-    state = learner.init(jax.random.key(0), frozen)
+    state = learner.init(jax.random.key(0), frozen, blank(TASKS[task].num_features))
     jitted, key = jax.jit(learner.act), jax.random.key(0)
     seeds = [episode_seed(0, i) for i in range(episodes)]
 
@@ -72,7 +72,7 @@ def measures(open_envs, task: str, policy: str, episodes: int, steps: int, worke
 
 def main(_):
     setup_logging()
-    rows, workers = [], FLAGS.workers or max(1, num_workers(-1))
+    rows, workers = [], FLAGS.workers or max(1, worker_processes(-1))
     for task in FLAGS.tasks:
         log.info(f"{task}: making environments")
         with contextlib.ExitStack() as stack:

@@ -5,7 +5,7 @@ from unittest import mock
 import jax
 from measure import Program
 
-from spin_jax.config.build import RunConfig
+from spin_jax.config.sections import RunConfig
 from spin_jax.data.sampler import sample_batch
 from spin_jax.models.mlp import HIDDEN
 from spin_jax.types import ActionSpec
@@ -22,7 +22,7 @@ def xla_gflop(program: Program) -> float:
         return program.learner.update(state, program.frozen, batch, key)
 
     key = jax.random.key(0)
-    state = jax.eval_shape(lambda: program.learner.init(key, program.frozen))
+    state = jax.eval_shape(lambda: program.learner.init(key, program.frozen, program.data.observation[:1]))
     batch = jax.eval_shape(lambda: sample_batch(key, program.data, program.run.train.batch_size))
     with mock.patch.object(jax.lax, "scan", unrolled):
         lowered = jax.jit(update).lower(state, batch, key)

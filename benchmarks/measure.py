@@ -10,16 +10,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from spin_jax.config.build import RunConfig, build, resolve
+from spin_jax.config.auto import resolve
+from spin_jax.config.build import build
+from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import params_like
 from spin_jax.learners.base import Learner
-from spin_jax.policies.base import no_encoding
+from spin_jax.policies.base import encoded
 from spin_jax.policies.cached import packed
 from spin_jax.record.machine import facts
 from spin_jax.registry import POLICIES
-from spin_jax.stages.stage import seeds_of
+from spin_jax.stages.members import seeds_of
 from spin_jax.training.loop import make_run_chunk
 from spin_jax.types import ActionSpec, Transition
 
@@ -45,13 +47,13 @@ class Program(NamedTuple):
     compile: Callable[[], Any]
 
 
-def random_log(spec: ActionSpec, num_features: int, rows: int, encoded: tuple[int, ...] | None) -> Transition:
-    """Transitions of random numbers on the device: no step looks at values."""
+def random_log(spec: ActionSpec, num_features: int, rows: int, x: tuple[int, ...] | None = None) -> Transition:
+    """Transitions of random numbers on the device: no step looks at values. x: the shape of a row of Transition.x."""
     rng = np.random.default_rng(0)
     observation, following = rng.normal(size=(2, rows, num_features)).astype(np.float32)
     action = rng.integers(0, np.asarray(spec.cardinalities), (rows, spec.num_slots)).astype(np.int32)
     reward = rng.random(rows).astype(np.float32)
-    z = None if encoded is None else packed(rng.normal(size=(rows, *encoded)))
+    z = None if x is None else packed(rng.normal(size=(rows, *x)))
     return jax.device_put(Transition(observation, action, reward, np.ones_like(reward), following, z, z))
 
 
@@ -64,8 +66,13 @@ def make_frozen(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
     asm = jax.tree.map(lambda leaf: 0.1 * jax.random.normal(next(keys), leaf.shape, leaf.dtype), shapes)
     if entry.distiller is None:
         return asm
-    student = entry.distiller(spec, num_features, run.asm.model, run.policy_config).init(jax.random.key(1)).params
-    return {"asm": asm, "student": student}
+    distiller = entry.distiller(spec, run.asm.model, run.policy_config)
+    return {"asm": asm, "student": distiller.init(jax.random.key(1), asm, blank(num_features)).params}
+
+
+def blank(num_features: int) -> np.ndarray:
+    """An observation [1, S] of zeros."""
+    return np.zeros((1, num_features), np.float32)
 
 
 def make_program(
@@ -77,16 +84,19 @@ def make_program(
     """
     task = TASKS[run.task]
     spec, num_features = spec or task.spec(run.bins), num_features or task.num_features
-    learner, policy = make_learner(run, spec, num_features), make_policy(run, spec, num_features)
+    policy = make_policy(run, spec)
+    learner = make_learner(run, policy, spec)
     frozen = jax.block_until_ready(make_frozen(run, spec, num_features))
-    encoded = None if policy.encode is no_encoding else (spec.num_slots, run.asm.width)
-    data = random_log(spec, num_features, rows, encoded)
+    x = jax.eval_shape(lambda: encoded(policy, frozen, blank(num_features)))
+    data = random_log(spec, num_features, rows, None if policy.encode is None else x.shape[1:])
     seeds = seeds_of(run)
     run_chunk = make_run_chunk(learner, run.train.batch_size, steps, seeds=seeds)
     key = seeds.bundle([jax.random.key(seed) for seed in range(run.num_seeds)])
 
     def start():
-        return seeds.bundle([learner.init(jax.random.key(seed), frozen) for seed in range(run.num_seeds)])
+        return seeds.bundle(
+            [learner.init(jax.random.key(seed), frozen, blank(num_features)) for seed in range(run.num_seeds)]
+        )
 
     def chunk(state):
         return run_chunk(state, frozen, data, key, 0)[0]

@@ -1,17 +1,22 @@
-"""Names that the configuration may use: explicit dicts, nothing else."""
+"""Names that the configuration may use: explicit dicts, nothing else. Facts of tasks: envs/tasks.py."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
+
+from spin_jax.envs.base import MakeEnv
 from spin_jax.envs.dm_control import DMControlEnv
 from spin_jax.envs.tasks import TASKS
 from spin_jax.learners.awac import AWACConfig, make_awac
+from spin_jax.learners.base import Learner, LearnerConfig
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.learners.bcq import BCQConfig, make_bcq
 from spin_jax.learners.cql import CQLConfig, make_cql
 from spin_jax.learners.distill import make_distiller
 from spin_jax.learners.iql import IQLConfig, make_iql
 from spin_jax.policies.autoregressive import AutoregressiveConfig, make_autoregressive
+from spin_jax.policies.base import Policy
 from spin_jax.policies.cached import CachedConfig, make_cached
 from spin_jax.policies.decode import DecodeConfig, make_decode
 from spin_jax.policies.distill import DistillConfig, make_distill
@@ -20,37 +25,55 @@ from spin_jax.policies.saint import SAINTConfig, make_saint
 from spin_jax.policies.spin import SPINConfig, make_spin
 
 
-class Entry(NamedTuple):
-    """A maker, the dataclass of its settings, and the configuration section they are read from.
+class PolicyEntry(NamedTuple):
+    """A policy's maker, the dataclass of its settings, their section of the configuration, and what it needs of others.
 
-    Policies: make(spec, num_features, asm_config, config); reads_asm: stage 1 is needed; all_masked: the policy asks
-    the ASM about all slots at once, so `asm.masking=auto` masks over the full range; distiller: makes the learner of a
-    student between the stages, where there is one. Learners: make(policy, spec, num_features, config).
+    make(spec, asm_config, settings) -> Policy. reads_asm: stage 1 comes first. all_masked: it asks the ASM about all
+    slots at once, so `asm.masking=auto` masks over the full range. has_asm_heads: its settings have a field `heads`,
+    and with heads='asm' it starts as the ASM's own cloning. implies(configuration) -> fields that the policy's name
+    stands for. distiller: makes the learner of a student that is trained between the stages, where there is one.
     """
 
-    make: object
+    make: Callable[..., Policy]
     config: type
     section: str
     reads_asm: bool = True
     all_masked: bool = False
-    distiller: Callable | None = None
+    has_asm_heads: bool = False
+    implies: Callable[[ConfigDict], Mapping[str, object]] = lambda config: {}
+    distiller: Callable[..., Learner] | None = None
+
+
+class LearnerEntry(NamedTuple):
+    """A learner's maker, make(policy, spec, settings), the dataclass of its settings, and their section."""
+
+    make: Callable[..., Learner]
+    config: type[LearnerConfig]
+    section: str
+
+
+def _warm(config: ConfigDict) -> Mapping[str, object]:
+    """The warm start: queries and heads are the ASM's own."""
+    return {"spin.queries": "mask", "spin.heads": "asm", "spin.head_width": config.asm.head_width}
 
 
 POLICIES = {
-    "spin": Entry(make_spin, SPINConfig, "spin"),
-    "spin_warm": Entry(make_spin, SPINConfig, "spin", all_masked=True),  # queries and heads start from the ASM's
-    "spin_distill": Entry(make_distill, DistillConfig, "spin_distill", all_masked=True, distiller=make_distiller),
-    "spin_cached": Entry(make_cached, CachedConfig, "spin_cached", all_masked=True),
-    "spin_decode": Entry(make_decode, DecodeConfig, "spin_decode", all_masked=True),
-    "saint": Entry(make_saint, SAINTConfig, "saint", reads_asm=False),
-    "factored": Entry(make_factored, FactoredConfig, "factored", reads_asm=False),
-    "autoregressive": Entry(make_autoregressive, AutoregressiveConfig, "autoregressive", reads_asm=False),
+    "spin": PolicyEntry(make_spin, SPINConfig, "spin", has_asm_heads=True),
+    "spin_warm": PolicyEntry(make_spin, SPINConfig, "spin", has_asm_heads=True, all_masked=True, implies=_warm),
+    "spin_distill": PolicyEntry(
+        make_distill, DistillConfig, "spin_distill", all_masked=True, has_asm_heads=True, distiller=make_distiller
+    ),
+    "spin_cached": PolicyEntry(make_cached, CachedConfig, "spin_cached", all_masked=True, has_asm_heads=True),
+    "spin_decode": PolicyEntry(make_decode, DecodeConfig, "spin_decode", all_masked=True),
+    "saint": PolicyEntry(make_saint, SAINTConfig, "saint", reads_asm=False),
+    "factored": PolicyEntry(make_factored, FactoredConfig, "factored", reads_asm=False),
+    "autoregressive": PolicyEntry(make_autoregressive, AutoregressiveConfig, "autoregressive", reads_asm=False),
 }
 LEARNERS = {
-    "iql": Entry(make_iql, IQLConfig, "iql"),
-    "awac": Entry(make_awac, AWACConfig, "awac"),
-    "bcq": Entry(make_bcq, BCQConfig, "bcq"),
-    "cql": Entry(make_cql, CQLConfig, "cql"),
-    "bc": Entry(make_bc, BCConfig, "bc"),
+    "iql": LearnerEntry(make_iql, IQLConfig, "iql"),
+    "awac": LearnerEntry(make_awac, AWACConfig, "awac"),
+    "bcq": LearnerEntry(make_bcq, BCQConfig, "bcq"),
+    "cql": LearnerEntry(make_cql, CQLConfig, "cql"),
+    "bc": LearnerEntry(make_bc, BCConfig, "bc"),
 }
-ENVS = {name: DMControlEnv for name in TASKS}
+ENVS: dict[str, MakeEnv] = dict.fromkeys(TASKS, DMControlEnv)

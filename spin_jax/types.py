@@ -52,8 +52,7 @@ class Transition(NamedTuple):
     discount is 0 where the episode terminated in s' and 1 otherwise; a time limit is a truncation, so it stays 1.
     Of n-step transitions (train.n_step), r is the sum of gamma^k r_{t+k} over the m = n steps that follow, fewer at
     the end of an episode, s' is the state after them, and discount is gamma^(m - 1) where it was 1.
-    encoded, next_encoded: what a policy that encodes observations reads in place of them, where it was computed once
-    for the whole log (there as packed bfloat16, policies.cached); None otherwise.
+    x, next_x: what the policy reads in place of s and s' (policies.base.Policy.encode); None where it reads those.
     """
 
     observation: Array  # [B, S] float32
@@ -61,18 +60,8 @@ class Transition(NamedTuple):
     reward: Array  # [B] float32
     discount: Array  # [B] float32 in [0, 1]
     next_observation: Array  # [B, S] float32
-    encoded: Array | None = None  # [B, N, D]
-    next_encoded: Array | None = None  # [B, N, D]
-
-    @property
-    def policy_input(self) -> Array:
-        """x of s, as policies read it (policies.base)."""
-        return self.observation if self.encoded is None else self.encoded
-
-    @property
-    def next_policy_input(self) -> Array:
-        """x of s'."""
-        return self.next_observation if self.next_encoded is None else self.next_encoded
+    x: Array | None = None
+    next_x: Array | None = None
 
 
 class Episode(NamedTuple):

@@ -16,7 +16,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 import main
 from configs.cheetah_run import get_config
-from spin_jax.config.build import build, resolve
+from spin_jax.config.auto import resolve
+from spin_jax.config.build import build
 from spin_jax.data.rlds import read_episodes, rlds_features, to_rlds
 from spin_jax.errors import CheckpointError, ConfigError, DataError, WorkdirError
 from spin_jax.record.checkpoint import CheckpointStore

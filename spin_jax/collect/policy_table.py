@@ -13,7 +13,7 @@ from absl import app, flags
 from spin_jax.collect.behaviour_policy import WEIGHTS, load_policy
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.ship import EPISODES, EVALUATION_SEED
-from spin_jax.config.build import num_workers
+from spin_jax.config.auto import worker_processes
 from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.evaluation.scores import reference_returns
@@ -52,7 +52,9 @@ def main(_):
     with Progress("policy table", len(policies), unit="row") as progress:
         for i, (path, card) in enumerate(policies, 1):
             measured = card["return_mean"], card["return_std"]
-            lines.append(row(card, *(play(path, card, num_workers(FLAGS.num_workers)) if FLAGS.play else measured)))
+            lines.append(
+                row(card, *(play(path, card, worker_processes(FLAGS.num_workers)) if FLAGS.play else measured))
+            )
             progress.update(i)
     print("\n".join(lines))
 

@@ -8,13 +8,12 @@ the best becomes `expert`; of those from before training first passed 60 % of it
 import json
 import pathlib
 
-import jax
 import numpy as np
 from absl import app, flags
 
 from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_path
 from spin_jax.collect.rollout import play_policy
-from spin_jax.collect.train_behaviour import exploration_normaliser, learner_config
+from spin_jax.collect.train_behaviour import exploration_normaliser, fresh_state, learner_config
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
@@ -36,8 +35,7 @@ def ship(
     mean = {step: np.mean(record["returns"]) for step, record in records.items()}
     with VectorEnv(task, bins, EPISODES, num_workers) as envs:
         config = learner_config(records[max(records)])
-        learner = make_decqn(envs.spec, TASKS[task].num_features, config)
-        like = learner.init(jax.random.key(0))
+        like = fresh_state(make_decqn(envs.spec, config), task, 0)
         seeds = [episode_seed(EVALUATION_SEED, i) for i in range(EPISODES)]
 
         def save(step: int, path: pathlib.Path, card: dict):

@@ -1,12 +1,11 @@
 """Train behaviour policies online with DecQN: `python -m spin_jax.collect.train_behaviour --task=cheetah_run`.
 
 Environments run in lockstep with one batched policy call a step. Every `eval_every_frames` a checkpoint is kept with
-its greedy returns; `ship.py` makes `medium` and `expert` of two of them. The same command goes on after an
-interruption: learner, replay and frames continue (not bit for bit: running episodes start afresh).
+its greedy returns; `ship.py` makes `medium` and `expert` of two of them. The same command resumes an
+interrupted run: learner, replay and frames continue (not bit for bit: running episodes start afresh).
 """
 
 import dataclasses
-import functools
 import pathlib
 import time
 
@@ -25,6 +24,7 @@ from spin_jax.models.decqn import refine
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import MetricsWriter
 from spin_jax.record.progress import Progress, log, setup_logging
+from spin_jax.training.keys import stream
 from spin_jax.types import Normaliser
 
 UPDATES_AT_ONCE = 8  # gradient steps in one compiled program
@@ -79,27 +79,95 @@ def exploration_normaliser(statistics: RunningStatistics) -> Normaliser:
     return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
 
-def start_from(
-    workdir: pathlib.Path, frame: int | None, task: str, bins: int, learner: Learner
-) -> tuple[DecQNState, dict]:
-    """(state, record) of a run with fewer bins at a frame (None = the last), its critics refined to `bins`.
+def start_from(workdir: pathlib.Path, frame: int | None, task: str, bins: int) -> tuple[list, dict]:
+    """(critics, record) of a run with fewer bins at a frame (None = the last), the critics refined to `bins`.
 
     Raises CheckpointError where there is none or it is of another task.
     """
-    store, spec = CheckpointStore(workdir / "policies", keep=None), TASKS[task]
+    store, facts = CheckpointStore(workdir / "policies", keep=None), TASKS[task]
     record = store.record(frame)
     if record["task"] != task or record["bins"] > bins:
         raise CheckpointError(f"{workdir} holds {record['task']} with {record['bins']} bins, not {task} with fewer.")
-    coarse = make_decqn(spec.spec(record["bins"]), spec.num_features, learner_config(record))
-    critics = store.restore(coarse.init(jax.random.key(0)), frame).critics
-    critics = jax.tree.map(jax.numpy.asarray, [refine(c, spec.num_slots, bins) for c in critics])
-    state = learner.init(jax.random.key(0))
-    return state._replace(critics=critics, target_critics=jax.tree.map(jax.numpy.copy, critics)), record
+    coarse = make_decqn(facts.spec(record["bins"]), learner_config(record))
+    critics = store.restore(fresh_state(coarse, task, 0), frame).critics
+    return jax.tree.map(jax.numpy.asarray, [refine(c, facts.num_slots, bins) for c in critics]), record
+
+
+def fresh_state(learner: Learner, task: str, seed: int) -> DecQNState:
+    """The learner's state before the first update."""
+    blank = np.zeros((1, TASKS[task].num_features), np.float32)
+    return learner.init(stream(seed, "behaviour/init"), (), blank)
 
 
 def learner_config(record: dict) -> DecQNConfig:
     """The learner's settings of a checkpoint."""
     return DecQNConfig(**record["config"]["learner"]) if "config" in record else config_for(record["task"]).learner
+
+
+class Training:
+    """What an online run carries: the learner's state, the statistics of observations, the frames played so far.
+
+    It starts where the checkpoints in workdir/policies end; without any, from fresh critics, or from those of a run
+    with fewer bins (`coarse`, at coarse_frame).
+    """
+
+    def __init__(self, task, bins, workdir, seed, config: BehaviourConfig, coarse=None, coarse_frame=None):
+        self.task, self.bins, self.seed, self.config = task, bins, seed, config
+        self.learner = make_decqn(TASKS[task].spec(bins), config.learner)
+        self.state, self.frame, self.started_from = fresh_state(self.learner, task, seed), 0, None
+        self.statistics = RunningStatistics(TASKS[task].num_features)
+        self._store = CheckpointStore(workdir / "policies", keep=None)
+        record = None
+        if self._store.steps():
+            self.state, record = self._store.restore(self.state), self._store.record()
+            self.frame, self.started_from = record["frame"], record.get("started_from")
+            log.info(f"Resuming from frame {self.frame} in {workdir}.")
+        elif coarse:
+            critics, record = start_from(coarse, coarse_frame, task, bins)
+            self.state = self.state._replace(critics=critics, target_critics=jax.tree.map(jax.numpy.copy, critics))
+            self.started_from = {"bins": record["bins"], "frame": record["frame"]}
+            log.info(f"Starting from the {record['bins']}-bin policy of frame {record['frame']} in {coarse}.")
+        if record is not None:
+            self.statistics.load_json(record["statistics"])
+        self._act = jax.jit(
+            lambda state, normaliser, observation: self.learner.act(state, normaliser, observation, None)
+        )
+        self._learn = jax.jit(
+            lambda state, normaliser, batches: jax.lax.scan(
+                lambda s, b: self.learner.update(s, normaliser, b, None), state, batches
+            ),
+            donate_argnums=0,
+        )
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Greedy joint actions [B, N]."""
+        return np.asarray(self._act(self.state, exploration_normaliser(self.statistics), observation))
+
+    def explore(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What is played while learning: uniform at first, then greedy with some sub-actions replaced at random."""
+        num_slots = TASKS[self.task].num_slots
+        action = rng.integers(0, self.bins, (len(observation), num_slots))
+        if self.frame < self.config.random_frames and not self.started_from:
+            return action
+        share = self.config.explore / num_slots
+        share = share / (share + 1 - self.config.explore)
+        return np.where(rng.random(action.shape) < share, action, self.act(observation))
+
+    def learn(self, batches) -> dict:
+        """UPDATES_AT_ONCE gradient steps; their metrics."""
+        self.state, metrics = self._learn(self.state, exploration_normaliser(self.statistics), batches)
+        return metrics
+
+    def evaluate(self, envs: VectorEnv) -> list[float]:
+        """Greedy returns of one episode on each environment."""
+        seeds = [episode_seed(self.seed + 1, i) for i in range(envs.num_envs)]
+        return [float(e.reward.sum()) for e in play_episodes(envs, lambda observation, _: self.act(observation), seeds)]
+
+    def save(self, returns: list[float], seconds: float):
+        """Keep the policy of this frame with its greedy returns."""
+        record = {"task": self.task, "bins": self.bins, "seed": self.seed, "frame": self.frame, "returns": returns}
+        record |= {"config": dataclasses.asdict(self.config), "started_from": self.started_from}
+        self._store.save(self.frame, self.state, record | {"statistics": self.statistics.to_json(), "seconds": seconds})
 
 
 def train_behaviour(
@@ -117,73 +185,44 @@ def train_behaviour(
     explores with at once.
     """
     rng = np.random.default_rng([seed, time.time_ns()])  # exploration and sampling; not replayed after a resume
-    store = CheckpointStore(workdir / "policies", keep=None)
-    envs = VectorEnv(task, bins, config.num_envs, config.num_workers)
-    eval_envs = VectorEnv(task, bins, config.eval_episodes, config.num_workers)
-    num_slots, num_features = envs.spec.num_slots, TASKS[task].num_features
-    learner = make_decqn(envs.spec, num_features, config.learner)
-    state, statistics, frame = learner.init(jax.random.key(seed)), RunningStatistics(num_features), 0
-    replay = Replay(workdir / "replay", config.replay_frames, config.num_envs, EPISODE_STEPS, (num_features, num_slots))
-    if store.steps():
-        state, record = store.restore(state), store.record()
-        frame = record["frame"]
-        statistics.load_json(record["statistics"])
-        log.info(f"Going on from frame {frame} in {workdir}, with {replay.size} transitions in the replay.")
-    started = record.get("started_from") if store.steps() else None
-    if coarse and not store.steps():
-        state, record = start_from(coarse, coarse_frame, task, bins, learner)
-        started = {"bins": record["bins"], "frame": record["frame"]}
-        statistics.load_json(record["statistics"])
-        log.info(f"Starting from the {record['bins']}-bin policy of frame {record['frame']} in {coarse}.")
+    training = Training(task, bins, workdir, seed, config, coarse, coarse_frame)
+    widths, n = (TASKS[task].num_features, TASKS[task].num_slots), config.num_envs
+    replay = Replay(workdir / "replay", config.replay_frames, n, EPISODE_STEPS, widths)
+    learned = {}
+    with (
+        VectorEnv(task, bins, n, config.num_workers) as envs,
+        VectorEnv(task, bins, config.eval_episodes, config.num_workers) as eval_envs,
+        MetricsWriter(workdir, training.frame) as writer,
+        Progress(f"{task} {bins} bins", config.num_frames, training.frame, "frame", every_seconds=60) as progress,
+    ):
+        observation = envs.reset([episode_seed(seed, training.frame + i) for i in range(n)])
+        for i in range(n):
+            replay.begin(i, observation[i])
+        while training.frame < config.num_frames:
+            action = training.explore(observation, rng)
+            training.statistics.add(observation)
+            observation, reward, terminal, last = envs.step(action)
+            replay.add(observation, action, reward, terminal)
+            for i in np.flatnonzero(last):
+                observation[i] = envs.reset_one(int(i), episode_seed(seed, training.frame + int(i) + 1))
+                replay.begin(int(i), observation[i])
+            before, training.frame = training.frame, training.frame + n
 
-    act = jax.jit(lambda state, normaliser, observation: learner.act(state, normaliser, observation, None))
+            def passed(interval: int, before: int = before) -> bool:
+                return training.frame // interval > before // interval
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def learn(state, normaliser, batches):
-        return jax.lax.scan(lambda s, b: learner.update(s, normaliser, b, None), state, batches)
-
-    def evaluate() -> list[float]:
-        normaliser = exploration_normaliser(statistics)
-        seeds = [episode_seed(seed + 1, i) for i in range(config.eval_episodes)]
-        episodes = play_episodes(eval_envs, lambda o, _: act(state, normaliser, o), seeds)
-        return [float(e.reward.sum()) for e in episodes]
-
-    explore = config.explore / num_slots
-    explore = explore / (explore + 1 - config.explore)
-    observation = envs.reset([episode_seed(seed, frame + i) for i in range(config.num_envs)])
-    for i in range(config.num_envs):
-        replay.begin(i, observation[i])
-    learned, writer = {}, MetricsWriter(workdir, frame)
-    progress = Progress(f"{task} {bins} bins", config.num_frames, frame, "frame", every_seconds=60)
-    while frame < config.num_frames:
-        action = rng.integers(0, bins, (config.num_envs, num_slots))
-        if frame >= config.random_frames or started:
-            best = np.asarray(act(state, exploration_normaliser(statistics), observation))
-            action = np.where(rng.random(action.shape) < explore, action, best)
-        statistics.add(observation)
-        observation, reward, terminal, last = envs.step(action)
-        replay.add(observation, action, reward, terminal)
-        for i in np.flatnonzero(last):
-            observation[i] = envs.reset_one(int(i), episode_seed(seed, frame + int(i) + 1))
-            replay.begin(int(i), observation[i])
-        before, frame = frame, frame + config.num_envs
-
-        def passed(interval, before=before, frame=frame):
-            return frame // interval > before // interval
-
-        if frame >= config.random_frames and passed(config.frames_per_update * UPDATES_AT_ONCE):
-            batches = replay.sample(rng, (UPDATES_AT_ONCE, config.batch_size), config.n_step, config.gamma)
-            state, learned = learn(state, exploration_normaliser(statistics), batches)
-        if passed(config.eval_every_frames):
-            returns = evaluate()
-            writer.write(frame, greedy_return=np.mean(returns), **{k: v.mean() for k, v in learned.items()})
-            record = {"task": task, "bins": bins, "seed": seed, "frame": frame, "returns": returns}
-            record |= {"config": dataclasses.asdict(config), "started_from": started}
-            store.save(frame, state, record | {"statistics": statistics.to_json(), "seconds": writer.seconds})
-            log.info(f"{task} {bins} bins, frame {frame}, {writer.seconds:.0f} s: greedy return {np.mean(returns):.1f}")
-        progress.update(frame)
-    for thing in (envs, eval_envs, writer, progress):
-        thing.close()
+            if training.frame >= config.random_frames and passed(config.frames_per_update * UPDATES_AT_ONCE):
+                learned = training.learn(
+                    replay.sample(rng, (UPDATES_AT_ONCE, config.batch_size), config.n_step, config.gamma)
+                )
+            if passed(config.eval_every_frames):
+                returns = training.evaluate(eval_envs)
+                training.save(returns, writer.seconds)
+                means = {name: value.mean() for name, value in learned.items()}
+                writer.write(training.frame, greedy_return=np.mean(returns), **means)
+                told = f"{task} {bins} bins, frame {training.frame}, {writer.seconds:.0f} s"
+                log.info(f"{told}: greedy return {np.mean(returns):.1f}")
+            progress.update(training.frame)
 
 
 def main(_):

@@ -31,6 +31,7 @@ STREAM_HELD_OUT = 50  # in stream mode at most so many of those are kept in memo
 class Dataset:
     """Transitions to train on, held-out ones, and facts about what was read."""
 
+    spec: ActionSpec
     train: Transition | TransitionStream  # numpy arrays [T, …], or what reads them from disk
     held_out: Transition
     normaliser: Normaliser
@@ -46,6 +47,11 @@ class Dataset:
     def num_features(self) -> int:
         """S."""
         return self.held_out.observation.shape[1]
+
+    @property
+    def blank(self) -> np.ndarray:
+        """An observation [1, S] of zeros, for what asks for shapes alone."""
+        return np.zeros((1, self.num_features), np.float32)
 
 
 def split_expression(level: str, episodes: int) -> str:
@@ -147,11 +153,12 @@ def load_dataset(
     else:
         train = transitions([e for i, e in in_memory.items() if not held_out[i]], n_step, gamma)
     return Dataset(
-        train,
-        transitions([e for i, e in in_memory.items() if held_out[i]]),
-        fit_normaliser(statistics) if normalised else identity_normaliser(num_features),
-        digest.hexdigest(),
-        returns[~held_out],
+        spec=spec,
+        train=train,
+        held_out=transitions([e for i, e in in_memory.items() if held_out[i]]),
+        normaliser=fit_normaliser(statistics) if normalised else identity_normaliser(num_features),
+        fingerprint=digest.hexdigest(),
+        returns=returns[~held_out],
     )
 
 

@@ -15,9 +15,9 @@ from spin_jax.envs.remote import RemoteGroup
 from spin_jax.types import Episode
 
 
-def episode_seed(seed: int, index: int) -> int:
-    """Seed of episode `index` of a run seeded with `seed`: distinct for every pair."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
+def episode_seed(*numbers: int) -> int:
+    """Seed of an episode, from such numbers as (seed of the run, index of the episode): distinct for all of them."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 class VectorEnv:

@@ -9,8 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from spin_jax.record.machine import usable_cores
-
 
 class Background:
     """Evaluations in a thread beside training, in their order; with asynchronous=False each before the call returns.
@@ -60,20 +58,3 @@ class Background:
         finally:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
-
-
-def is_asynchronous(configured: str) -> bool:
-    """on | off | auto: beside training where there is an accelerator or where there are more than two cores."""
-    if configured != "auto":
-        return configured == "on"
-    return jax.default_backend() != "cpu" or usable_cores() > 2
-
-
-def policy_device(configured: str, asynchronous: bool) -> jax.Device | None:
-    """Where an evaluated policy computes; None: where training does.
-
-    auto: an accelerator answers after the chunk of training that it is at, so beside training the host computes.
-    """
-    if jax.default_backend() == "cpu" or configured == "accelerator" or (configured == "auto" and not asynchronous):
-        return None
-    return jax.devices("cpu")[0]

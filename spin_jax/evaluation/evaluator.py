@@ -8,16 +8,23 @@ import numpy as np
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.evaluation.scores import Score, score
 from spin_jax.registry import ENVS
+from spin_jax.training.keys import action_key, number, stream
 from spin_jax.training.seeds import ONE, Seeds
 from spin_jax.types import Normaliser, normalise
+
+
+def evaluation_seed(seed: int, index: int) -> int:
+    """Seed of episode `index` in every evaluation of the run with this seed."""
+    return episode_seed(seed, number("evaluate/episodes"), index)
 
 
 class Evaluator:
     """Plays `episodes` episodes of a learner for each seed, all of them at once; the environments live as long as this.
 
-    Environment i of every evaluation starts from seed i of its run's seed; where greedy is False, actions are sampled
-    with a key that follows from that seed and the gradient step. Results depend neither on num_workers nor on the seeds
-    beside. frozen, and the states that calls get, are what `seeds` bundles. device: where the policy computes.
+    Environment i of every evaluation starts from evaluation_seed(run seed, i); where greedy is False, actions are
+    sampled with a key that follows from the run's seed, the gradient step and the control step. Results depend neither
+    on num_workers nor on the other seeds. frozen and the states that calls get are what `seeds` bundles. device: where
+    the policy computes; None = where JAX computes by default.
     """
 
     def __init__(
@@ -36,14 +43,14 @@ class Evaluator:
         device: jax.Device | None = None,
     ):
         self._task, self._bins, self._num, self._device = task, bins, len(run_seeds), device
-        self._episode_seeds = [episode_seed(seed, i) for seed in run_seeds for i in range(episodes)]
-        self._keys = seeds.bundle([jax.random.key(seed) for seed in run_seeds])
+        self._episode_seeds = [evaluation_seed(seed, i) for seed in run_seeds for i in range(episodes)]
+        self._keys = seeds.bundle([stream(seed, "evaluate/actions") for seed in run_seeds])
         self._frozen, self._normaliser = self._place((frozen, normaliser))
         self._envs = VectorEnv(task, bins, len(self._episode_seeds), num_workers, ENVS[task])
         axes = (0, 0 if seeds.own_frozen else None, None, 0, 0, None, None)
 
         def one(state, frozen, normaliser, observation, key, step, t):
-            key = None if greedy else jax.random.fold_in(jax.random.fold_in(key, step), t)
+            key = None if greedy else action_key(key, step, t)
             return act(state, frozen, normalise(normaliser, observation), key)
 
         @jax.jit

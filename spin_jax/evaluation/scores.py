@@ -55,7 +55,7 @@ def summary(found: Score) -> dict:
     }
 
 
-def together(run_seeds: Sequence[int], scores: Sequence[Score], task: str, bins: int) -> dict:
+def aggregate_seeds(run_seeds: Sequence[int], scores: Sequence[Score], task: str, bins: int) -> dict:
     """The scores of several seeds as one, as JSON: over the seeds' means, as every seed is one run.
 
     return_iqm: their interquartile mean, with the 95 % interval of a bootstrap over seeds (Agarwal et al. 2021).

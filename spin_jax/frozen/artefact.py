@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from spin_jax.config.build import RunConfig
+from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.errors import CheckpointError
 from spin_jax.models.asm import ASM, ASMConfig
@@ -31,7 +31,7 @@ def open_store(path: str | pathlib.Path) -> CheckpointStore:
     return CheckpointStore(pathlib.Path(path).expanduser(), keep=None)
 
 
-def describe(run: RunConfig, spec: ActionSpec, dataset: Dataset) -> dict:
+def describe(run: RunConfig, dataset: Dataset) -> dict:
     """What an artefact of this run says of itself, and what stage 2 of this run expects one to say.
 
     The precision is not part of it: parameters are float32 in every one.
@@ -42,7 +42,7 @@ def describe(run: RunConfig, spec: ActionSpec, dataset: Dataset) -> dict:
         "task": run.task,
         "bins": run.bins,
         "num_features": dataset.num_features,
-        "cardinalities": list(spec.cardinalities),
+        "cardinalities": list(dataset.spec.cardinalities),
         "architecture": architecture,
         "normalise": run.data.normalise,
         "level": run.data.level,
@@ -56,12 +56,12 @@ def params_like(spec: ActionSpec, num_features: int, config: ASMConfig) -> Any:
     return jax.eval_shape(lambda: ASM(spec, config).init(jax.random.key(0), *blank))["params"]
 
 
-def load_asm(path: pathlib.Path, epoch: int | None, expected: dict, run: RunConfig, spec: ActionSpec) -> FrozenASM:
-    """Load an ASM after comparing its record with `expected` (see `describe`) field by field.
+def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: Dataset) -> FrozenASM:
+    """Load an ASM (epoch None: the last one) after comparing its record with `describe(run, dataset)` field by field.
 
     Raises CheckpointError naming the first field that differs with both values, or the file that is missing or damaged.
     """
-    store = open_store(path)
+    store, expected = open_store(path), describe(run, dataset)
     if not store.steps():
         raise CheckpointError(
             f"No pre-trained ASM in {path}: the directory is missing or is not an ASM artefact. "
@@ -78,7 +78,7 @@ def load_asm(path: pathlib.Path, epoch: int | None, expected: dict, run: RunConf
                 f"The ASM in {path} does not fit this run: {name} is {found.get(name)!r} there, "
                 f"{need[name]!r} here{hint}."
             )
-    normaliser = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, identity_normaliser(expected["num_features"])))
-    like = {"params": params_like(spec, expected["num_features"], run.asm.model), "normaliser": normaliser}
+    normaliser = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, identity_normaliser(dataset.num_features)))
+    like = {"params": params_like(dataset.spec, dataset.num_features, run.asm.model), "normaliser": normaliser}
     loaded = store.restore(like, epoch)
     return FrozenASM(loaded["params"], loaded["normaliser"], record)

@@ -30,7 +30,7 @@ class ASMState(NamedTuple):
 
 
 def make_asm_learner(
-    spec: ActionSpec, num_features: int, asm_config: ASMConfig, masking: MaskingConfig, config: ASMOptimiserConfig
+    spec: ActionSpec, asm_config: ASMConfig, masking: MaskingConfig, config: ASMOptimiserConfig
 ) -> Learner:
     """The learner; `frozen` is ignored, batches are Transitions of which only state and action are read."""
     asm = ASM(spec, asm_config)
@@ -39,15 +39,12 @@ def make_asm_learner(
         rate = optax.cosine_decay_schedule(rate, config.decay_steps)
     optimiser = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate))
 
-    def init(key, frozen=()) -> ASMState:
-        del frozen
-        blank = jnp.zeros((1, num_features)), jnp.zeros((1, spec.num_slots), jnp.int32)
-        params = asm.init(key, *blank)["params"]
+    def init(key, frozen, observation) -> ASMState:
+        params = asm.init(key, observation, jnp.zeros((1, spec.num_slots), jnp.int32))["params"]
         return ASMState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
 
     def update(state: ASMState, frozen, batch: Transition, key):
         """Mask and replace, predict, one Adam step on the masked cross-entropy."""
-        del frozen
         mask_key, dropout_key = jax.random.split(key)
         choices, chosen = corrupt(mask_key, batch.action, spec, masking)
 
@@ -63,7 +60,6 @@ def make_asm_learner(
 
     def act(state: ASMState, frozen, observation, key):
         """The ASM's own behaviour cloning: every slot from its distribution under full masking."""
-        del frozen
         logits = full_mask_logits(asm, state.params, observation)
         if key is None:
             return categorical.mode(logits, spec.valid)

@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import CriticLearnerConfig, Learner
 from spin_jax.learners.steps import check_ranges, gradient_step, init_networks, make_act, make_actor, make_critics
 from spin_jax.models.mlp import Value
 from spin_jax.objectives.policy_extraction import exponential_weight
 from spin_jax.objectives.value_learning import td_target
-from spin_jax.policies.base import Policy
+from spin_jax.policies.base import Policy, read
 from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class AWACConfig:
+class AWACConfig(CriticLearnerConfig):
     """Published values: temperature (lambda) 0.3, weight_clip 100, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
 
     Raises ValueError outside of the ranges.
@@ -26,7 +26,6 @@ class AWACConfig:
 
     temperature: float
     weight_clip: float
-    gamma: float
     tau: float
     learning_rate: float
     q: str
@@ -49,22 +48,18 @@ class AWACState(NamedTuple):
 
 def no_penalty(utilities, frozen, batch, key):
     """Plain AWAC."""
-    del utilities, frozen, batch, key
     return 0.0
 
 
-def make_awac(
-    policy: Policy, spec: ActionSpec, num_features: int, config: AWACConfig, penalty: Callable = no_penalty
-) -> Learner:
+def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Callable = no_penalty) -> Learner:
     """The learner of `policy`; penalty(utilities [E, B, N, K], frozen, batch, key) is added to the critics' loss."""
     optimiser = optax.adam(config.learning_rate)
-    critics, value = make_critics(spec, num_features, config.q, optimiser), Value()
+    critics, value = make_critics(spec, config.q, optimiser), Value()
     actor = make_actor(policy, config.learning_rate)
 
-    def init(key, frozen) -> AWACState:
-        (policy_params, q_params, v_params), opts = init_networks(
-            key, frozen, actor, critics, value, num_features, optimiser
-        )
+    def init(key, frozen, observation) -> AWACState:
+        params, opts = init_networks(key, frozen, observation, actor, critics, value, optimiser)
+        policy_params, q_params, v_params = params
         q_targets, v_targets = jax.tree.map(jnp.copy, (q_params, v_params))
         return AWACState(policy_params, q_params, q_targets, v_params, v_targets, *opts, jnp.zeros((), jnp.int32))
 
@@ -76,14 +71,16 @@ def make_awac(
         V(s) with the V before its update; 4. Polyak averaging of target critics and target V.
         """
         expectation_key, penalty_key, actor_key = jax.random.split(key, 3)
+        # 1. critics
         v_t = value.apply({"params": state.target_value}, batch.next_observation)
         target = td_target(batch.reward, batch.discount, config.gamma, v_t)
         new_critics, critics_opt, q_loss = critics.step(
             state.critics, state.critics_opt, batch, target, lambda u: penalty(u, frozen, batch, penalty_key)
         )
 
+        # 2. V
         utilities = critics.utilities(state.target_critics, batch.observation)
-        expected = policy.expected_utility(state.policy, frozen, batch.policy_input, utilities, expectation_key).min(0)
+        expected = policy.expected_utility(state.policy, frozen, read(batch), utilities, expectation_key).min(0)
 
         def value_loss(params):
             v = value.apply({"params": params}, batch.observation)
@@ -91,14 +88,16 @@ def make_awac(
 
         new_value, value_opt, v_loss, v = gradient_step(optimiser, value_loss, state.value, state.value_opt)
 
+        # 3. policy
         advantage = critics.q(state.target_critics, batch).min(0) - v
         weight = exponential_weight(advantage, 1 / config.temperature, config.weight_clip)
         new_policy, policy_opt, policy_loss = actor.step(
             state.policy, state.policy_opt, frozen, batch, weight, actor_key
         )
 
-        mix = optax.incremental_update
-        targets = mix((new_critics, new_value), (state.target_critics, state.target_value), config.tau)
+        # 4. targets
+        old_targets = state.target_critics, state.target_value
+        targets = optax.incremental_update((new_critics, new_value), old_targets, config.tau)
         metrics = {
             "value_loss": v_loss,
             "critic_loss": q_loss,

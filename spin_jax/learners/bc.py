@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import Learner, LearnerConfig
 from spin_jax.learners.steps import check_ranges, make_actor
-from spin_jax.policies.base import Policy
+from spin_jax.policies.base import Policy, encoded
 from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class BCConfig:
+class BCConfig(LearnerConfig):
     """learning_rate of Adam; raises ValueError where it is not positive."""
 
     learning_rate: float
@@ -29,13 +29,12 @@ class BCState(NamedTuple):
     step: jax.Array
 
 
-def make_bc(policy: Policy, spec: ActionSpec, num_features: int, config: BCConfig) -> Learner:
+def make_bc(policy: Policy, spec: ActionSpec, config: BCConfig) -> Learner:
     """Maximum likelihood of the log's joint actions; no critic, no reward."""
-    del num_features
     actor = make_actor(policy, config.learning_rate)
 
-    def init(key, frozen) -> BCState:
-        return BCState(*actor.init(key, frozen), jnp.zeros((), jnp.int32))
+    def init(key, frozen, observation) -> BCState:
+        return BCState(*actor.init(key, frozen, observation), jnp.zeros((), jnp.int32))
 
     def update(state: BCState, frozen, batch: Transition, key):
         """One step of cloning with weight 1."""
@@ -46,6 +45,6 @@ def make_bc(policy: Policy, spec: ActionSpec, num_features: int, config: BCConfi
     def act(state: BCState, frozen, observation, key):
         """What the policy plays; there are no critics to ask, so all joint actions look alike to it."""
         indifferent = jnp.zeros((1, len(observation), spec.num_slots, spec.num_choices))
-        return policy.choose(state.policy, frozen, policy.encode(frozen, observation), indifferent, key)
+        return policy.choose(state.policy, frozen, encoded(policy, frozen, observation), indifferent, key)
 
     return Learner(init, update, act)

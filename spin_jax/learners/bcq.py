@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import CriticLearnerConfig, Learner
 from spin_jax.learners.steps import check_ranges, make_actor, make_critics
 from spin_jax.objectives.value_learning import td_target
-from spin_jax.policies.base import Policy
+from spin_jax.policies.base import Policy, encoded, read_next
 from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class BCQConfig:
+class BCQConfig(CriticLearnerConfig):
     """Published values: threshold 0.3, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
 
     threshold: a slot's choice is allowed where it is at least so many times as probable as the slot's best. Raises
@@ -23,7 +23,6 @@ class BCQConfig:
     """
 
     threshold: float
-    gamma: float
     tau: float
     learning_rate: float
     q: str
@@ -41,16 +40,16 @@ class BCQState(NamedTuple):
     step: jax.Array
 
 
-def make_bcq(policy: Policy, spec: ActionSpec, num_features: int, config: BCQConfig) -> Learner:
+def make_bcq(policy: Policy, spec: ActionSpec, config: BCQConfig) -> Learner:
     """The learner; `policy` imitates the log, the critics choose among what it allows."""
     optimiser = optax.adam(config.learning_rate)
-    critics = make_critics(spec, num_features, config.q, optimiser)
+    critics = make_critics(spec, config.q, optimiser)
     actor = make_actor(policy, config.learning_rate)
 
-    def init(key, frozen) -> BCQState:
+    def init(key, frozen, observation) -> BCQState:
         policy_key, critics_key = jax.random.split(key)
-        policy_params, policy_opt = actor.init(policy_key, frozen)
-        q_params = critics.init(critics_key)
+        policy_params, policy_opt = actor.init(policy_key, frozen, observation)
+        q_params = critics.init(critics_key, observation)
         targets = jax.tree.map(jnp.copy, q_params)
         opts = policy_opt, optimiser.init(q_params)
         return BCQState(policy_params, q_params, targets, *opts, jnp.zeros((), jnp.int32))
@@ -62,15 +61,18 @@ def make_bcq(policy: Policy, spec: ActionSpec, num_features: int, config: BCQCon
         policy before the step; 2. policy by plain cloning; 3. Polyak averaging of the target critics.
         """
         support_key, actor_key = jax.random.split(key)
+        # 1. critics
         utilities = critics.utilities(state.target_critics, batch.next_observation)
         _, best = policy.best_in_support(
-            state.policy, frozen, batch.next_policy_input, utilities, config.threshold, support_key
+            state.policy, frozen, read_next(batch), utilities, config.threshold, support_key
         )
         target = td_target(batch.reward, batch.discount, config.gamma, best.min(0))
         new_critics, critics_opt, q_loss = critics.step(state.critics, state.critics_opt, batch, target)
+        # 2. policy
         new_policy, policy_opt, policy_loss = actor.step(
             state.policy, state.policy_opt, frozen, batch, jnp.ones_like(batch.reward), actor_key
         )
+        # 3. targets
         targets = optax.incremental_update(new_critics, state.target_critics, config.tau)
         metrics = {"critic_loss": q_loss, "policy_loss": policy_loss, "value": best.min(0).mean()}
         return BCQState(new_policy, new_critics, targets, policy_opt, critics_opt, state.step + 1), metrics
@@ -78,7 +80,7 @@ def make_bcq(policy: Policy, spec: ActionSpec, num_features: int, config: BCQCon
     def act(state: BCQState, frozen, observation, key):
         """The allowed action that maximises the critics, whether a key is given or not."""
         key = jax.random.key(0) if key is None else key
-        x, utilities = policy.encode(frozen, observation), critics.utilities(state.critics, observation)
+        x, utilities = encoded(policy, frozen, observation), critics.utilities(state.critics, observation)
         return policy.best_in_support(state.policy, frozen, x, utilities, config.threshold, key)[0]
 
-    return Learner(init, update, act, reads_next=True)
+    return Learner(init, update, act, asks_next=True)

@@ -48,7 +48,7 @@ def candidates_penalty(utilities: jax.Array, actions: jax.Array, candidates: jax
     return (jax.nn.logsumexp(among, axis=0) - among[-1]).mean(-1).sum()
 
 
-def make_cql(policy: Policy, spec: ActionSpec, num_features: int, config: CQLConfig) -> Learner:
+def make_cql(policy: Policy, spec: ActionSpec, config: CQLConfig) -> Learner:
     """The learner; raises ValueError where 'candidates' are asked of a policy without an ASM to propose them."""
     if config.penalty == "candidates" and policy.propose is None:
         raise ValueError(
@@ -61,4 +61,4 @@ def make_cql(policy: Policy, spec: ActionSpec, num_features: int, config: CQLCon
         candidates = policy.propose(frozen, batch.observation, key, config.candidates)
         return config.alpha * candidates_penalty(utilities, batch.action, candidates)
 
-    return make_awac(policy, spec, num_features, config, penalty)
+    return make_awac(policy, spec, config, penalty)

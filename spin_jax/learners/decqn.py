@@ -60,23 +60,21 @@ def decqn_target(critics: list, batch: NStep, num_slots: int, kind: str) -> jax.
     return batch.reward + batch.discount * value
 
 
-def make_decqn(spec: ActionSpec, num_features: int, config: DecQNConfig) -> Learner:
+def make_decqn(spec: ActionSpec, config: DecQNConfig) -> Learner:
     """The learner; raises ValueError on an unknown config.target."""
     if config.target not in ("mean", "min"):
         raise ValueError(f"DecQNConfig.target must be 'mean' or 'min', got {config.target!r}.")
     num_slots = spec.num_slots
     optimiser = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(config.learning_rate))
 
-    def init(key, frozen=()) -> DecQNState:
-        del frozen
+    def init(key, frozen, observation) -> DecQNState:
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        critics = [init_decqn(rng, num_features, num_slots, spec.num_choices, config.width) for _ in range(2)]
+        critics = [init_decqn(rng, observation.shape[-1], num_slots, spec.num_choices, config.width) for _ in range(2)]
         critics = jax.tree.map(jnp.asarray, critics)
         return DecQNState(critics, jax.tree.map(jnp.copy, critics), optimiser.init(critics), jnp.zeros((), jnp.int32))
 
     def update(state: DecQNState, frozen, batch: NStep, key):
         """One critic step towards the target critics, then Polyak averaging of those; frozen is the Normaliser."""
-        del key
         batch = batch._replace(
             observation=normalise(frozen, batch.observation), next_observation=normalise(frozen, batch.next_observation)
         )
@@ -96,7 +94,6 @@ def make_decqn(spec: ActionSpec, num_features: int, config: DecQNConfig) -> Lear
 
     def act(state: DecQNState, frozen, observation, key):
         """Per-slot argmax of the critics' mean; exploration belongs to the caller."""
-        del key
         return greedy(state.critics, normalise(frozen, observation), num_slots, jnp)
 
     return Learner(init, update, act)

@@ -20,15 +20,14 @@ class DistillState(NamedTuple):
     step: jax.Array
 
 
-def make_distiller(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: DistillConfig) -> Learner:
+def make_distiller(spec: ActionSpec, asm_config: ASMConfig, config: DistillConfig) -> Learner:
     """The learner of the student (policies/distill.py); `frozen` is the parameter tree of the ASM."""
     asm, heads = ASM(spec, asm_config), SlotHeads(spec, asm_config.head_width, 0.0)
     student = Student(spec.num_slots, config.width, asm_config.body.width)
     optimiser = optax.adam(config.learning_rate)
 
-    def init(key, frozen=()) -> DistillState:
-        del frozen
-        params = student.init(key, jnp.zeros((1, num_features)))["params"]
+    def init(key, frozen, observation) -> DistillState:
+        params = student.init(key, observation)["params"]
         return DistillState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
 
     def slot_logits(frozen, z):
@@ -36,7 +35,6 @@ def make_distiller(spec: ActionSpec, num_features: int, asm_config: ASMConfig, c
 
     def update(state: DistillState, frozen, batch: Transition, key):
         """One Adam step on MSE(z_student, z_ASM) + kl_weight KL(ASM || student), the KL summed over slots."""
-        del key
         z = mask_embeddings(asm, frozen, batch.observation)
         teacher = slot_logits(frozen, z)
 

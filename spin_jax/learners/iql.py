@@ -7,8 +7,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import Learner
-from spin_jax.learners.steps import check_ranges, gradient_step, init_networks, make_act, make_actor, make_critics
+from spin_jax.learners.base import CriticLearnerConfig, Learner
+from spin_jax.learners.steps import (
+    check_ranges,
+    gradient_step,
+    init_networks,
+    make_act,
+    make_actor,
+    make_critics,
+    wait_until,
+)
 from spin_jax.models.mlp import Value
 from spin_jax.objectives.policy_extraction import exponential_weight
 from spin_jax.objectives.value_learning import expectile_loss, td_target
@@ -17,7 +25,7 @@ from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class IQLConfig:
+class IQLConfig(CriticLearnerConfig):
     """Published values: expectile 0.8, beta 3, weight_clip 100, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
 
     extract_after: gradient steps in which only critics and value learn before the policy starts to (0 = published):
@@ -27,11 +35,14 @@ class IQLConfig:
     expectile: float
     beta: float
     weight_clip: float
-    gamma: float
     tau: float
     learning_rate: float
     q: str
     extract_after: int
+
+    @property
+    def policy_starts_at(self) -> int:
+        return self.extract_after
 
     def __post_init__(self):
         check_ranges(
@@ -50,15 +61,15 @@ class IQLState(NamedTuple):
     step: jax.Array
 
 
-def make_iql(policy: Policy, spec: ActionSpec, num_features: int, config: IQLConfig) -> Learner:
+def make_iql(policy: Policy, spec: ActionSpec, config: IQLConfig) -> Learner:
     """The learner of `policy`, which may read the frozen ASM and start from it."""
     optimiser = optax.adam(config.learning_rate)
-    critics, value = make_critics(spec, num_features, config.q, optimiser), Value()
+    critics, value = make_critics(spec, config.q, optimiser), Value()
     actor = make_actor(policy, config.learning_rate)
 
-    def init(key, frozen) -> IQLState:
+    def init(key, frozen, observation) -> IQLState:
         (policy_params, q_params, v_params), opts = init_networks(
-            key, frozen, actor, critics, value, num_features, optimiser
+            key, frozen, observation, actor, critics, value, optimiser
         )
         targets = jax.tree.map(jnp.copy, q_params)
         return IQLState(policy_params, q_params, targets, v_params, *opts, jnp.zeros((), jnp.int32))
@@ -70,6 +81,7 @@ def make_iql(policy: Policy, spec: ActionSpec, num_features: int, config: IQLCon
         3. policy by advantage-weighted cloning, the advantage from the V BEFORE its update (from extract_after on);
         4. Polyak averaging of the target critics.
         """
+        # 1. V
         target_q = critics.q(state.target_critics, batch).min(0)
 
         def value_loss(params):
@@ -78,24 +90,23 @@ def make_iql(policy: Policy, spec: ActionSpec, num_features: int, config: IQLCon
 
         new_value, value_opt, v_loss, v = gradient_step(optimiser, value_loss, state.value, state.value_opt)
 
+        # 2. critics
         v_t = value.apply({"params": new_value}, batch.next_observation)
         target = td_target(batch.reward, batch.discount, config.gamma, v_t)
         new_critics, critics_opt, q_loss = critics.step(state.critics, state.critics_opt, batch, target)
 
+        # 3. policy
         advantage = target_q - v
         weight = exponential_weight(advantage, config.beta, config.weight_clip)
 
-        def extract(args):
-            return actor.step(*args, frozen, batch, weight, key)
+        def extract(params, opt_state):
+            return actor.step(params, opt_state, frozen, batch, weight, key)
 
-        args = (state.policy, state.policy_opt)
-        if config.extract_after:
-            wait = lambda args: (*args, jnp.zeros(()))  # noqa: E731
-            extracted = jax.lax.cond(state.step >= config.extract_after, extract, wait, args)
-        else:
-            extracted = extract(args)
-        new_policy, policy_opt, policy_loss = extracted
+        new_policy, policy_opt, policy_loss = wait_until(
+            config.extract_after, state.step, extract, state.policy, state.policy_opt
+        )
 
+        # 4. targets
         targets = optax.incremental_update(new_critics, state.target_critics, config.tau)
         metrics = {
             "value_loss": v_loss,
@@ -106,9 +117,7 @@ def make_iql(policy: Policy, spec: ActionSpec, num_features: int, config: IQLCon
             "weight": weight.mean(),
             "weight_clipped": (config.beta * advantage >= jnp.log(config.weight_clip)).mean(),
         }
-        new_state = IQLState(
-            new_policy, new_critics, targets, new_value, policy_opt, critics_opt, value_opt, state.step + 1
-        )
-        return new_state, metrics
+        opts = policy_opt, critics_opt, value_opt
+        return IQLState(new_policy, new_critics, targets, new_value, *opts, state.step + 1), metrics
 
     return Learner(init, update, make_act(policy, critics))

@@ -10,7 +10,7 @@ import optax
 from spin_jax.models.mlp import Critics
 from spin_jax.objectives.policy_extraction import weighted_cloning
 from spin_jax.objectives.value_learning import q_values, td_loss
-from spin_jax.policies.base import Policy
+from spin_jax.policies.base import Policy, encoded, read
 from spin_jax.types import ActionSpec, Transition
 
 
@@ -37,8 +37,12 @@ def gradient_step(optimiser: optax.GradientTransformation, loss_fn: Callable, pa
 
 
 class CriticSteps(NamedTuple):
-    """init(key) -> params; utilities(params, observation) -> [E, B, N, K], scaled so that their sum over slots is Q;
-    q(params, batch) -> [E, B]; step(params, opt_state, batch, target [B], penalty) -> (params, opt_state, loss)."""
+    """Decomposed critics and their step.
+
+    init(key, observation [1, S]) -> params; utilities(params, observation) -> [E, B, N, K], scaled so that their sum
+    over slots is Q; q(params, batch) -> [E, B]; step(params, opt_state, batch, target [B], penalty) -> (params,
+    opt_state, loss).
+    """
 
     init: Callable
     utilities: Callable
@@ -46,14 +50,12 @@ class CriticSteps(NamedTuple):
     step: Callable
 
 
-def make_critics(
-    spec: ActionSpec, num_features: int, reduction: str, optimiser: optax.GradientTransformation
-) -> CriticSteps:
+def make_critics(spec: ActionSpec, reduction: str, optimiser: optax.GradientTransformation) -> CriticSteps:
     """Twin critics whose Q is the 'sum' (SPIN's code) or the 'mean' (DecQN) of the slots' utilities."""
     module, scale = Critics(spec), 1 / spec.num_slots if reduction == "mean" else 1.0
 
-    def init(key):
-        return module.init(key, jnp.zeros((1, num_features)))["params"]
+    def init(key, observation):
+        return module.init(key, observation)["params"]
 
     def utilities(params, observation):
         return module.apply({"params": params}, observation) * scale
@@ -72,8 +74,11 @@ def make_critics(
 
 
 class ActorSteps(NamedTuple):
-    """init(key, frozen) -> (params, opt_state); step(params, opt_state, frozen, batch, weight [B], key) ->
-    (params, opt_state, loss): weighted cloning, -mean(weight * log pi(a|s))."""
+    """Weighted cloning, -mean(weight * log pi(a|s)).
+
+    init(key, frozen, observation) -> (params, opt_state); step(params, opt_state, frozen, batch, weight [B], key) ->
+    (params, opt_state, loss).
+    """
 
     init: Callable
     step: Callable
@@ -83,8 +88,8 @@ def make_actor(policy: Policy, learning_rate: float) -> ActorSteps:
     """The actor step of every learner; what differs between them is the weight. Without parameters nothing is done."""
     optimiser = policy.optimiser(learning_rate)
 
-    def init(key, frozen):
-        params = policy.init(key, frozen)
+    def init(key, frozen, observation):
+        params = policy.init(key, frozen, observation)
         return params, optimiser.init(params)
 
     def step(params, opt_state, frozen, batch: Transition, weight, key):
@@ -92,19 +97,26 @@ def make_actor(policy: Policy, learning_rate: float) -> ActorSteps:
             return params, opt_state, jnp.zeros(())
 
         def loss_fn(params):
-            return weighted_cloning(policy.log_prob(params, frozen, batch.policy_input, batch.action, key), weight), ()
+            return weighted_cloning(policy.log_prob(params, frozen, read(batch), batch.action, key), weight), ()
 
         return gradient_step(optimiser, loss_fn, params, opt_state)[:3]
 
     return ActorSteps(init, step)
 
 
-def init_networks(key, frozen, actor: ActorSteps, critics: CriticSteps, value, num_features: int, optimiser):
+def wait_until(start: int, now: jax.Array, step: Callable, params: Any, opt_state: Any):
+    """step(params, opt_state) -> (params, opt_state, loss), which changes nothing and costs nothing before `start`."""
+    if start == 0:
+        return step(params, opt_state)
+    return jax.lax.cond(now >= start, step, lambda *same: (*same, jnp.zeros(())), params, opt_state)
+
+
+def init_networks(key, frozen, observation, actor: ActorSteps, critics: CriticSteps, value, optimiser):
     """((policy, critics, value) parameters, their optimiser states): the start of a learner that has all three."""
     policy_key, critics_key, value_key = jax.random.split(key, 3)
-    policy_params, policy_opt = actor.init(policy_key, frozen)
-    q_params = critics.init(critics_key)
-    v_params = value.init(value_key, jnp.zeros((1, num_features)))["params"]
+    policy_params, policy_opt = actor.init(policy_key, frozen, observation)
+    q_params = critics.init(critics_key, observation)
+    v_params = value.init(value_key, observation)["params"]
     return (policy_params, q_params, v_params), (policy_opt, optimiser.init(q_params), optimiser.init(v_params))
 
 
@@ -112,7 +124,7 @@ def make_act(policy: Policy, critics: CriticSteps) -> Callable:
     """act(state, frozen, observation, key): what the policy plays, which may ask state.critics."""
 
     def act(state, frozen, observation, key):
-        x, utilities = policy.encode(frozen, observation), critics.utilities(state.critics, observation)
+        x, utilities = encoded(policy, frozen, observation), critics.utilities(state.critics, observation)
         return policy.choose(state.policy, frozen, x, utilities, key)
 
     return act

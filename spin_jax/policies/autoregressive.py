@@ -32,24 +32,23 @@ class AutoregressiveConfig:
         check_settings("autoregressive", self)
 
 
-def make_autoregressive(
-    spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: AutoregressiveConfig
-) -> Policy:
+def make_autoregressive(spec: ActionSpec, asm_config: ASMConfig, config: AutoregressiveConfig) -> Policy:
     """The policy; it reads neither the ASM nor its configuration.
 
     Step i reads [state embedding, embedding of slot i-1's choice]; the state embedding is Dense and GELU (GELU is our
     choice). Parameter "choices" [N, K, C] ~ N(0, 1) holds at i what step i may read; [0, 0] is the start row. A key
     switches dropout on for the LSTM's outputs. mode decodes greedily, slot after slot: not always the joint argmax.
     """
-    del asm_config
 
-    def init(key, frozen=()):
-        del frozen
+    def init(key, frozen, observation):
         state_key, choice_key, head_key, *layer_keys = jax.random.split(key, 3 + config.num_layers)
         shape, widths = (spec.num_slots, spec.num_choices), (config.state_width, config.choice_width, config.lstm_width)
         inputs = [widths[0] + widths[1], *[widths[2]] * (config.num_layers - 1)]
         return {
-            "state": {"kernel": init_kernel(state_key, (num_features, widths[0])), "bias": jnp.zeros(widths[0])},
+            "state": {
+                "kernel": init_kernel(state_key, (observation.shape[-1], widths[0])),
+                "bias": jnp.zeros(widths[0]),
+            },
             "choices": jax.random.normal(choice_key, (*shape, widths[1])),
             "lstm": {f"layer_{i}": init_lstm(k, inputs[i], widths[2]) for i, k in enumerate(layer_keys)},
             "heads": {
@@ -59,11 +58,9 @@ def make_autoregressive(
         }
 
     def log_prob(params, frozen, observation, actions, key=None):
-        del frozen
         return categorical.log_prob(forced_logits(params, config, observation, actions, key), actions, spec.valid)
 
     def draw(params, frozen, observation, key, count, threshold):
-        del frozen
         keys = jax.random.split(key, spec.num_slots)
 
         def pick(key, logits, valid):
@@ -74,7 +71,6 @@ def make_autoregressive(
         return rows.reshape(count, len(observation), spec.num_slots)
 
     def mode(params, frozen, observation):
-        del frozen
         nothing = jnp.zeros(spec.num_slots)
         return _decode(params, config, spec, observation, 1, nothing, lambda _, *args: categorical.mode(*args))
 

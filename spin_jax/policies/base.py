@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from spin_jax.models import categorical
-from spin_jax.types import ActionSpec
+from spin_jax.types import ActionSpec, Transition
 
 EXPECTATION_SAMPLES = 4  # joint actions of a Monte-Carlo expectation (AWAC, as published)
 SUPPORT_CANDIDATES = 10  # joint actions drawn where the support cannot be listed slot by slot (BCQ, as published)
@@ -25,19 +25,15 @@ def check_settings(section: str, settings) -> None:
             raise ValueError(f"{section}.{name} must be at least 1, got {value}.")
 
 
-def no_encoding(frozen, observation: jax.Array) -> jax.Array:
-    """Policies read the observation itself."""
-    del frozen
-    return observation
-
-
 class Policy(NamedTuple):
     """A stochastic policy over joint actions as pure functions; `frozen` is never differentiated (the ASM's arrays).
 
-    x below is encode(frozen, observation [B, S]): the observation itself for all policies but the cached one.
-    `utilities` [E, B, N, K] are the critics' for the same states, already scaled so that Q is their sum over slots.
+    x below is what the policy reads of a state: the observation [B, S], or encode(frozen, observation) where the policy
+    encodes. `utilities` [E, B, N, K] are the critics' for the same states, already scaled so that Q is their sum over
+    slots.
 
-    init(key, frozen) -> params; a policy without anything to train has params ()
+    init(key, frozen, observation [1, S]) -> params, which depend on the observation's shape alone; a policy without
+        anything to train has params ()
     log_prob(params, frozen, x, actions [B, N], key | None) -> [B]; a key switches dropout on
     sample(params, frozen, x, key) -> [B, N] int32, without dropout
     mode(params, frozen, x) -> [B, N] int32, the most probable joint action (of the greedy decoding where it is decoded)
@@ -46,7 +42,9 @@ class Policy(NamedTuple):
         that are at least `threshold` times as probable as their slot's best (BCQ), the actions that maximise the
         smaller critic (of a product policy: slot by slot the smaller utility), and each critic's own maximum
     choose(params, frozen, x, utilities, key | None) -> [B, N] int32: what is played; greedy where key is None
-    encode(frozen, observation) -> x
+    encode(frozen, observation) -> x, or None: the policy reads observations. A policy that encodes has nothing to train
+        before x, so stage 2 computes x once for the whole log and keeps it on the device: such a policy needs the log
+        in memory and one ASM for all seeds
     optimiser(learning_rate, a number or an optax schedule) -> the optax transformation that trains params
     propose(frozen, observation, key, count) -> [count, B, N], draws from the ASM; None where the policy reads no ASM
     """
@@ -58,14 +56,28 @@ class Policy(NamedTuple):
     expected_utility: Callable[..., jax.Array]
     best_in_support: Callable[..., tuple[jax.Array, jax.Array]]
     choose: Callable[..., jax.Array]
-    encode: Callable[[Any, jax.Array], Any] = no_encoding
+    encode: Callable[[Any, jax.Array], jax.Array] | None = None
     optimiser: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation] = optax.adam
     propose: Callable[..., jax.Array] | None = None
 
 
+def encoded(policy: Policy, frozen: Any, observation: jax.Array) -> jax.Array:
+    """x of an observation [B, S]."""
+    return observation if policy.encode is None else policy.encode(frozen, observation)
+
+
+def read(batch: Transition) -> jax.Array:
+    """x of the batch's s."""
+    return batch.observation if batch.x is None else batch.x
+
+
+def read_next(batch: Transition) -> jax.Array:
+    """x of the batch's s'."""
+    return batch.next_observation if batch.next_x is None else batch.next_x
+
+
 def _choose(sample: Callable, mode: Callable) -> Callable:
     def choose(params, frozen, x, utilities, key):
-        del utilities
         return mode(params, frozen, x) if key is None else sample(params, frozen, x, key)
 
     return choose
@@ -85,12 +97,10 @@ def factored_policy(spec: ActionSpec, init: Callable, logits: Callable, **others
         return categorical.mode(logits(params, frozen, x, None), valid)
 
     def expected_utility(params, frozen, x, utilities, key):
-        del key
         probabilities = jnp.exp(categorical.log_softmax(logits(params, frozen, x, None), valid))
         return (probabilities[None] * jnp.where(valid[None, None], utilities, 0)).sum((-2, -1))
 
     def best_in_support(params, frozen, x, utilities, threshold, key):
-        del key
         allowed = categorical.support(logits(params, frozen, x, None), valid, threshold)
         allowed_utilities = jnp.where(allowed[None], utilities, -jnp.inf)
         return allowed_utilities.min(0).argmax(-1).astype(jnp.int32), allowed_utilities.max(-1).sum(-1)

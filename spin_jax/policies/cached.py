@@ -47,16 +47,17 @@ def unpacked(z: jax.Array) -> jax.Array:
     return z.astype(jnp.float32)
 
 
-def make_cached(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: CachedConfig) -> Policy:
+def make_cached(spec: ActionSpec, asm_config: ASMConfig, config: CachedConfig) -> Policy:
     """The policy; `frozen` is the ASM's parameter tree.
 
     x is z(s), which `encode` computes from an observation and a log holds packed.
     """
-    del num_features
-    asm, (heads, init) = ASM(spec, asm_config), make_heads(spec, asm_config, config)
+    asm, (heads, init_heads) = ASM(spec, asm_config), make_heads(spec, asm_config, config)
+
+    def init(key, frozen, observation):
+        return init_heads(key, frozen)
 
     def logits(params, frozen, z, key):
-        del frozen
         rngs = {} if key is None else {"dropout": key}
         return heads.apply({"params": params}, unpacked(z), deterministic=key is None, rngs=rngs)
 

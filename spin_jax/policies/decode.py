@@ -36,17 +36,14 @@ class DecodeConfig:
             raise ValueError("spin_decode needs candidates and rounds of at least 1 and a beta that is not negative.")
 
 
-def make_decode(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: DecodeConfig) -> Policy:
+def make_decode(spec: ActionSpec, asm_config: ASMConfig, config: DecodeConfig) -> Policy:
     """The policy; `frozen` is the parameter tree of an ASM that was masked over the full range."""
-    del num_features
     asm = ASM(spec, asm_config)
 
     def draw(params, frozen, x, key, count, threshold):
-        del params
         return unmask(asm, frozen, x, key, rounds=config.rounds, count=count, threshold=threshold)
 
     def log_prob(params, frozen, x, actions, key=None):
-        del params, key  # nothing is trained, so there is no dropout
         return unmasking_log_prob(asm, frozen, x, actions, rounds=config.rounds)
 
     def mode(params, frozen, x):
@@ -66,8 +63,7 @@ def make_decode(spec: ActionSpec, num_features: int, asm_config: ASMConfig, conf
             best = jax.random.categorical(select_key, config.beta * q, axis=0)
         return jnp.take_along_axis(candidates, best[None, :, None], axis=0)[0]
 
-    def init(key, frozen):
-        del key, frozen
+    def init(key, frozen, observation):
         return ()
 
     return sampled_policy(init, log_prob, draw, mode, choose, candidates=config.candidates, propose=proposals(asm))

@@ -55,18 +55,16 @@ class Student(nn.Module):
         return nn.Dense(self.num_slots * self.outputs)(h).reshape(len(observation), self.num_slots, self.outputs)
 
 
-def make_distill(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: DistillConfig) -> Policy:
+def make_distill(spec: ActionSpec, asm_config: ASMConfig, config: DistillConfig) -> Policy:
     """The policy; `frozen` is {"asm": the ASM's parameter tree, "student": the distilled student's}."""
-    del num_features
     student = Student(spec.num_slots, config.width, asm_config.body.width)
     heads, init_heads = make_heads(spec, asm_config, config)
     asm_proposals = proposals(ASM(spec, asm_config))
 
-    def init(key, frozen):
+    def init(key, frozen, observation):
         return {"student": jax.tree.map(jnp.copy, frozen["student"]), "heads": init_heads(key, frozen["asm"])}
 
     def logits(params, frozen, observation, key):
-        del frozen
         z = student.apply({"params": params["student"]}, observation)
         rngs = {} if key is None else {"dropout": key}
         return heads.apply({"params": params["heads"]}, z, deterministic=key is None, rngs=rngs)

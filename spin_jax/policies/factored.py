@@ -4,7 +4,6 @@ import dataclasses
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.dropout import Dropout
@@ -38,17 +37,14 @@ class FactoredNetwork(nn.Module):
         return nn.Dense(n * k)(x).reshape(len(x), n, k)  # all heads at once
 
 
-def make_factored(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: FactoredConfig) -> Policy:
+def make_factored(spec: ActionSpec, asm_config: ASMConfig, config: FactoredConfig) -> Policy:
     """The policy; it reads neither the ASM nor its configuration."""
-    del asm_config
     network = FactoredNetwork(spec, config)
 
-    def init(key, frozen=()):
-        del frozen
-        return network.init(key, jnp.zeros((1, num_features)), deterministic=True)["params"]
+    def init(key, frozen, observation):
+        return network.init(key, observation, deterministic=True)["params"]
 
     def logits(params, frozen, observation, key):
-        del frozen
         rngs = {} if key is None else {"dropout": key}
         return network.apply({"params": params}, observation, deterministic=key is None, rngs=rngs)
 

@@ -29,7 +29,7 @@ class SAINTConfig:
         check_settings("saint", self)
 
 
-def make_saint(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: SAINTConfig) -> Policy:
+def make_saint(spec: ActionSpec, asm_config: ASMConfig, config: SAINTConfig) -> Policy:
     """The policy; params are {"asm": encoder and body, "queries" [N, D] ~ N(0, 1), "heads"}, `frozen` is not read.
 
     With a key, dropout is on in the body (asm_config.body.dropout) and in the heads (config.dropout).
@@ -42,17 +42,16 @@ def make_saint(spec: ActionSpec, num_features: int, asm_config: ASMConfig, confi
         dropout=config.dropout,
         frozen_dropout=True,  # of the body, which is not frozen here
     )
-    spin = make_spin(spec, num_features, asm_config, published)
+    spin = make_spin(spec, asm_config, published)
 
-    def init(key, frozen=()):
-        del frozen
+    def init(key, frozen, observation):
         asm_key, spin_key = jax.random.split(key)
-        blank = jnp.zeros((1, num_features)), jnp.zeros((1, spec.num_slots, asm_config.body.width))
-        return {"asm": asm.init(asm_key, *blank, method=ASM.contextual)["params"], **spin.init(spin_key, ())}
+        tokens = jnp.zeros((1, spec.num_slots, asm_config.body.width))
+        params = asm.init(asm_key, observation, tokens, method=ASM.contextual)["params"]
+        return {"asm": params, **spin.init(spin_key, (), observation)}
 
     def trained(method):
         def call(params, frozen, *args):
-            del frozen
             return method(params, params["asm"], *args)
 
         return call

@@ -69,13 +69,12 @@ def make_heads(spec: ActionSpec, asm_config: ASMConfig, config: Any) -> tuple[Sl
     return heads, init
 
 
-def make_spin(spec: ActionSpec, num_features: int, asm_config: ASMConfig, config: SPINConfig) -> Policy:
+def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Policy:
     """The policy; `frozen` is the ASM's parameter tree."""
-    del num_features  # the frozen encoder knows
     asm, (heads, init_heads) = ASM(spec, asm_config), make_heads(spec, asm_config, config)
     width, trained = asm_config.body.width, config.finetune == "trained"
 
-    def init(key, frozen):
+    def init(key, frozen, observation):
         query_key, head_key = jax.random.split(key)
         queries = jax.random.normal(query_key, (spec.num_slots, width))
         if config.queries == "mask":

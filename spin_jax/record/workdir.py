@@ -10,7 +10,7 @@ from spin_jax.errors import WorkdirError
 
 CONFIG = "config.json"
 # may differ between two calls on one workdir: they do not change what is trained
-FREE = ("eval", "data.num_workers", "seeds_per_batch")
+MAY_CHANGE = ("eval", "data.num_workers", "seeds_per_batch")
 
 
 def write_json(path: pathlib.Path, values: dict):
@@ -57,7 +57,7 @@ class Workdir:
 
     def _compare(self, saved: dict):
         saved, ours = flat(saved), flat(self._config)
-        free = tuple(f"{name}." for name in FREE)
+        free = tuple(f"{name}." for name in MAY_CHANGE)
         differences = [
             f"  config.{name}: there {saved.get(name)!r}, now {ours.get(name)!r}"
             for name in sorted(saved.keys() | ours.keys())

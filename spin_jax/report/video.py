@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from PIL import Image
 
-from spin_jax.config.build import RunConfig
-from spin_jax.envs.vector import episode_seed
+from spin_jax.config.sections import RunConfig
+from spin_jax.evaluation.evaluator import evaluation_seed
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.record.progress import Progress
 from spin_jax.registry import ENVS
@@ -25,7 +25,7 @@ def write_video(path: pathlib.Path, run: RunConfig, act: Callable, state, asm: F
     """
     env = ENVS[run.task](run.task, run.bins)
     policy = jax.jit(lambda observation: act(state, asm.params, normalise(asm.normaliser, observation), None))
-    observation, pictures, last, step = env.reset(episode_seed(run.seed, 0)), [], False, 0
+    observation, pictures, last, step = env.reset(evaluation_seed(run.seed, 0)), [], False, 0
     with Progress("video", STEPS) as progress:
         while not last and step < STEPS:
             if step % EVERY == 0:

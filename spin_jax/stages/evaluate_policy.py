@@ -1,44 +1,51 @@
-"""The trained policies of all seeds, loaded and played in their environment."""
+"""Loads the trained policies of all seeds and plays them in their environment."""
 
-import functools
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 
-from spin_jax.config.build import RunConfig
+from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.errors import CheckpointError
-from spin_jax.evaluation.scores import summary, together
-from spin_jax.from_config import make_evaluator, make_learner
-from spin_jax.frozen.load import has_own_frozen, load_frozen
+from spin_jax.evaluation.scores import aggregate_seeds, summary
+from spin_jax.from_config import make_evaluator, make_learner, make_policy
+from spin_jax.frozen.artefact import FrozenASM
+from spin_jax.frozen.load import has_own_frozen
+from spin_jax.learners.base import Learner
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.workdir import Workdir
-from spin_jax.stages.stage import Member, members, seeds_of
-from spin_jax.types import ActionSpec
+from spin_jax.stages.members import Member, frozen_of, members, seeds_of
 
 
-def load_policy(run: RunConfig, team: list[Member], dataset: Dataset, spec: ActionSpec):
+def load_policy(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> tuple[Learner, list[Any], list[FrozenASM]]:
     """(learner, states, frozen ASMs) of a finished stage 2; raises CheckpointError where it has not been run."""
-    asms = load_frozen(run, team, dataset, spec)
-    learner, states = make_learner(run, spec, dataset.num_features), []
+    asms = frozen_of(team, dataset)
+    learner, states = make_learner(run, make_policy(run, dataset.spec), dataset.spec), []
     for member, asm in zip(team, asms, strict=True):
-        store = CheckpointStore(member.workdir.path / "policy" / "state", keep=1)
+        store = CheckpointStore(member.state("policy"))
         if not store.steps():
             raise CheckpointError(f"No trained policy in {member.workdir.path}: run --stage=policy first.")
-        states.append(store.restore(jax.eval_shape(functools.partial(learner.init, jax.random.key(0)), asm.params)))
+        like = jax.eval_shape(lambda asm=asm: learner.init(jax.random.key(0), asm.params, dataset.blank))
+        states.append(store.restore(like))
     return learner, states, asms
 
 
-def evaluate_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
+def evaluate_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     """Play config.eval.final_episodes episodes of the trained policies; the figures are recorded and returned.
 
-    Those of several seeds are put together: the mean and standard deviation of the seeds' means, and their
-    interquartile mean with its bootstrap interval (Agarwal et al. 2021).
+    Those of several seeds are aggregated: the mean and standard deviation of the seeds' means, and their interquartile
+    mean with its bootstrap interval (Agarwal et al. 2021).
     """
     team, seeds = members(run, workdir), seeds_of(run, has_own_frozen(run))
-    learner, states, asms = load_policy(run, team, dataset, spec)
+    run_seeds = [member.run.seed for member in team]
+    learner, states, asms = load_policy(run, team, dataset)
     begin = time.monotonic()
-    with make_evaluator(run, team, learner, asms, seeds, run.eval.final_episodes) as evaluator:
+    evaluator = make_evaluator(
+        run, learner, asms, seeds, run_seeds, episodes=run.eval.final_episodes, beside_training=False
+    )
+    with evaluator:
         scores = evaluator(run.train.num_steps, seeds.bundle(states))
     figures = {"seconds": time.monotonic() - begin, "mode": run.eval.mode}
     summaries = [figures | summary(score) for score in scores]
@@ -46,4 +53,4 @@ def evaluate_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Ac
         member.workdir.finish("evaluate", each)
     if len(team) == 1:
         return summaries[0]
-    return workdir.finish("evaluate", figures | together([m.run.seed for m in team], scores, run.task, run.bins))
+    return workdir.finish("evaluate", figures | aggregate_seeds(run_seeds, scores, run.task, run.bins))

@@ -4,7 +4,7 @@ import pathlib
 import time
 
 from spin_jax.collect.factorised_dmc import FactorisedConfig, dataset_directory, prepare
-from spin_jax.config.build import RunConfig, data_dir, num_workers
+from spin_jax.config.sections import RunConfig
 from spin_jax.data.card import card_table
 from spin_jax.data.cards import read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
@@ -12,7 +12,6 @@ from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import DataError
 from spin_jax.record.progress import log, watched
 from spin_jax.record.workdir import Workdir
-from spin_jax.types import ActionSpec
 
 
 def factorised_config(run: RunConfig) -> FactorisedConfig:
@@ -27,11 +26,11 @@ def make_data(run: RunConfig, workdir: Workdir) -> dict:
     The mean return of every stored split is recorded and returned.
     """
     begin = time.monotonic()
-    directory, spec = directory_of(run), spec_of(run)
+    task, directory = TASKS[run.task], directory_of(run)
     if run.data.path:
-        cards = read_cards(directory, spec, TASKS[run.task].num_features)
+        cards = read_cards(directory, task.spec(run.bins), task.num_features)
     else:
-        cards = prepare(data_dir(run), factorised_config(run), num_workers(run.data.num_workers))
+        cards = prepare(run.data_dir, factorised_config(run), run.data.num_workers)
     log.info(f"data: {directory}\n{card_table(cards)}")
     returns = {split: card["return_mean"] for split, card in cards.items()}
     earlier = workdir.summary("data")
@@ -43,33 +42,27 @@ def directory_of(run: RunConfig) -> pathlib.Path:
     """The data set that the section `data` names: config.data.path, or ours."""
     if run.data.path:
         return pathlib.Path(run.data.path).expanduser().absolute()
-    return dataset_directory(data_dir(run), factorised_config(run))
+    return dataset_directory(run.data_dir, factorised_config(run))
 
 
-def spec_of(run: RunConfig) -> ActionSpec:
-    """The joint actions of the task."""
-    return TASKS[run.task].spec(run.bins)
-
-
-def load_data(run: RunConfig) -> tuple[Dataset, ActionSpec]:
+def load_data(run: RunConfig) -> Dataset:
     """The configured level of the data set; raises DataError where it has not been made or cannot be trained on."""
-    data, directory, spec = run.data, directory_of(run), spec_of(run)
+    task, data, directory = TASKS[run.task], run.data, directory_of(run)
     if not data.path and not directory.is_dir():
         raise DataError(
             f"There is no data set at {directory}. Run --stage=data first, or point --config.data.dir "
             f"at the folder that holds factorised_dmc/."
         )
     expression = data.level if data.path else split_expression(data.level, data.episodes)
-    dataset = load_dataset(
+    return load_dataset(
         directory,
         expression,
-        spec,
-        TASKS[run.task].num_features,
+        task.spec(run.bins),
+        task.num_features,
         data.normalise,
         mode=data.mode,
         block_episodes=data.block_episodes,
         n_step=run.train.n_step,
-        gamma=getattr(run.learner_config, "gamma", 1.0),
+        gamma=run.learner_config.discount,
         watch=lambda episodes: watched(episodes, "data: reading", "episode"),
     )
-    return dataset, spec

@@ -2,30 +2,32 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spin_jax.config.build import RunConfig
+from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import on_device
 from spin_jax.frozen.artefact import describe, open_store
-from spin_jax.learners.asm import make_asm_learner
+from spin_jax.learners.asm import ASMState, make_asm_learner
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, full_mask_logits
-from spin_jax.objectives.masked_modelling import corrupt
+from spin_jax.objectives.masked_modelling import MaskingConfig, corrupt
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
-from spin_jax.stages.stage import Stage, members, seeds_of
-from spin_jax.training.loop import Hook, fit
-from spin_jax.types import ActionSpec, Transition
+from spin_jax.stages.stage import Stage
+from spin_jax.training.keys import stream
+from spin_jax.training.loop import Hook
+from spin_jax.types import Transition
 
-HELD_OUT_ROWS = 10_000  # at most so many held-out transitions are looked at
+HELD_OUT_ROWS = 10_000  # the most held-out transitions that the metrics look at
 HELD_OUT_BATCH = 500
 
 
-def make_held_out_metrics(asm: ASM, masking, held_out: Transition):
+def make_held_out_metrics(asm: ASM, masking: MaskingConfig, held_out: Transition) -> Callable[[dict], dict]:
     """metrics(params) on held-out transitions, under full masking and under the masking of training.
 
     exact_match: share of rows whose N slots are all predicted from the state alone; accuracy_product: the product of
@@ -35,7 +37,7 @@ def make_held_out_metrics(asm: ASM, masking, held_out: Transition):
     batch = min(HELD_OUT_BATCH, len(rows))
     rows = rows[: len(rows) // batch * batch]
     observation, action = (x[rows].reshape(-1, batch, *x.shape[1:]) for x in (held_out.observation, held_out.action))
-    choices, chosen = corrupt(jax.random.key(0), action.reshape(-1, asm.spec.num_slots), asm.spec, masking)
+    choices, chosen = corrupt(stream(0, "pretrain/held_out"), action.reshape(-1, asm.spec.num_slots), asm.spec, masking)
     choices, chosen = choices.reshape(action.shape), chosen.reshape(action.shape)
 
     @jax.jit
@@ -58,71 +60,76 @@ def make_held_out_metrics(asm: ASM, masking, held_out: Transition):
     return lambda params: {name: np.asarray(value).tolist() for name, value in metrics(params).items()}
 
 
-def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
-    """Run or resume stage 1; kept epochs go to workdir/asm, the summary of the stage is returned.
+class Epochs:
+    """Keeps an ASM at the end of an epoch: the artefact of every seed with its held-out metrics, and a checkpoint."""
+
+    def __init__(self, stage: Stage, dataset: Dataset, epoch_steps: int):
+        config = stage.run.asm
+        self._stage, self._dataset, self._epoch_steps = stage, dataset, epoch_steps
+        self._stores = [open_store(member.workdir.asm) for member in stage.members]
+        held_out = on_device(dataset.held_out, dataset.normaliser)
+        self._metrics = make_held_out_metrics(ASM(dataset.spec, config.model), config.masking_config, held_out)
+
+    def keep(self, step: int, state: ASMState):
+        """Keep what `step` gradient steps have made."""
+        stage, epoch, rows = self._stage, step // self._epoch_steps, []
+        states = stage.seeds.split(state)
+        for member, store, own in zip(stage.members, self._stores, states, strict=True):
+            metrics = self._metrics(own.params)
+            record = {"describes": describe(stage.run, self._dataset), "epoch": epoch, "step": step}
+            record |= {"held_out": metrics, "seed": member.run.seed, "masking": stage.run.asm.masking}
+            store.save(epoch, {"params": own.params, "normaliser": self._dataset.normaliser}, record)
+            rows.append(_row(metrics))
+        stage.write(step, rows)
+        stage.save(step, state, {"epoch": epoch})
+
+    def records(self) -> list[dict]:
+        """The held-out metrics of every seed, of the untrained ASM and of the last epoch."""
+        return [
+            {"untrained": store.record(0)["held_out"], "trained": store.record()["held_out"]} for store in self._stores
+        ]
+
+
+def _row(metrics: dict) -> dict[str, float]:
+    """Held-out metrics as a row of numbers; those of single slots are numbered."""
+    row = {}
+    for name, value in metrics.items():
+        if isinstance(value, list):
+            row |= {f"held_out/{name}_{i}": slot for i, slot in enumerate(value)}
+        else:
+            row[f"held_out/{name}"] = value
+    return row
+
+
+def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
+    """Run or resume stage 1; kept epochs are checkpoints of workdir/asm, the summary of the first seed is returned.
 
     ceil(T / batch_size) steps are an epoch, whether batches are drawn with replacement (memory) or in blocks (stream).
     One ASM for all seeds, or with config.asm.per_seed one each, trained together, in the workdirs of the seeds.
     """
-    if run.num_seeds > 1 and not run.asm.per_seed:
+    if not run.asm.per_seed:
         run = dataclasses.replace(run, num_seeds=1)
-    team, seeds = members(run, workdir), seeds_of(run)
-    config, num_features = run.asm, dataset.num_features
-    keys = [jax.random.split(jax.random.key(member.run.seed)) for member in team]
-    data = on_device(dataset.train, dataset.normaliser)
-    held_out = make_held_out_metrics(
-        ASM(spec, config.model), config.masking_config, on_device(dataset.held_out, dataset.normaliser)
-    )
+    config, stage = run.asm, Stage("pretrain", run, workdir)
     epoch_steps = math.ceil(dataset.num_transitions / config.batch_size)
     num_steps = config.num_epochs * epoch_steps
-    learner = make_asm_learner(spec, num_features, config.model, config.masking_config, config.optimiser(num_steps))
-    stores, stage = [open_store(member.workdir.asm) for member in team], Stage(team, "pretrain")
-    states = stage.begin(lambda i: learner.init(keys[i][0]), num_steps)
-
-    def keep(step, states):
-        epoch, rows = step // epoch_steps, []
-        for member, store, state in zip(team, stores, states, strict=True):
-            metrics = held_out(state.params)
-            rows.append({f"held_out/{name}": value for name, value in metrics.items() if np.ndim(value) == 0})
-            for name in ("slot_accuracy", "masked_slot_accuracy"):
-                rows[-1] |= {f"held_out/{name}_{i}": value for i, value in enumerate(metrics[name])}
-            record = {"describes": describe(run, spec, dataset), "epoch": epoch, "step": step, "held_out": metrics}
-            arrays = {"params": state.params, "normaliser": dataset.normaliser}
-            store.save(epoch, arrays, record | {"seed": member.run.seed, "masking": config.masking})
-        stage.write(step, rows)
-        stage.save(step, states, {"epoch": epoch})
-
+    learner = make_asm_learner(dataset.spec, config.model, config.masking_config, config.optimiser(num_steps))
+    frozen = [()] * len(stage.members)  # stage 1 reads nothing that is frozen
+    epochs = Epochs(stage, dataset, epoch_steps)
     with stage:
-        if stage.start == 0:
+        state = stage.begin(learner, frozen, dataset.blank, num_steps)
+        if not stage.resumed:
             log.info("pretrain: compiling the held-out metrics, of the untrained ASM first …")
-            keep(0, states)
-        if stage.start < num_steps:
-            state = fit(
-                learner,
-                seeds.bundle(states),
-                (),
-                data,
-                seeds.bundle([key[1] for key in keys]),
-                num_steps=num_steps,
-                batch_size=config.batch_size,
-                max_chunk=run.train.max_chunk,
-                start_step=stage.start,
-                seeds=seeds,
-                on_metrics=stage.write,
-                hooks=[Hook(config.checkpoint_every_epochs * epoch_steps, lambda step, s: keep(step, seeds.split(s)))],
-                what="pretrain",
-                show=("masked_cross_entropy", "masked_accuracy"),
-            )
-            states = seeds.split(state)
-        summaries = [
-            {
-                "seconds": stage.seconds,
-                "steps": num_steps,
-                "untrained": store.record(0)["held_out"],
-                "trained": store.record()["held_out"],
-                "parameters": sum(x.size for x in jax.tree.leaves(states[0].params)),
-            }
-            for store in stores
-        ]
-    stage.finish(summaries)
-    return workdir.finish("pretrain", summaries[0])
+            epochs.keep(0, state)
+        state = stage.fit(
+            learner,
+            state,
+            frozen,
+            on_device(dataset.train, dataset.normaliser),
+            num_steps=num_steps,
+            batch_size=config.batch_size,
+            hooks=[Hook(config.checkpoint_every_epochs * epoch_steps, epochs.keep)],
+            show=("masked_cross_entropy", "masked_accuracy"),
+        )
+        parameters = sum(x.size for x in jax.tree.leaves(stage.seeds.split(state)[0].params))
+        facts = {"seconds": stage.seconds, "steps": num_steps, "parameters": parameters}
+        return stage.finish([facts | record for record in epochs.records()])

@@ -1,59 +1,39 @@
-"""A training stage of every seed: where it is, its checkpoints, its metrics."""
+"""Runs one stage for all seeds: resume point, checkpoints, metrics."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import jax
-
-from spin_jax.config.build import RunConfig
+from spin_jax.config.sections import RunConfig
+from spin_jax.data.stream import TransitionStream
+from spin_jax.learners.base import Learner
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import MetricsWriter
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
-from spin_jax.training.seeds import Seeds
-
-
-class Member(NamedTuple):
-    """A run of one seed. With several, it has a workdir of its own, as if it had been run alone."""
-
-    run: RunConfig
-    workdir: Workdir
-
-
-def members(run: RunConfig, workdir: Workdir) -> list[Member]:
-    """The runs of the seeds config.seed, config.seed + 1, …; the run itself where there is one.
-
-    Those of several lie in workdir/seed_<seed>; unless config.asm.per_seed, they share the ASM of workdir/asm.
-    """
-    if run.num_seeds == 1:
-        return [Member(run, workdir)]
-    team = []
-    for seed in range(run.seed, run.seed + run.num_seeds):
-        alone = dataclasses.replace(run, seed=seed, num_seeds=1, asm=dataclasses.replace(run.asm, per_seed=False))
-        team.append(Member(alone, workdir.member(seed, own_asm=run.asm.per_seed)))
-    return team
-
-
-def seeds_of(run: RunConfig, own_frozen: bool = False) -> Seeds:
-    """How the seeds are trained: on accelerators all at once, on CPU one after another, unless configured."""
-    at_once = run.seeds_per_batch or (1 if jax.default_backend() == "cpu" else run.num_seeds)
-    return Seeds(run.num_seeds, min(at_once, run.num_seeds), own_frozen and run.num_seeds > 1)
+from spin_jax.stages.members import members, seeds_of
+from spin_jax.training import loop
+from spin_jax.training.keys import stream
+from spin_jax.types import Transition
 
 
 class Stage:
-    """Stage `name` of every member. Entered, it goes on after `start`, the last step that all of them have saved."""
+    """Stage `name` of every seed, from `start`, the last step that all of them have saved.
 
-    def __init__(self, team: Sequence[Member], name: str):
-        self._team, self._name = team, name
-        keep = 1 if len(team) == 1 else 2  # a kill between two members' saves leaves them a step apart
-        self._stores = [CheckpointStore(m.workdir.path / name / "state", keep) for m in team]
+    A state is that of all seeds together, as `seeds` bundles it; `frozen` is a sequence with the arrays of each. The
+    metrics are open while the stage is entered. own_frozen: each seed has frozen arrays of its own.
+    """
+
+    def __init__(self, name: str, run: RunConfig, workdir: Workdir, own_frozen: bool = False):
+        self.name, self.run, self._workdir = name, run, workdir
+        self.members, self.seeds = members(run, workdir), seeds_of(run, own_frozen)
+        keep = 1 if len(self.members) == 1 else 2  # a kill between two members' saves leaves them a step apart
+        self._stores = [CheckpointStore(member.state(name), keep) for member in self.members]
         saved = set.intersection(*(set(store.steps()) for store in self._stores))
         self.resumed, self.start = bool(saved), max(saved, default=0)
         self._writers: list[MetricsWriter] = []
 
-    def __enter__(self):
-        self._writers = [MetricsWriter(m.workdir.stage(self._name), self.start) for m in self._team]
+    def __enter__(self) -> "Stage":
+        self._writers = [MetricsWriter(member.workdir.stage(self.name), self.start) for member in self.members]
         return self
 
     def __exit__(self, *_):
@@ -65,34 +45,71 @@ class Stage:
         """Wall-clock seconds of this stage, those before an interruption included."""
         return self._writers[0].seconds
 
-    def begin(self, init: Callable[[int], Any], num_steps: int) -> list[Any]:
-        """The members' states at `start`: restored, or init(i) where nothing has been saved."""
-        states = [init(i) for i in range(len(self._team))]
-        if not self.resumed:
-            return states
-        if self.start < num_steps:
-            log.info(f"{self._name}: going on from step {self.start} of {num_steps}")
-        return [store.restore(s, self.start) for store, s in zip(self._stores, states, strict=True)]
+    def begin(self, learner: Learner, frozen: Sequence[Any], observation: Any, num_steps: int) -> Any:
+        """The state at `start`: restored, or initialised where nothing has been saved."""
+        keys = [stream(member.run.seed, f"{self.name}/init") for member in self.members]
+        states = [learner.init(key, arrays, observation) for key, arrays in zip(keys, frozen, strict=True)]
+        if self.resumed:
+            if self.start < num_steps:
+                log.info(f"{self.name}: resuming from step {self.start} of {num_steps}")
+            states = [store.restore(s, self.start) for store, s in zip(self._stores, states, strict=True)]
+        return self.seeds.bundle(states)
+
+    def fit(
+        self,
+        learner: Learner,
+        state: Any,
+        frozen: Sequence[Any],
+        data: Transition | TransitionStream,
+        *,
+        num_steps: int,
+        batch_size: int,
+        hooks: Sequence[loop.Hook],
+        show: Sequence[str],
+    ) -> Any:
+        """Train `state` from `start` to num_steps and return it; arguments as of `training.loop.fit`."""
+        if self.start >= num_steps:
+            return state
+        keys = [stream(member.run.seed, f"{self.name}/loop") for member in self.members]
+        return loop.fit(
+            learner,
+            state,
+            self.seeds.bundle_frozen(frozen),
+            data,
+            self.seeds.bundle(keys),
+            num_steps=num_steps,
+            batch_size=batch_size,
+            max_chunk=self.run.train.max_chunk,
+            start_step=self.start,
+            seeds=self.seeds,
+            on_metrics=self.write,
+            hooks=hooks,
+            what=self.name,
+            show=show,
+        )
 
     def record(self) -> dict:
         """What was saved beside the first member's state at `start`."""
         return self._stores[0].record(self.start)
 
-    def save(self, step: int, states: Sequence[Any], record: dict):
-        for store, state in zip(self._stores, states, strict=True):
-            store.save(step, state, record)
+    def save(self, step: int, state: Any, record: dict):
+        """A checkpoint of every seed."""
+        for store, own in zip(self._stores, self.seeds.split(state), strict=True):
+            store.save(step, own, record)
 
     def write(self, step: int, rows: dict | Sequence[dict], seconds: float | None = None):
-        """A row of metrics for each member: `rows`, one each, or arrays [members] by name as `fit` hands them out."""
+        """A row of metrics for each seed: `rows`, one each, or arrays [seeds] by name as `fit` hands them out."""
         if isinstance(rows, dict):
-            rows = [{name: values[i] for name, values in rows.items()} for i in range(len(self._team))]
+            rows = [{name: values[i] for name, values in rows.items()} for i in range(len(self.members))]
         for writer, row in zip(self._writers, rows, strict=True):
             writer.write(step, seconds, **row)
 
     def has(self, step: int, name: str) -> bool:
-        """Whether metric `name` of that step has been written for every member."""
+        """Whether metric `name` of that step has been written for every seed."""
         return all(any(row["step"] == step and name in row for row in writer.rows()) for writer in self._writers)
 
-    def finish(self, summaries: Sequence[dict]):
-        for member, summary in zip(self._team, summaries, strict=True):
-            member.workdir.finish(self._name, summary)
+    def finish(self, summaries: Sequence[dict]) -> dict:
+        """Record the figures of every seed; those of the first stand for the run, and are returned."""
+        for member, summary in zip(self.members, summaries, strict=True):
+            member.workdir.finish(self.name, summary)
+        return self._workdir.finish(self.name, summaries[0])

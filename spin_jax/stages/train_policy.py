@@ -1,56 +1,50 @@
 """Algorithm 2: train a light policy on the frozen ASM by offline reinforcement learning, and evaluate it."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import jax
 
-from spin_jax.config.build import RunConfig
+from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import on_device
-from spin_jax.evaluation.background import Background, is_asynchronous, policy_device
+from spin_jax.data.stream import TransitionStream
+from spin_jax.evaluation.background import Background
+from spin_jax.evaluation.scores import Score
 from spin_jax.from_config import make_evaluator, make_learner, make_policy
 from spin_jax.frozen.artefact import FrozenASM
-from spin_jax.frozen.load import asm_path, encode_log, has_own_frozen, load_frozen
+from spin_jax.frozen.encodings import encode_log
+from spin_jax.frozen.load import has_own_frozen
+from spin_jax.learners.base import Learner
+from spin_jax.policies.base import Policy
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
-from spin_jax.stages.stage import Member, Stage, members, seeds_of
-from spin_jax.training.loop import Hook, fit
-from spin_jax.types import ActionSpec
+from spin_jax.stages.members import frozen_of
+from spin_jax.stages.stage import Stage
+from spin_jax.training.loop import Hook
+from spin_jax.types import Transition
 
 
-def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: ActionSpec) -> dict:
+def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     """Run or resume stage 2 of all seeds; the final state is the last checkpoint of workdir/policy.
 
-    The summary of the first seed is returned. config.eval.asynchronous: whether evaluation goes on beside training.
+    The summary of the first seed is returned. Raises CheckpointError where what stage 2 reads is missing or does not
+    fit: nothing has been written then.
     """
-    team = members(run, workdir)
-    asms = load_frozen(run, team, dataset, spec, make=True)  # where they do not fit, nothing has been written
-    learner, num_steps = make_learner(run, spec, dataset.num_features), run.train.num_steps
-    seeds, stage = seeds_of(run, has_own_frozen(run)), Stage(team, "policy")
-    keys = [jax.random.split(jax.random.fold_in(jax.random.key(member.run.seed), 1)) for member in team]
-    waited = stage.record()["eval_seconds"] if stage.resumed else 0.0
-    asynchronous = is_asynchronous(run.eval.asynchronous)
-    device = policy_device(run.eval.device, asynchronous)
+    stage, num_steps = Stage("policy", run, workdir, has_own_frozen(run)), run.train.num_steps
+    asms = frozen_of(stage.members, dataset)
+    policy = make_policy(run, dataset.spec)
+    learner = make_learner(run, policy, dataset.spec)
+    frozen = [asm.params for asm in asms]
+    waited = stage.record()["eval_seconds"] if stage.resumed else 0.0  # by training for evaluations, in earlier calls
 
-    def clock():
-        return stage.seconds, stage.seconds - waited - evaluate.waited
+    with stage, evaluating(stage, learner, asms, waited) as evaluate:
+        state = stage.begin(learner, frozen, dataset.blank, num_steps)
 
-    def report(step, clock, scores):
-        seconds, train_seconds = clock
-        rows = [dict(return_mean=s.mean, return_std=s.std, normalised_mean=s.normalised_mean) for s in scores]
-        stage.write(step, [row | {"train_seconds": train_seconds} for row in rows], seconds)
-        shown = ", ".join(f"{score.mean:.1f} ± {score.std:.1f}" for score in scores)
-        log.info(f"policy: step {step}, return {shown} ({len(scores[0].returns)} episodes{' each' * (len(team) > 1)})")
-
-    with (
-        stage,
-        make_evaluator(run, team, learner, asms, seeds, run.eval.episodes, device) as evaluator,
-        Background(evaluator, report, clock, asynchronous) as evaluate,
-    ):
-        state = seeds.bundle(stage.begin(lambda i: learner.init(keys[i][0], asms[i].params), num_steps))
-
-        def save(step, state):
-            evaluate.drain(before=step)  # a run that goes on from here makes up for the evaluation of this step alone
-            record = {"eval_seconds": waited + evaluate.waited, "asm": asms[0].record["describes"]}
-            stage.save(step, seeds.split(state), record)
+        def save(step: int, state: Any):
+            evaluate.drain(before=step)  # a run that resumes here makes up for the evaluation of this step alone
+            stage.save(step, state, {"eval_seconds": waited + evaluate.waited, "asm": asms[0].record["describes"]})
 
         due = stage.start % run.eval.every_steps == 0 or stage.start == num_steps
         if due and not stage.has(stage.start, "return_mean"):
@@ -59,44 +53,74 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset, spec: Actio
         if not stage.resumed:
             save(0, state)
         if stage.start < num_steps:
-            data = on_device(dataset.train, asms[0].normaliser)
-            policy, beside = make_policy(run, spec, dataset.num_features), asm_path(team[0]).parent / "encodings"
-            n_step = run.train.n_step if learner.reads_next else 0
-            data = encode_log(policy, asms[0], data, beside, dataset.fingerprint, n_step)
-            state = fit(
+            state = stage.fit(
                 learner,
                 state,
-                seeds.bundle_frozen([asm.params for asm in asms]),
-                data,
-                seeds.bundle([key[1] for key in keys]),
+                frozen,
+                _log_on_device(stage, dataset, policy, learner, asms[0]),
                 num_steps=num_steps,
                 batch_size=run.train.batch_size,
-                max_chunk=run.train.max_chunk,
-                start_step=stage.start,
-                seeds=seeds,
-                on_metrics=stage.write,
                 hooks=[Hook(run.eval.every_steps, evaluate), Hook(run.train.checkpoint_every_steps, save)],
-                what="policy",
                 show=("critic_loss", "policy_loss"),
             )
         evaluate.drain()
-        seconds, eval_seconds = stage.seconds, waited + evaluate.waited
-    summaries = [
-        _summary(run, member, state, asm, seconds, eval_seconds)
-        for member, state, asm in zip(team, seeds.split(state), asms, strict=True)
+        return stage.finish(_summaries(stage, state, asms, stage.seconds, waited + evaluate.waited))
+
+
+@contextlib.contextmanager
+def evaluating(stage: Stage, learner: Learner, asms: Sequence[FrozenASM], waited: float) -> Iterator[Background]:
+    """evaluate(step, state) plays the policies of all seeds, beside training or while it waits, and reports them.
+
+    waited: seconds that training has waited for evaluations in earlier calls. The time of a row is that at which its
+    state was handed in; train_seconds leaves out what training waited.
+    """
+    run = stage.run
+
+    def clock() -> tuple[float, float]:
+        return stage.seconds, stage.seconds - waited - evaluate.waited
+
+    def report(step: int, clock: tuple[float, float], scores: list[Score]):
+        seconds, train_seconds = clock
+        rows = [dict(return_mean=s.mean, return_std=s.std, normalised_mean=s.normalised_mean) for s in scores]
+        stage.write(step, [row | {"train_seconds": train_seconds} for row in rows], seconds)
+        shown = ", ".join(f"{score.mean:.1f} ± {score.std:.1f}" for score in scores)
+        each = " each" if len(scores) > 1 else ""
+        log.info(f"policy: step {step}, return {shown} ({len(scores[0].returns)} episodes{each})")
+
+    evaluator = make_evaluator(
+        run,
+        learner,
+        asms,
+        stage.seeds,
+        [member.run.seed for member in stage.members],
+        episodes=run.eval.episodes,
+        beside_training=True,
+    )
+    with evaluator, Background(evaluator, report, clock, run.eval.asynchronous == "on") as evaluate:
+        yield evaluate
+
+
+def _log_on_device(
+    stage: Stage, dataset: Dataset, policy: Policy, learner: Learner, asm: FrozenASM
+) -> Transition | TransitionStream:
+    """The log to train on, with x of its states where the policy encodes."""
+    encodings_dir = stage.members[0].asm.parent / "encodings"
+    n_step = stage.run.train.n_step if learner.asks_next else 0
+    data = on_device(dataset.train, asm.normaliser)
+    return encode_log(policy, asm, data, encodings_dir, dataset.fingerprint, n_step)
+
+
+def _summaries(stage: Stage, state: Any, asms: Sequence[FrozenASM], seconds: float, eval_seconds: float) -> list[dict]:
+    """The figures of every seed; the time is that of all seeds together, as they are trained in one program."""
+    run = stage.run
+    return [
+        {
+            "seconds": seconds,
+            "eval_seconds": eval_seconds,
+            "steps": run.train.num_steps,
+            "updates_per_second": run.num_seeds * run.train.num_steps / max(seconds - eval_seconds, 1e-9),
+            "parameters": sum(x.size for x in jax.tree.leaves(own.policy)),
+            "frozen_parameters": sum(x.size for x in jax.tree.leaves(asm.params)),
+        }
+        for own, asm in zip(stage.seeds.split(state), asms, strict=True)
     ]
-    stage.finish(summaries)
-    return workdir.finish("policy", summaries[0])
-
-
-def _summary(run: RunConfig, member: Member, state, asm: FrozenASM, seconds: float, eval_seconds: float) -> dict:
-    """The figures of a member; the time is that of all seeds together, as they are trained in one program."""
-    distilled = member.workdir.summary("distill")
-    return {
-        "seconds": seconds + (distilled["seconds"] if distilled else 0.0),
-        "eval_seconds": eval_seconds,
-        "steps": run.train.num_steps,
-        "updates_per_second": run.num_seeds * run.train.num_steps / max(seconds - eval_seconds, 1e-9),
-        "parameters": sum(x.size for x in jax.tree.leaves(state.policy)),
-        "frozen_parameters": sum(x.size for x in jax.tree.leaves(asm.params)),
-    }

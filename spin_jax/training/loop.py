@@ -15,6 +15,7 @@ from spin_jax.data.stream import TransitionStream
 from spin_jax.errors import DivergedError
 from spin_jax.learners.base import Learner
 from spin_jax.record.progress import Progress, log
+from spin_jax.training.keys import step_keys
 from spin_jax.training.seeds import ONE, Seeds
 
 
@@ -42,8 +43,7 @@ def make_run_chunk(
     def run_one(state, frozen, key, data, start):
         def one_step(state, step_and_batch):
             step, batch = step_and_batch
-            # everything random in a step follows from (key, step): a resumed run repeats it exactly
-            batch_key, update_key = jax.random.split(jax.random.fold_in(key, step))
+            batch_key, update_key = step_keys(key, step)
             if not streamed:
                 batch = sample_batch(batch_key, data, batch_size)
             return learner.update(state, frozen, batch, update_key)
@@ -57,6 +57,34 @@ def make_run_chunk(
         return seeds.map(functools.partial(run_one, data=data, start=start), state, frozen, key)
 
     return run_chunk
+
+
+class _Metrics:
+    """The last chunk's metrics, fetched and checked only after the next chunk was started."""
+
+    def __init__(self, what: str, chunk: int, on_metrics: Callable, progress: Progress, show: Sequence[str]):
+        self._what, self._chunk, self._on_metrics = what, chunk, on_metrics
+        self._progress, self._show = progress, show
+        self._pending: tuple[int, dict] | None = None
+
+    def hold(self, step: int, metrics: dict):
+        """Of the chunk that ends at `step`, which is still being computed."""
+        self._pending = step, metrics
+
+    def report(self):
+        """Hand out what is held; raises DivergedError where it is not finite."""
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        metrics = {name: np.atleast_1d(value) for name, value in jax.device_get(metrics).items()}
+        bad = [name for name, value in metrics.items() if not np.isfinite(value).all()]
+        if bad:
+            raise DivergedError(
+                f"{self._what}: {', '.join(bad)} became NaN or infinite between steps {step - self._chunk} and {step}. "
+                f"Lower the learning rate or look at the data; the last checkpoint is from before."
+            )
+        self._on_metrics(step, metrics)
+        self._progress.update(step, **{name: metrics[name].mean() for name in self._show if name in metrics})
 
 
 def fit(
@@ -91,34 +119,18 @@ def fit(
     feed = itertools.repeat(data)
     if streamed:
         feed = data.device_chunks(key, batch_size, chunk, start_step, num_steps)
-    pending = None
-
-    def report():
-        nonlocal pending
-        if pending is None:
-            return
-        (step, metrics), pending = pending, None
-        metrics = {name: np.atleast_1d(value) for name, value in jax.device_get(metrics).items()}
-        bad = [name for name, value in metrics.items() if not np.isfinite(value).all()]
-        if bad:
-            raise DivergedError(
-                f"{what}: {', '.join(bad)} became NaN or infinite between steps {step - chunk} and {step}. "
-                f"Lower the learning rate or look at the data; the last checkpoint is from before."
-            )
-        on_metrics(step, metrics)
-        progress.update(step, **{name: metrics[name].mean() for name in show if name in metrics})
-
     each = f" of each of {seeds.num} seeds, {seeds.at_once} at once," if seeds.num > 1 else ""
     log.info(f"{what}: compiling {chunk} gradient steps of batch {batch_size}{each} into one program …")
     with Progress(what, num_steps, start_step) as progress:
+        metrics = _Metrics(what, chunk, on_metrics, progress, show)
         for step, given in zip(range(start_step + chunk, num_steps + 1, chunk), feed, strict=False):
-            state, metrics = run_chunk(state, frozen, given, key, step - chunk)
-            report()
-            pending = (step, metrics)
+            state, found = run_chunk(state, frozen, given, key, step - chunk)
+            metrics.report()
+            metrics.hold(step, found)
             due = [hook for hook in hooks if step % hook.every_steps == 0 or step == num_steps]
             if due:
-                report()
+                metrics.report()
             for hook in due:
                 hook.call(step, state)
-        report()
+        metrics.report()
     return state

@@ -7,7 +7,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.cheetah_run import get_config
-from spin_jax.config.build import build, did_you_mean, explain_flag_error, num_workers, resolve
+from spin_jax.config.auto import resolve, worker_processes
+from spin_jax.config.build import build, did_you_mean, explain_flag_error
 from spin_jax.errors import ConfigError
 
 CONFIGS = sorted(p.stem for p in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py") if p.stem != "base")
@@ -90,6 +91,6 @@ def test_hints():
     assert did_you_mean("zzz", ["quick", "paper"]) == " Known: paper, quick."
     line = explain_flag_error(["main.py", "--config.asm.wdth=3"], AttributeError("'wdth'"))
     assert line == "config.asm.wdth: no such field. The fields and what they mean: configs/base.py."
-    assert num_workers(3) == 3
-    assert num_workers(0) == 0
-    assert num_workers(-1) >= 0
+    assert worker_processes(3) == 3
+    assert worker_processes(0) == 0
+    assert worker_processes(-1) >= 0

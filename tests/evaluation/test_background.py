@@ -5,8 +5,7 @@ import threading
 import jax.numpy as jnp
 import pytest
 
-from spin_jax.evaluation import background
-from spin_jax.evaluation.background import Background, is_asynchronous, policy_device
+from spin_jax.evaluation.background import Background
 
 
 class Evaluation:
@@ -87,21 +86,3 @@ def test_inline_is_done_when_the_call_returns():
     evaluation.go.release()
     background(5, jnp.float32(4))
     assert reports == [(5, 0, 4.0)]
-
-
-@pytest.mark.parametrize(("cores", "backend", "expected"), [(2, "cpu", False), (3, "cpu", True), (1, "gpu", True)])
-def test_auto_is_beside_training_where_something_is_free(monkeypatch, cores, backend, expected):
-    monkeypatch.setattr(background, "usable_cores", lambda: cores)
-    monkeypatch.setattr(background.jax, "default_backend", lambda: backend)
-    assert is_asynchronous("auto") is expected
-    assert is_asynchronous("on") is True
-    assert is_asynchronous("off") is False
-
-
-def test_beside_training_on_an_accelerator_the_host_plays(monkeypatch):
-    assert policy_device("auto", True) is None  # here there is nothing but the host
-    monkeypatch.setattr(background.jax, "default_backend", lambda: "gpu")
-    assert policy_device("auto", True).platform == "cpu"
-    assert policy_device("auto", False) is None
-    assert policy_device("cpu", False).platform == "cpu"
-    assert policy_device("accelerator", True) is None

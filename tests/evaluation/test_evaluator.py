@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from spin_jax.envs.dm_control import DMControlEnv
-from spin_jax.envs.vector import episode_seed
-from spin_jax.evaluation.evaluator import Evaluator
-from spin_jax.evaluation.scores import bootstrap_interval, interquartile_mean, reference_returns, score, together
+from spin_jax.evaluation.evaluator import Evaluator, evaluation_seed
+from spin_jax.evaluation.scores import aggregate_seeds, bootstrap_interval, interquartile_mean, reference_returns, score
 from spin_jax.training.seeds import ONE, Seeds
 from spin_jax.types import Episode, identity_normaliser
 
@@ -54,7 +53,7 @@ def test_batched_greedy_evaluation_equals_one_episode_after_another():
         (batched,) = evaluate(0, 7.0)
     for i, found in enumerate(batched.returns):
         env = DMControlEnv("cheetah_run", 3)
-        observation, total, last = env.reset(episode_seed(5, i)), 0.0, False
+        observation, total, last = env.reset(evaluation_seed(5, i)), 0.0, False
         while not last:
             action = np.asarray(_act(7.0, (), observation[None], None))[0]
             observation, reward, _, last = env.step(action)
@@ -102,7 +101,7 @@ def test_several_seeds_are_summed_up_by_their_means():
     """The interquartile mean of 8 seeds leaves out the two lowest and the two highest."""
     values = np.array([0.0, 900, 300, 310, 320, 330, 1000, 10])
     scores = [score(np.array([v - 5, v + 5]), "cheetah_run", 3) for v in values]
-    found = together(range(8), scores, "cheetah_run", 3)
+    found = aggregate_seeds(range(8), scores, "cheetah_run", 3)
     assert found["return_iqm"] == pytest.approx(315.0)
     assert found["return_mean"] == pytest.approx(values.mean())
     assert found["return_iqm_ci95"][0] < 315 < found["return_iqm_ci95"][1]

@@ -1,4 +1,4 @@
-"""What stage 2 finds ready: encodings computed once, a distillation that resumes, nothing where nothing is needed."""
+"""What stage 2 reads: encodings computed once, a student that is distilled before, nothing where nothing is needed."""
 
 import dataclasses
 
@@ -8,19 +8,22 @@ import numpy as np
 import pytest
 
 from configs.cheetah_run import get_config
-from spin_jax.config.build import build, resolve
+from spin_jax.config.auto import resolve
+from spin_jax.config.build import build
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import on_device
 from spin_jax.data.stream import TransitionStream
 from spin_jax.errors import CheckpointError, ConfigError, DataError
-from spin_jax.frozen import load as frozen
+from spin_jax.frozen import encodings
 from spin_jax.frozen.artefact import FrozenASM, describe, open_store, params_like
-from spin_jax.frozen.load import encode_log, load_frozen
+from spin_jax.frozen.encodings import encode_log
 from spin_jax.policies.cached import CachedConfig, make_cached, unpacked
 from spin_jax.policies.factored import FactoredConfig, make_factored
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.workdir import Workdir
-from spin_jax.stages.stage import members
+from spin_jax.stages.distill import distill
+from spin_jax.stages.members import frozen_of, members
+from spin_jax.training import loop
 from spin_jax.types import ActionSpec, Transition, identity_normaliser
 
 SPEC = ActionSpec((3,) * 6)
@@ -32,7 +35,7 @@ def make_dataset() -> Dataset:
     s, s_next = rng.normal(size=(2, ROWS, 5)).astype(np.float32)
     action = rng.integers(0, 3, (ROWS, 6)).astype(np.int32)
     train = Transition(s, action, np.zeros(ROWS, np.float32), np.ones(ROWS, np.float32), s_next)
-    return Dataset(train, train, identity_normaliser(5), "fingerprint", np.zeros(2))
+    return Dataset(SPEC, train, train, identity_normaliser(5), "fingerprint", np.zeros(2))
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def prepared(tmp_path):
             rng, like = np.random.default_rng(1), params_like(SPEC, 5, run.asm.model)
             params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), like)
             tree = {"params": params, "normaliser": dataset.normaliser}
-            store.save(0, tree, {"describes": describe(run, SPEC, dataset)})
+            store.save(0, tree, {"describes": describe(run, dataset)})
         return run, Workdir(str(tmp_path / name), config), dataset
 
     return prepare
@@ -58,8 +61,8 @@ def prepared(tmp_path):
 @pytest.fixture
 def cached(asm_config, monkeypatch):
     """(policy, ASM, log on the device); programs of 8 rows, so that the 20 are two and a rest."""
-    monkeypatch.setattr(frozen, "ENCODE_ROWS", 8)
-    policy = make_cached(SPEC, 5, asm_config, CachedConfig("asm", 6, 0.0))
+    monkeypatch.setattr(encodings, "ENCODE_ROWS", 8)
+    policy = make_cached(SPEC, asm_config, CachedConfig("asm", 6, 0.0))
     rng, like = np.random.default_rng(1), params_like(SPEC, 5, asm_config)
     params = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), like)
     dataset = make_dataset()
@@ -72,17 +75,17 @@ def test_every_row_is_encoded_and_the_next_ones_only_when_asked(cached, tmp_path
     encode = jax.jit(lambda x: policy.encode(asm.params, x).astype(jnp.bfloat16))
     one = encode_log(policy, asm, data, tmp_path / "a", "log", n_step=0)
     both = encode_log(policy, asm, data, tmp_path / "b", "log", n_step=1)
-    assert one.next_encoded is None
+    assert one.next_x is None
     assert len(list((tmp_path / "a").glob("*.npy"))) == 1
     assert len(list((tmp_path / "b").glob("*.npy"))) == 2
     for found, x in (
-        (one.encoded, data.observation),
-        (both.encoded, data.observation),
-        (both.next_encoded, data.next_observation),
+        (one.x, data.observation),
+        (both.x, data.observation),
+        (both.next_x, data.next_observation),
     ):
         assert (found.shape, found.dtype) == ((ROWS, 6, 8), jnp.uint16)
         np.testing.assert_allclose(unpacked(found), encode(x).astype(jnp.float32), rtol=1e-2, atol=1e-2)
-    jax.tree.map(np.testing.assert_array_equal, one._replace(encoded=None), data)
+    jax.tree.map(np.testing.assert_array_equal, one._replace(x=None), data)
 
 
 def test_the_second_call_reads_the_file(cached, tmp_path):
@@ -91,16 +94,16 @@ def test_the_second_call_reads_the_file(cached, tmp_path):
     encode_log(policy, asm, data, tmp_path, "log", n_step=0)
     (path,) = tmp_path.glob("*.npy")
     np.save(path, np.zeros((ROWS, 6, 8), np.uint16))
-    assert (encode_log(policy, asm, data, tmp_path, "log", n_step=0).encoded == 0).all()
+    assert (encode_log(policy, asm, data, tmp_path, "log", n_step=0).x == 0).all()
 
 
 def test_next_states_of_other_steps_are_another_file(cached, tmp_path):
     policy, asm, data = cached
-    near = encode_log(policy, asm, data, tmp_path, "log", n_step=1).next_encoded
+    near = encode_log(policy, asm, data, tmp_path, "log", n_step=1).next_x
     later = data._replace(next_observation=data.next_observation[::-1])
-    far = encode_log(policy, asm, later, tmp_path, "log", n_step=3).next_encoded
+    far = encode_log(policy, asm, later, tmp_path, "log", n_step=3).next_x
     np.testing.assert_array_equal(far, near[::-1])
-    np.testing.assert_array_equal(encode_log(policy, asm, data, tmp_path, "log", n_step=1).next_encoded, near)
+    np.testing.assert_array_equal(encode_log(policy, asm, data, tmp_path, "log", n_step=1).next_x, near)
 
 
 def test_whatever_changes_the_encodings_makes_another_file(cached, tmp_path):
@@ -124,15 +127,15 @@ def test_what_would_not_fit_is_refused_with_the_sizes(cached, tmp_path, monkeypa
     """2e8 transitions of 6 * 8 numbers in bfloat16: 19.2 GB, twice that with s'; nothing is computed to find out."""
     policy, asm, data = cached
     many = jax.ShapeDtypeStruct((200_000_000, 5), jnp.float32)
-    monkeypatch.setattr(frozen, "free_memory", lambda: {"host": 10**12, "accelerator": 8 * 10**9})
+    monkeypatch.setattr(encodings, "free_memory", lambda: {"host": 10**12, "accelerator": 8 * 10**9})
     size = "38.4" if with_next else "19.2"
     with pytest.raises(DataError, match=f"takes {size} GB of the accelerator, where 8.0 GB are free.*spin_warm"):
         encode_log(policy, asm, data._replace(observation=many), tmp_path, "log", with_next)
     assert not list(tmp_path.iterdir())
     need = (4 if with_next else 2) * ROWS * 6 * 8
     for free in ({"host": need}, {}):  # just enough, and nothing known
-        monkeypatch.setattr(frozen, "free_memory", lambda free=free: free)
-        assert encode_log(policy, asm, data, tmp_path, "log", with_next).encoded is not None
+        monkeypatch.setattr(encodings, "free_memory", lambda free=free: free)
+        assert encode_log(policy, asm, data, tmp_path, "log", with_next).x is not None
 
 
 def test_a_stream_is_refused_and_a_policy_that_reads_observations_is_left_alone(cached, tmp_path):
@@ -140,15 +143,15 @@ def test_a_stream_is_refused_and_a_policy_that_reads_observations_is_left_alone(
     stream = TransitionStream([], np.arange(2), np.array([9, 9]), 1, asm.normaliser)
     with pytest.raises(ConfigError, match="data.mode='memory'"):
         encode_log(policy, asm, stream, tmp_path, "log", n_step=0)
-    plain = make_factored(SPEC, 5, None, FactoredConfig(8, 0.0))
+    plain = make_factored(SPEC, None, FactoredConfig(8, 0.0))
     for log in (data, stream):
         assert encode_log(plain, asm, log, tmp_path, "log", n_step=1) is log
     assert not list(tmp_path.iterdir())
 
 
-def load(run, workdir, dataset, **make):
+def load(run, workdir, dataset):
     """The frozen arrays of a run of one seed."""
-    (found,) = load_frozen(run, members(run, workdir), dataset, SPEC, **make)
+    (found,) = frozen_of(members(run, workdir), dataset)
     return found
 
 
@@ -156,14 +159,15 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_distillation_goes_on_to_the_same_student_bit_for_bit(prepared, monkeypatch):
+def test_a_killed_distillation_resumes_to_the_same_student_bit_for_bit(prepared, monkeypatch):
     overrides = {"spin_distill.steps": 6, "train.checkpoint_every_steps": 2}
     run, workdir, dataset = prepared("spin_distill", "whole", **overrides)
-    whole = load(run, workdir, dataset, make=True)
+    assert distill(run, workdir, dataset)["steps"] == 6
+    whole = load(run, workdir, dataset)
     assert whole.params.keys() == {"asm", "student"}
 
     run, workdir, dataset = prepared("spin_distill", "cut", **overrides)
-    with pytest.raises(CheckpointError, match="No distilled student in .*--stage=policy first"):
+    with pytest.raises(CheckpointError, match="cut/distill holds no distilled student: run --stage=distill first"):
         load(run, workdir, dataset)
 
     def save(self, step, *args, save=CheckpointStore.save):
@@ -174,25 +178,27 @@ def test_a_killed_distillation_goes_on_to_the_same_student_bit_for_bit(prepared,
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointStore, "save", save)
         with pytest.raises(Killed):
-            load(run, workdir, dataset, make=True)
+            distill(run, workdir, dataset)
     assert CheckpointStore(workdir.path / "distill" / "state").steps() == [4]
-    resumed = load(run, workdir, dataset, make=True)
-    again = load(run, workdir, dataset)
-    for other in (resumed, again):
-        jax.tree.map(np.testing.assert_array_equal, other.params, whole.params)
+    with pytest.raises(CheckpointError, match="a student that is distilled to step 4 of 6: run --stage=distill first"):
+        load(run, workdir, dataset)
+    distill(run, workdir, dataset)
+    jax.tree.map(np.testing.assert_array_equal, load(run, workdir, dataset).params, whole.params)
 
 
 def test_a_distilled_student_is_not_trained_again(prepared, monkeypatch):
     run, workdir, dataset = prepared("spin_distill", **{"spin_distill.steps": 2, "train.checkpoint_every_steps": 2})
-    first = load(run, workdir, dataset, make=True)
-    monkeypatch.setattr(frozen, "fit", lambda *_, **__: pytest.fail("trained again"))
-    jax.tree.map(np.testing.assert_array_equal, first, load(run, workdir, dataset, make=True))
+    distill(run, workdir, dataset)
+    first = load(run, workdir, dataset)
+    monkeypatch.setattr(loop, "fit", lambda *_, **__: pytest.fail("trained again"))
+    distill(run, workdir, dataset)
+    jax.tree.map(np.testing.assert_array_equal, first, load(run, workdir, dataset))
 
 
 def test_policies_that_read_no_asm_need_none(prepared, tmp_path):
     run, workdir, dataset = prepared("factored")
     run = dataclasses.replace(run, asm=dataclasses.replace(run.asm, path=str(tmp_path / "nowhere")))
-    found = load(run, workdir, dataset, make=True)
+    found = load(run, workdir, dataset)
     assert found.params == ()
     assert found.normaliser is dataset.normaliser
     assert not workdir.path.exists()

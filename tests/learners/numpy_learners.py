@@ -26,8 +26,7 @@ def make_batch(seed: int, rows: int = 16) -> Transition:
 def table_policy() -> Policy:
     """A vector of logits a slot, whatever the state: its gradient has a closed form."""
 
-    def init(key, frozen):
-        del key, frozen
+    def init(key, frozen, observation):
         return {f"slot_{i}": 0.1 * jnp.arange(k, dtype=float) for i, k in enumerate(SPEC.cardinalities)}
 
     def logits(params, frozen, observation, key):

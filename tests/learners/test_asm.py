@@ -27,7 +27,7 @@ def make_batch(rows=32, dtype=np.float32):
 
 @pytest.fixture(scope="module")
 def learner(spec, asm_config):
-    return make_asm_learner(spec, 5, asm_config, MASKING, OPTIMISER)
+    return make_asm_learner(spec, asm_config, MASKING, OPTIMISER)
 
 
 def test_three_steps_equal_an_independent_update(spec, asm_config, plain_asm, monkeypatch):
@@ -49,8 +49,8 @@ def test_three_steps_equal_an_independent_update(spec, asm_config, plain_asm, mo
         return (jnp.stack(terms, 1) * chosen).sum() / chosen.sum()
 
     with jax.enable_x64(True):
-        learner = make_asm_learner(spec, 5, config, MASKING, OPTIMISER)
-        state = jax.jit(learner.init)(jax.random.key(0))
+        learner = make_asm_learner(spec, config, MASKING, OPTIMISER)
+        state = jax.jit(learner.init)(jax.random.key(0), (), jnp.zeros((1, 5)))
         state = jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
         params = jax.tree.map(np.array, state.params)
         m = v = jax.tree.map(np.zeros_like, params)
@@ -78,7 +78,7 @@ def test_three_steps_equal_an_independent_update(spec, asm_config, plain_asm, mo
 def trained(learner):
     """(state, losses) of 300 steps."""
     update = jax.jit(learner.update)
-    state, losses = jax.jit(learner.init)(jax.random.key(0)), []
+    state, losses = jax.jit(learner.init)(jax.random.key(0), (), jnp.zeros((1, 5))), []
     for step in range(300):
         state, metrics = update(state, (), make_batch(), jax.random.key(step))
         losses.append(float(metrics["masked_cross_entropy"]))
@@ -111,7 +111,7 @@ def test_act_is_the_distribution_under_full_masking(learner, trained, spec, asm_
 def test_state_survives_a_checkpoint_bit_for_bit(learner, trained, tmp_path):
     state, _ = trained
     CheckpointStore(tmp_path).save(300, state, {})
-    like = jax.eval_shape(lambda: learner.init(jax.random.key(7)))
+    like = jax.eval_shape(lambda: learner.init(jax.random.key(7), (), jnp.zeros((1, 5))))
     restored = CheckpointStore(tmp_path).restore(like)
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     jax.tree.map(np.testing.assert_array_equal, restored, state)

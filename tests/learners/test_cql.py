@@ -69,19 +69,19 @@ def test_gradient_of_the_slots_penalty_is_finite_and_zero_on_padding(utilities):
 def test_without_weight_on_the_penalty_cql_is_awac(monkeypatch, penalty):
     monkeypatch.setattr(mlp, "HIDDEN", (7, 6))
     policy = table_policy()._replace(propose=lambda *_: jnp.zeros((4, 16, 3), jnp.int32))
-    awac = make_awac(policy, SPEC, 5, AWACConfig(**AWAC))
-    cql = make_cql(policy, SPEC, 5, CQLConfig(**CQL | {"penalty": penalty}))
+    awac = make_awac(policy, SPEC, AWACConfig(**AWAC))
+    cql = make_cql(policy, SPEC, CQLConfig(**CQL | {"penalty": penalty}))
     batch = jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == float else x, make_batch(0))
     ends = []
     for learner in (awac, cql):
-        state = jax.jit(learner.init)(jax.random.key(0), ())
+        state = jax.jit(learner.init)(jax.random.key(0), (), jnp.zeros((1, 5)))
         ends.append(jax.jit(learner.update)(state, (), batch, jax.random.key(1)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *ends)
 
 
 def test_candidates_of_a_policy_without_an_asm_are_refused():
     with pytest.raises(ValueError, match="cql.penalty='candidates' needs an ASM"):
-        make_cql(table_policy(), SPEC, 5, CQLConfig(**CQL | {"penalty": "candidates"}))
+        make_cql(table_policy(), SPEC, CQLConfig(**CQL | {"penalty": "candidates"}))
 
 
 @pytest.mark.parametrize("change", [{"alpha": -1.0}, {"penalty": "all"}, {"candidates": 0}, {"q": "max"}])

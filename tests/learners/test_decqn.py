@@ -40,9 +40,9 @@ def test_target_hand_numbers(batch, kind, value):
 def test_one_update_by_hand(batch):
     """Q is the mean over slots, the loss Huber, the targets move by tau. Q: (1 + 3) / 2 = 2 and (2 + 5) / 2 = 3.5 of
     the first critic, 5 and 0.5 of the second; targets 2.75 and 7; errors 0.75, 3.5, 2.25, 6.5."""
-    learner = make_decqn(ActionSpec((2, 2)), 3, DecQNConfig(learning_rate=0.1, tau=0.2, width=4))
+    learner = make_decqn(ActionSpec((2, 2)), DecQNConfig(learning_rate=0.1, tau=0.2, width=4))
     critics = constant_critics()
-    state = learner.init(jax.random.key(0))._replace(critics=critics, target_critics=critics)
+    state = learner.init(jax.random.key(0), (), jnp.zeros((1, 3)))._replace(critics=critics, target_critics=critics)
     new, metrics = jax.jit(learner.update)(state, NORMALISER, batch, jax.random.key(1))
     assert float(metrics["q"]) == pytest.approx((2 + 3.5 + 5 + 0.5) / 4, rel=1e-6)
     assert float(metrics["td_loss"]) == pytest.approx((0.75**2 / 2 + 3 + 1.75 + 6) / 4, rel=1e-6)
@@ -85,8 +85,8 @@ def test_utilities_are_the_described_network():
 
 
 def test_act_is_greedy_in_the_mean_of_the_normalised_state():
-    learner = make_decqn(ActionSpec((5, 5)), 3, DecQNConfig(width=16))
-    state = learner.init(jax.random.key(0))
+    learner = make_decqn(ActionSpec((5, 5)), DecQNConfig(width=16))
+    state = learner.init(jax.random.key(0), (), jnp.zeros((1, 3)))
     x = np.random.default_rng(3).normal(size=(16, 3)).astype(np.float32)
     scaled = np.clip((x - NORMALISER.mean) / NORMALISER.std, -5, 5)
     utilities = np.mean([decqn_utilities(jax.tree.map(np.array, c), scaled, 2) for c in state.critics], axis=0)
@@ -95,7 +95,7 @@ def test_act_is_greedy_in_the_mean_of_the_normalised_state():
 
 def test_unknown_target_is_refused():
     with pytest.raises(ValueError, match="'mean' or 'min', got 'max'"):
-        make_decqn(ActionSpec((2, 2)), 3, DecQNConfig(target="max"))
+        make_decqn(ActionSpec((2, 2)), DecQNConfig(target="max"))
 
 
 def test_a_refined_critic_interpolates_between_the_old_choices():

@@ -36,8 +36,8 @@ def test_three_steps_equal_a_numpy_reimplementation(case):
     name, oracle, config = CASES[case]
     entry, policy = LEARNERS[name], table_policy()._replace(propose=lambda *_: jnp.asarray(CANDIDATES))
     with jax.enable_x64(True):
-        learner = entry.make(policy, SPEC, 5, entry.config(**config))
-        state = learner.init(jax.random.key(0), ())
+        learner = entry.make(policy, SPEC, entry.config(**config))
+        state = learner.init(jax.random.key(0), (), jnp.zeros((1, 5)))
         state = jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
         networks = [part for part in ("critics", "value") if part in state._fields]
         noise = {part: jax.tree.map(lambda p: p + 0.1, getattr(state, part)) for part in networks}

@@ -23,8 +23,8 @@ def small_networks(monkeypatch):
 
 def run(num_steps, policy=None, frozen=(), compiled=True, **changes):
     """The state before the first of `num_steps` updates and after each."""
-    learner = make_iql(policy or table_policy(), SPEC, 5, IQLConfig(**{**CONFIG, **changes}))
-    states = [jax.jit(learner.init)(jax.random.key(0), frozen)]
+    learner = make_iql(policy or table_policy(), SPEC, IQLConfig(**{**CONFIG, **changes}))
+    states = [jax.jit(learner.init)(jax.random.key(0), frozen, jnp.zeros((1, 5)))]
     update = jax.jit(learner.update) if compiled else learner.update
     for step in range(num_steps):
         batch = jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == float else x, make_batch(step))
@@ -59,7 +59,7 @@ def test_waiting_changes_no_value():
 
 def test_frozen_parameters_stay_bit_equal_and_out_of_the_optimiser(asm_config, asm_params):
     before = jax.tree.map(np.array, asm_params)
-    first, *_, last = run(3, make_spin(SPEC, 5, asm_config, SPIN), asm_params)
+    first, *_, last = run(3, make_spin(SPEC, asm_config, SPIN), asm_params)
     jax.tree.map(np.testing.assert_array_equal, before, asm_params)
     assert set(last.policy) == {"queries", "heads"}
     for a, b in zip(jax.tree.leaves(first.policy), jax.tree.leaves(last.policy), strict=True):

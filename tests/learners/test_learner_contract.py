@@ -11,7 +11,7 @@ from numpy_learners import COMMON
 from spin_jax.frozen.artefact import params_like
 from spin_jax.learners.base import Learner
 from spin_jax.models import mlp
-from spin_jax.policies.base import Policy, no_encoding
+from spin_jax.policies.base import Policy
 from spin_jax.policies.cached import packed
 from spin_jax.record.checkpoint import CheckpointStore, flatten
 from spin_jax.registry import LEARNERS, POLICIES
@@ -74,10 +74,8 @@ def make_frozen(name, spec, asm_config, policy_config):
     asm = jax.tree.map(lambda p: jnp.asarray(0.3 * rng.normal(size=p.shape), p.dtype), like)
     if POLICIES[name].distiller is None:
         return asm
-    return {
-        "asm": asm,
-        "student": POLICIES[name].distiller(spec, 5, asm_config, policy_config).init(jax.random.key(7)).params,
-    }
+    distiller = POLICIES[name].distiller(spec, asm_config, policy_config)
+    return {"asm": asm, "student": distiller.init(jax.random.key(7), (), jnp.zeros((1, 5))).params}
 
 
 def make_batch(seed, spec, policy, frozen, with_next, rows=6):
@@ -87,24 +85,28 @@ def make_batch(seed, spec, policy, frozen, with_next, rows=6):
     action = rng.integers(0, spec.cardinalities, (rows, spec.num_slots)).astype(np.int32)
     reward, discount = rng.normal(size=rows).astype(np.float32), (rng.random(rows) > 0.3).astype(np.float32)
     batch = Transition(s, action, reward, discount, s_next)
-    if policy.encode is no_encoding:
+    if policy.encode is None:
         return batch
     z, z_next = (packed(policy.encode(frozen, x)) for x in (s, s_next))
-    return batch._replace(encoded=z, next_encoded=z_next if with_next else None)
+    return batch._replace(x=z, next_x=z_next if with_next else None)
 
 
 @pytest.fixture(scope="module", params=pairs())
 def made(request, asm_config) -> Made:
     name, policy_name, spec = request.param
     policy_config = config(POLICIES, policy_name)
-    policy = POLICIES[policy_name].make(spec, 5, asm_config, policy_config)
+    policy = POLICIES[policy_name].make(spec, asm_config, policy_config)
     frozen = make_frozen(policy_name, spec, asm_config, policy_config)
     before = jax.tree.map(np.array, frozen)
     with pytest.MonkeyPatch.context() as patch, jax.debug_nans(True):
         patch.setattr(mlp, "HIDDEN", (7, 6))
-        learner = LEARNERS[name].make(policy, spec, 5, config(LEARNERS, name))
-        batches = [make_batch(i, spec, policy, frozen, learner.reads_next) for i in range(3)]
-        states, metrics, update = [jax.jit(learner.init)(jax.random.key(0), frozen)], [], jax.jit(learner.update)
+        learner = LEARNERS[name].make(policy, spec, config(LEARNERS, name))
+        batches = [make_batch(i, spec, policy, frozen, learner.asks_next) for i in range(3)]
+        states, metrics, update = (
+            [jax.jit(learner.init)(jax.random.key(0), frozen, jnp.zeros((1, 5)))],
+            [],
+            jax.jit(learner.update),
+        )
         for step, batch in enumerate(batches):
             state, found = update(states[-1], frozen, batch, jax.random.key(step))
             states.append(state)
@@ -152,7 +154,7 @@ def test_frozen_arrays_stay_bit_equal(made):
 
 def test_state_survives_a_checkpoint(made, tmp_path):
     CheckpointStore(tmp_path).save(3, made.states[-1], {})
-    like = jax.eval_shape(lambda: made.learner.init(jax.random.key(0), made.frozen))
+    like = jax.eval_shape(lambda: made.learner.init(jax.random.key(0), made.frozen, jnp.zeros((1, 5))))
     restored = CheckpointStore(tmp_path).restore(like)
     assert jax.tree.structure(restored) == jax.tree.structure(made.states[-1])
     assert_bit_equal(restored, made.states[-1])

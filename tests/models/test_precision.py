@@ -35,8 +35,8 @@ def test_masters_gradients_and_moments_are_float32_and_training_goes_the_same_wa
     batch = Transition(observation, action, np.zeros(32, np.float32), np.ones(32, np.float32), observation)
     losses = {}
     for name, config in (("float32", asm_config), ("bfloat16", low)):
-        learner = make_bc(make_saint(spec, 5, config, SAINTConfig(6, 0.0)), spec, 5, BCConfig(1e-2))
-        state, update = learner.init(jax.random.key(0), ()), jax.jit(learner.update)
+        learner = make_bc(make_saint(spec, config, SAINTConfig(6, 0.0)), spec, BCConfig(1e-2))
+        state, update = learner.init(jax.random.key(0), (), jnp.zeros((1, 5))), jax.jit(learner.update)
         for step in range(40):
             state, metrics = update(state, (), batch, jax.random.key(step))
         losses[name] = float(metrics["policy_loss"])

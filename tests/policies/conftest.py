@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spin_jax.policies.autoregressive import AutoregressiveConfig
-from spin_jax.policies.base import Policy
+from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import CachedConfig
 from spin_jax.policies.decode import DecodeConfig
 from spin_jax.policies.distill import DistillConfig, Student
@@ -48,7 +48,7 @@ class Made(NamedTuple):
 
     def __call__(self, method, observation, *args):
         """A jitted method of observation [B, S] and whatever comes after it."""
-        x = self.policy.encode(self.frozen, observation)
+        x = encoded(self.policy, self.frozen, observation)
         return getattr(self.policy, method)(self.params, self.frozen, x, *args)
 
     def joint_probabilities(self, observation, joint):
@@ -61,7 +61,7 @@ def make_one():
     """make_one(name, spec, asm_config, frozen) -> Made, for 5 features."""
 
     def make(name, spec, asm_config, frozen, settings=None):
-        plain, traces = POLICIES[name].make(spec, 5, asm_config, settings or SETTINGS[name]), []
+        plain, traces = POLICIES[name].make(spec, asm_config, settings or SETTINGS[name]), []
 
         def counted(method):
             def call(*args):
@@ -70,8 +70,9 @@ def make_one():
 
             return jax.jit(call)
 
-        policy = plain._replace(encode=jax.jit(plain.encode), **{method: counted(method) for method in METHODS})
-        params = policy.init(jax.random.key(0), frozen)
+        encode = plain.encode and jax.jit(plain.encode)
+        policy = plain._replace(encode=encode, **{method: counted(method) for method in METHODS})
+        params = policy.init(jax.random.key(0), frozen, jnp.zeros((1, 5)))
         rng, scale = np.random.default_rng(1), 0.8 if name in FLAT else 0.3
         params = jax.tree.map(lambda p: p + scale * rng.normal(size=p.shape).astype(np.float32), params)
         return Made(plain, policy, traces, params, frozen, name in SAMPLED)

@@ -75,7 +75,7 @@ def test_a_slot_reads_the_slots_before_it_and_no_others(made, batch, spec):
 def test_drawing_is_step_by_step_sampling_with_the_same_noise(made, batch, spec, monkeypatch):
     """Oracle: argmax of numpy logits plus Gumbel noise, slot by slot; also under a support (one candidate = a draw)."""
     monkeypatch.setattr(autoregressive, "sampled_policy", functools.partial(sampled_policy, candidates=1))
-    one = jax.jit(make_autoregressive(spec, 5, None, CONFIG).best_in_support)
+    one = jax.jit(make_autoregressive(spec, None, CONFIG).best_in_support)
     key, utilities = jax.random.key(3), jnp.zeros((2, len(batch[0]), 3, 3))
     supported, _ = one(made.params, (), batch[0], utilities, 0.5, key)
     for actions, threshold in ((made("sample", batch[0], key), 1e-9), (supported, 0.5)):
@@ -107,7 +107,7 @@ def test_dropout_is_on_with_a_key_only(made, batch):
 
 def test_kernels_start_within_the_bound_of_their_fan_in(spec):
     config = AutoregressiveConfig(state_width=64, choice_width=16, lstm_width=64, num_layers=2, dropout=0.1)
-    params = jax.jit(make_autoregressive(spec, 5, None, config).init)(jax.random.key(0), ())
+    params = jax.jit(make_autoregressive(spec, None, config).init)(jax.random.key(0), (), jnp.zeros((1, 5)))
     layers = params["lstm"]
     kernels = {5: params["state"]["kernel"], 80: layers["layer_0"]["kernel_in"], 64: layers["layer_0"]["kernel_hidden"]}
     for fan_in, kernel in (*kernels.items(), (64, layers["layer_1"]["kernel_in"]), (64, params["heads"]["kernel"])):

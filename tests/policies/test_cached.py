@@ -12,7 +12,6 @@ from spin_jax.learners.asm import full_mask_logits
 from spin_jax.learners.bcq import BCQConfig, make_bcq
 from spin_jax.models import categorical, mlp
 from spin_jax.models.asm import ASM
-from spin_jax.policies.base import no_encoding
 from spin_jax.policies.cached import CachedConfig, make_cached, packed, unpacked
 from spin_jax.types import Transition
 
@@ -22,7 +21,7 @@ BCQ = BCQConfig(threshold=0.3, gamma=0.9, tau=0.1, learning_rate=0.01, q="sum")
 
 @pytest.fixture(scope="module")
 def policy(spec, asm_config):
-    return make_cached(spec, 5, asm_config, CONFIG)
+    return make_cached(spec, asm_config, CONFIG)
 
 
 def make_batch(seed):
@@ -35,7 +34,7 @@ def make_batch(seed):
 def test_warm_start_is_the_asm_under_full_masking(policy, spec, asm_config, asm_params):
     batch = make_batch(0)
     z = policy.encode(asm_params, batch.observation)
-    found = policy.log_prob(policy.init(jax.random.key(0), asm_params), asm_params, z, batch.action)
+    found = policy.log_prob(policy.init(jax.random.key(0), asm_params, jnp.zeros((1, 5))), asm_params, z, batch.action)
     logits = full_mask_logits(ASM(spec, asm_config), asm_params, batch.observation)
     np.testing.assert_allclose(found, categorical.log_prob(logits, batch.action, spec.valid), rtol=1e-5)
 
@@ -47,7 +46,7 @@ def reading_observations(policy):
         return lambda params, frozen, x, *args: method(params, frozen, policy.encode(frozen, x), *args)
 
     names = ("log_prob", "sample", "mode", "expected_utility", "best_in_support", "choose")
-    return policy._replace(encode=no_encoding, **{name: encoding(getattr(policy, name)) for name in names})
+    return policy._replace(encode=None, **{name: encoding(getattr(policy, name)) for name in names})
 
 
 def test_training_on_cached_encodings_equals_training_without(policy, spec, asm_params, monkeypatch):
@@ -55,13 +54,17 @@ def test_training_on_cached_encodings_equals_training_without(policy, spec, asm_
     monkeypatch.setattr(mlp, "HIDDEN", (7, 6))
 
     def run(policy, keep=None):
-        learner = make_bcq(policy, spec, 5, BCQ)
-        update, state, trace = jax.jit(learner.update), jax.jit(learner.init)(jax.random.key(0), asm_params), []
+        learner = make_bcq(policy, spec, BCQ)
+        update, state, trace = (
+            jax.jit(learner.update),
+            jax.jit(learner.init)(jax.random.key(0), asm_params, jnp.zeros((1, 5))),
+            [],
+        )
         for step in range(3):
             batch = make_batch(step)
             if keep:
                 z, z_next = (policy.encode(asm_params, x) for x in (batch.observation, batch.next_observation))
-                batch = batch._replace(encoded=keep(z), next_encoded=keep(z_next))
+                batch = batch._replace(x=keep(z), next_x=keep(z_next))
             state, metrics = update(state, asm_params, batch, jax.random.key(step))
             trace.append(metrics)
         return state, trace
@@ -79,7 +82,7 @@ def test_training_on_cached_encodings_equals_training_without(policy, spec, asm_
 def test_drawing_batches_makes_no_copy_of_the_encoded_log():
     """In bfloat16 a float32 copy of all 4096 rows was made before the first batch of 16 was drawn."""
     program = make_program(settings("cheetah_run", policy="spin_cached", train__batch_size=16), 2)
-    log = program.data.encoded
+    log = program.data.x
     assert log.dtype == jnp.uint16
     assert program.compile().memory_analysis().temp_size_in_bytes < log.nbytes / 2
 
@@ -92,12 +95,12 @@ def test_packing_rounds_to_bfloat16():
 
 def test_targets_of_bcq_read_the_encoding_of_the_next_state_alone(policy, spec, asm_params, monkeypatch):
     monkeypatch.setattr(mlp, "HIDDEN", (7, 6))
-    learner, batch = make_bcq(policy, spec, 5, dataclasses.replace(BCQ, threshold=0.9)), make_batch(0)
+    learner, batch = make_bcq(policy, spec, dataclasses.replace(BCQ, threshold=0.9)), make_batch(0)
     z, z_next = (policy.encode(asm_params, x) for x in (batch.observation, batch.next_observation))
-    state, update = jax.jit(learner.init)(jax.random.key(0), asm_params), jax.jit(learner.update)
+    state, update = jax.jit(learner.init)(jax.random.key(0), asm_params, jnp.zeros((1, 5))), jax.jit(learner.update)
 
     def critic_loss(z, z_next):
-        found = batch._replace(encoded=z, next_encoded=z_next)
+        found = batch._replace(x=z, next_x=z_next)
         return float(update(state, asm_params, found, jax.random.key(0))[1]["critic_loss"])
 
     assert critic_loss(-z, z_next) == critic_loss(z, z_next)
@@ -105,12 +108,12 @@ def test_targets_of_bcq_read_the_encoding_of_the_next_state_alone(policy, spec, 
 
 
 def test_only_heads_are_trained(policy, asm_params):
-    params = policy.init(jax.random.key(0), asm_params)
+    params = policy.init(jax.random.key(0), asm_params, jnp.zeros((1, 5)))
     jax.tree.map(np.testing.assert_array_equal, params, asm_params["heads"])
 
 
 def test_heads_that_do_not_fit_are_refused(spec, asm_config):
     with pytest.raises(ValueError, match="width 6.*head_width is 7"):
-        make_cached(spec, 5, asm_config, dataclasses.replace(CONFIG, head_width=7))
+        make_cached(spec, asm_config, dataclasses.replace(CONFIG, head_width=7))
     with pytest.raises(ValueError, match="spin_cached.heads must be"):
         dataclasses.replace(CONFIG, heads="warm")

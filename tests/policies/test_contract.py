@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spin_jax.policies.base import encoded
 from spin_jax.types import ActionSpec
 
 UNEQUAL = ActionSpec((2, 7, 100))
@@ -83,7 +84,7 @@ def test_choose_plays_the_mode_without_a_key_and_samples_with_one(in_order):
 
 def assert_gradients(made, observation, actions):
     def loss(params):
-        x = made.plain.encode(made.frozen, observation)
+        x = encoded(made.plain, made.frozen, observation)
         return made.plain.log_prob(params, made.frozen, x, jnp.array([actions]), jax.random.key(5)).sum()
 
     for name, gradient in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(made.params)):
@@ -103,7 +104,7 @@ def test_gradients_of_very_unequal_slots_are_finite_and_reach_every_parameter(un
 
 def test_not_jitted_is_the_same(made, joint):
     observations = jax.random.normal(jax.random.key(6), (len(joint), 5))
-    x, actions = made.policy.encode(made.frozen, observations), jnp.asarray(joint)
+    x, actions = encoded(made.policy, made.frozen, observations), jnp.asarray(joint)
     found = made.plain.log_prob(made.params, made.frozen, x, actions, None)
     np.testing.assert_allclose(found, made("log_prob", observations, actions, None), rtol=1e-5)
 

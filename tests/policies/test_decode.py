@@ -29,7 +29,7 @@ def utilities(spec):
 
 @pytest.fixture(scope="module")
 def decode(spec, asm_config):
-    return lambda **changes: make_decode(spec, 5, asm_config, DecodeConfig(**{**CONFIG, **changes}))
+    return lambda **changes: make_decode(spec, asm_config, DecodeConfig(**{**CONFIG, **changes}))
 
 
 def smaller_q(utilities, actions):

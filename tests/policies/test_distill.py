@@ -30,8 +30,8 @@ def batch():
 @pytest.fixture(scope="module")
 def distilled(spec, asm_config, asm_params, batch):
     """(learner, first state, last state, metrics of the first and of the last of 400 steps on 16 states)."""
-    learner = make_distiller(spec, 5, asm_config, CONFIG)
-    first = jax.jit(learner.init)(jax.random.key(0))
+    learner = make_distiller(spec, asm_config, CONFIG)
+    first = jax.jit(learner.init)(jax.random.key(0), (), jnp.zeros((1, 5)))
 
     @jax.jit
     def steps(state):
@@ -85,8 +85,8 @@ def test_distilled_behaviour_cloning_is_the_asms(distilled, spec, asm_config, as
 
 
 def test_policy_starts_from_the_student_and_the_asms_heads(spec, asm_config, frozen, batch):
-    policy = make_distill(spec, 5, asm_config, CONFIG)
-    params = policy.init(jax.random.key(0), frozen)
+    policy = make_distill(spec, asm_config, CONFIG)
+    params = policy.init(jax.random.key(0), frozen, jnp.zeros((1, 5)))
     jax.tree.map(np.testing.assert_array_equal, params, {"student": frozen["student"], "heads": frozen["asm"]["heads"]})
     z = Student(3, 32, 8).apply({"params": frozen["student"]}, batch.observation)
     logits = SlotHeads(spec, 6, 0.0).apply({"params": frozen["asm"]["heads"]}, z, deterministic=True)
@@ -96,8 +96,8 @@ def test_policy_starts_from_the_student_and_the_asms_heads(spec, asm_config, fro
 
 def test_policy_steps_never_run_the_transformer(spec, asm_config, frozen, batch):
     """Another ASM changes no probability: only proposals ask it."""
-    policy = make_distill(spec, 5, asm_config, CONFIG)
-    params = policy.init(jax.random.key(0), frozen)
+    policy = make_distill(spec, asm_config, CONFIG)
+    params = policy.init(jax.random.key(0), frozen, jnp.zeros((1, 5)))
     nothing = {"asm": jax.tree.map(jnp.zeros_like, frozen["asm"]), "student": None}
     found = [policy.log_prob(params, f, batch.observation, batch.action, jax.random.key(1)) for f in (frozen, nothing)]
     np.testing.assert_array_equal(*found)
@@ -111,4 +111,4 @@ def test_settings_out_of_range_are_refused(change):
 
 def test_heads_that_do_not_fit_are_refused(spec, asm_config):
     with pytest.raises(ValueError, match="width 6.*head_width is 7"):
-        make_distill(spec, 5, asm_config, dataclasses.replace(CONFIG, head_width=7))
+        make_distill(spec, asm_config, dataclasses.replace(CONFIG, head_width=7))

@@ -21,12 +21,12 @@ TRAINED = SPINConfig(
 
 def run(spec, asm_config, frozen, num_steps, **changes):
     """The policy's parameters before the first step of cloning and after each; Adam's rate is 0.01."""
-    policy = make_spin(spec, 5, asm_config, dataclasses.replace(TRAINED, **changes))
-    learner = make_bc(policy, spec, 5, BCConfig(0.01))
+    policy = make_spin(spec, asm_config, dataclasses.replace(TRAINED, **changes))
+    learner = make_bc(policy, spec, BCConfig(0.01))
     rng = np.random.default_rng(0)
     s, action = rng.normal(size=(16, 5)).astype(np.float32), rng.integers(0, (2, 3, 2), (16, 3)).astype(np.int32)
     batch = Transition(s, action, np.ones(16, np.float32), np.ones(16, np.float32), s)
-    states, update = [jax.jit(learner.init)(jax.random.key(0), frozen)], jax.jit(learner.update)
+    states, update = [jax.jit(learner.init)(jax.random.key(0), frozen, jnp.zeros((1, 5)))], jax.jit(learner.update)
     for _ in range(num_steps):
         states.append(update(states[-1], frozen, batch, jax.random.key(1))[0])
     return [state.policy for state in states]
@@ -62,15 +62,15 @@ def test_the_copy_has_its_own_rate(spec, asm_config, asm_params):
 
 
 def test_frozen_keeps_no_copy(spec, asm_config, asm_params):
-    policy = make_spin(spec, 5, asm_config, dataclasses.replace(TRAINED, finetune="frozen"))
-    assert policy.init(jax.random.key(0), asm_params).keys() == {"queries", "heads"}
+    policy = make_spin(spec, asm_config, dataclasses.replace(TRAINED, finetune="frozen"))
+    assert policy.init(jax.random.key(0), asm_params, jnp.zeros((1, 5))).keys() == {"queries", "heads"}
 
 
 def test_both_start_alike(spec, asm_config, asm_params):
     found = []
     for finetune in ("trained", "frozen"):
-        policy = make_spin(spec, 5, asm_config, dataclasses.replace(TRAINED, finetune=finetune))
-        params = policy.init(jax.random.key(0), asm_params)
+        policy = make_spin(spec, asm_config, dataclasses.replace(TRAINED, finetune=finetune))
+        params = policy.init(jax.random.key(0), asm_params, jnp.zeros((1, 5)))
         found.append(policy.log_prob(params, asm_params, jnp.ones((2, 5)), jnp.ones((2, 3), int)))
     assert_array_equal(*found)
 

@@ -10,7 +10,7 @@ import test_contract
 import test_contract_critics
 
 from spin_jax.policies.base import factored_policy
-from spin_jax.registry import POLICIES, Entry
+from spin_jax.registry import POLICIES, PolicyEntry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,17 +20,14 @@ class LinearConfig:
     scale: float
 
 
-def make_linear(spec, num_features, asm_config, config):
+def make_linear(spec, asm_config, config):
     """Logits linear in the state."""
-    del asm_config
-    shape = (num_features, spec.num_slots, spec.num_choices)
 
-    def init(key, frozen=()):
-        del frozen
+    def init(key, frozen, observation):
+        shape = (observation.shape[-1], spec.num_slots, spec.num_choices)
         return {"kernel": config.scale * jax.random.normal(key, shape)}
 
     def logits(params, frozen, observation, key):
-        del frozen
         keep = 1.0 if key is None else jax.random.bernoulli(key, 0.8, observation.shape) / 0.8  # dropout of the inputs
         return jnp.einsum("bs,snk->bnk", observation * keep, params["kernel"])
 
@@ -41,7 +38,7 @@ def make_linear(spec, num_features, asm_config, config):
 def made(make_one, spec, asm_config):
     """In place of the registered policies that the contract's tests usually get."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(POLICIES, "linear", Entry(make_linear, LinearConfig, "linear", reads_asm=False))
+        patch.setitem(POLICIES, "linear", PolicyEntry(make_linear, LinearConfig, "linear", reads_asm=False))
         yield make_one("linear", spec, asm_config, (), LinearConfig(0.5))
 
 

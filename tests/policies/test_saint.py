@@ -37,7 +37,7 @@ def test_forward_pass_is_the_described_one(name, spec, asm_config, asm_params, m
 def test_slots_have_no_order_when_queries_and_heads_move_along(asm_config, saint):
     """Oracle: every slot's probabilities (the expectations of one-hot utilities), moved by hand."""
     spec, order = ActionSpec((3, 3, 3)), np.array([2, 0, 1])
-    policy, one_hot = make_saint(spec, 5, asm_config, CONFIG), jnp.eye(9).reshape(9, 1, 3, 3)
+    policy, one_hot = make_saint(spec, asm_config, CONFIG), jnp.eye(9).reshape(9, 1, 3, 3)
     moved = {**saint.params, "queries": saint.params["queries"][order]}
     moved["heads"] = jax.tree.map(lambda p: p[order], saint.params["heads"])
     probabilities = jax.jit(lambda params, x: policy.expected_utility(params, (), x, one_hot, None).reshape(3, 3))
@@ -50,22 +50,24 @@ def test_slots_have_no_order_when_queries_and_heads_move_along(asm_config, saint
 
 def test_everything_that_is_read_is_trained_and_nothing_else(spec, asm_config, asm_params):
     """The body starts from the key alone; an ASM that is given changes neither parameters nor probabilities."""
-    policy = make_saint(spec, 5, asm_config, CONFIG)
+    policy = make_saint(spec, asm_config, CONFIG)
     init, log_prob = jax.jit(policy.init), jax.jit(policy.log_prob)
-    params = init(jax.random.key(0), ())
+    params = init(jax.random.key(0), (), jnp.zeros((1, 5)))
     assert (sorted(params), sorted(params["asm"])) == (
         ["asm", "heads", "queries"],
         ["body", "encoder_in", "encoder_out"],
     )
-    jax.tree.map(np.testing.assert_array_equal, params, init(jax.random.key(0), asm_params))
+    jax.tree.map(np.testing.assert_array_equal, params, init(jax.random.key(0), asm_params, jnp.zeros((1, 5))))
     found = [log_prob(params, f, jnp.ones((2, 5)), jnp.zeros((2, 3), int), None) for f in ((), asm_params)]
     np.testing.assert_array_equal(*found)
-    assert not np.array_equal(*(init(jax.random.key(i), ())["asm"]["encoder_in"]["kernel"] for i in range(2)))
+    assert not np.array_equal(
+        *(init(jax.random.key(i), (), jnp.zeros((1, 5)))["asm"]["encoder_in"]["kernel"] for i in range(2))
+    )
 
 
 def test_the_bodys_dropout_is_on_with_a_key_only(spec, asm_config, saint):
     """The heads' own dropout is 0 here, so that only the body can differ."""
-    policy = make_saint(spec, 5, asm_config, CONFIG)
+    policy = make_saint(spec, asm_config, CONFIG)
     batch = jnp.ones((2, 5)), jnp.zeros((2, 3), int)
     log_prob = jax.jit(policy.log_prob)
     off, *on = (log_prob(saint.params, (), *batch, k) for k in (None, jax.random.key(0), jax.random.key(1)))

@@ -19,8 +19,8 @@ WARM = dataclasses.replace(PUBLISHED, queries="mask", heads="asm")
 
 def test_warm_start_is_the_asm_under_full_masking(spec, asm_config, asm_params):
     """Before training, to the last bit."""
-    policy = make_spin(spec, 5, asm_config, WARM)
-    params = policy.init(jax.random.key(0), asm_params)
+    policy = make_spin(spec, asm_config, WARM)
+    params = policy.init(jax.random.key(0), asm_params, jnp.zeros((1, 5)))
     observations = jax.random.normal(jax.random.key(6), (len(JOINT), 5))
     logits = full_mask_logits(ASM(spec, asm_config), asm_params, observations)
     expected = categorical.log_prob(logits, jnp.asarray(JOINT), spec.valid)
@@ -29,15 +29,15 @@ def test_warm_start_is_the_asm_under_full_masking(spec, asm_config, asm_params):
 
 
 def test_published_start_ignores_the_asms_tables_and_heads(spec, asm_config, asm_params):
-    policy = make_spin(spec, 5, asm_config, PUBLISHED)
+    policy = make_spin(spec, asm_config, PUBLISHED)
     policy = policy._replace(init=jax.jit(policy.init))
-    params = policy.init(jax.random.key(0), asm_params)
+    params = policy.init(jax.random.key(0), asm_params, jnp.zeros((1, 5)))
     other = {
         **asm_params,
         "table": asm_params["table"] + 1,
         "heads": jax.tree.map(lambda p: p + 1, asm_params["heads"]),
     }
-    jax.tree.map(np.testing.assert_array_equal, params, policy.init(jax.random.key(0), other))
+    jax.tree.map(np.testing.assert_array_equal, params, policy.init(jax.random.key(0), other, jnp.zeros((1, 5))))
     log_prob = jax.jit(policy.log_prob)
     found = [log_prob(params, f, jnp.ones((2, 5)), jnp.zeros((2, 3), int), None) for f in (asm_params, other)]
     np.testing.assert_array_equal(*found)
@@ -45,7 +45,7 @@ def test_published_start_ignores_the_asms_tables_and_heads(spec, asm_config, asm
 
 def test_asm_heads_of_another_width_are_refused(spec, asm_config):
     with pytest.raises(ValueError, match="width 6.*head_width is 7"):
-        make_spin(spec, 5, asm_config, dataclasses.replace(WARM, head_width=7))
+        make_spin(spec, asm_config, dataclasses.replace(WARM, head_width=7))
 
 
 @pytest.mark.parametrize("change", [{"queries": "zeros"}, {"heads": "warm"}])
@@ -59,8 +59,8 @@ def test_frozen_dropout_acts_only_when_true_and_with_a_key(spec, asm_config, asm
 
     def log_probs(frozen_dropout):
         config = dataclasses.replace(PUBLISHED, dropout=0.0, frozen_dropout=frozen_dropout)
-        policy = make_spin(spec, 5, asm_config, config)
-        params = policy.init(jax.random.key(0), asm_params)
+        policy = make_spin(spec, asm_config, config)
+        params = policy.init(jax.random.key(0), asm_params, jnp.zeros((1, 5)))
         batch = jnp.ones((2, 5)), jnp.zeros((2, 3), int)
         return [
             policy.log_prob(params, asm_params, *batch, key) for key in (None, jax.random.key(0), jax.random.key(1))

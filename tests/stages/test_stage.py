@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from configs.cheetah_run import get_config
-from spin_jax.config.build import build, resolve
+from spin_jax.config.auto import resolve
+from spin_jax.config.build import build
 from spin_jax.errors import ConfigError, WorkdirError
+from spin_jax.learners.base import Learner
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
 from spin_jax.record.workdir import Workdir
-from spin_jax.stages.stage import Stage, members, seeds_of
+from spin_jax.stages.members import members, seeds_of
+from spin_jax.stages.stage import Stage
 
 
 @pytest.fixture
@@ -49,20 +52,23 @@ def test_each_of_several_seeds_is_a_run_of_its_own(prepared, per_seed):
 
 
 def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
-    team = members(*prepared(num_seeds=2))
-    states = [{"x": jnp.float32(i)} for i in (1, 2)]
-    with Stage(team, "policy") as stage:
+    run, workdir = prepared(num_seeds=2)
+    team, blank = members(run, workdir), np.zeros((1, 17), np.float32)
+    learner = Learner(lambda *_: {"x": jnp.float32(0)}, None, None)
+    state = {"x": jnp.float32([1, 2])}
+    with Stage("policy", run, workdir) as stage:
         assert (stage.resumed, stage.start) == (False, 0)
         for step in (0, 10):
             stage.write(step, {"loss": np.array([step, -step])})
-            stage.save(step, states, {"step": step})
+            stage.save(step, state, {"step": step})
     stage.write(20, {"loss": np.array([7, 7])})
-    CheckpointStore(team[0].workdir.path / "policy" / "state", keep=2).save(20, states[0], {})  # then it was killed
-    with Stage(team, "policy") as stage:
+    CheckpointStore(team[0].workdir.path / "policy" / "state", keep=2).save(
+        20, {"x": jnp.float32(1)}, {}
+    )  # then it was killed
+    with Stage("policy", run, workdir) as stage:
         assert (stage.resumed, stage.start) == (True, 10)
         assert stage.record() == {"step": 10}
-        restored = stage.begin(lambda i: {"x": jnp.float32(0)}, 100)
-        assert [float(s["x"]) for s in restored] == [1, 2]
+        assert stage.begin(learner, [(), ()], blank, 100)["x"].tolist() == [1, 2]
         assert stage.has(10, "loss")
         assert not stage.has(20, "loss")
         assert not stage.has(10, "return_mean")
@@ -72,7 +78,7 @@ def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
 
 def test_a_stage_that_is_only_looked_at_leaves_no_trace(prepared):
     run, workdir = prepared(num_seeds=2)
-    assert not Stage(members(run, workdir), "policy").resumed
+    assert not Stage("policy", run, workdir).resumed
     assert not workdir.path.exists()
 
 

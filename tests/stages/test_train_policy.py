@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from configs.cheetah_run import get_config
-from spin_jax.config.build import build, resolve
+from spin_jax.config.auto import resolve
+from spin_jax.config.build import build
 from spin_jax.data.dataset import Dataset
 from spin_jax.frozen.artefact import describe, open_store, params_like
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
 from spin_jax.record.workdir import Workdir
+from spin_jax.registry import POLICIES
+from spin_jax.stages.distill import distill
 from spin_jax.stages.evaluate_policy import evaluate_policy
 from spin_jax.stages.train_policy import train_policy
 from spin_jax.types import ActionSpec, Transition, identity_normaliser
@@ -27,7 +30,7 @@ def dataset():
     s, s_next = rng.normal(size=(2, 40, 17)).astype(np.float32)
     action = rng.integers(0, 3, (40, 6)).astype(np.int32)
     train = Transition(s, action, rng.normal(size=40).astype(np.float32), np.ones(40, np.float32), s_next)
-    return Dataset(train, train, identity_normaliser(17), "fingerprint", np.zeros(2))
+    return Dataset(SPEC, train, train, identity_normaliser(17), "fingerprint", np.zeros(2))
 
 
 @pytest.fixture
@@ -44,11 +47,13 @@ def trained(tmp_path, dataset):
         if not store.steps():
             rng, like = np.random.default_rng(1), params_like(SPEC, 17, run.asm.model)
             params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), like)
-            describes = describe(run, SPEC, dataset)
+            describes = describe(run, dataset)
             store.save(0, {"params": params, "normaliser": dataset.normaliser}, {"describes": describes})
-        train_policy(run, workdir, dataset, SPEC)
+        if POLICIES[run.policy].distiller is not None:
+            distill(run, workdir, dataset)
+        train_policy(run, workdir, dataset)
         if evaluated:
-            evaluate_policy(run, workdir, dataset, SPEC)
+            evaluate_policy(run, workdir, dataset)
         return workdir.path
 
     return train

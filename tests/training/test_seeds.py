@@ -19,8 +19,21 @@ SEEDS = (3, 8, 5)
 def iql(spec, asm_config):
     """IQL with SPIN, dropout in heads and body: everything that draws random numbers in an update."""
     assert isinstance(asm_config, ASMConfig)
-    policy = make_spin(spec, 5, asm_config, SPINConfig("normal", "fresh", 6, 0.1, frozen_dropout=True))
-    return make_iql(policy, spec, 5, IQLConfig(0.8, 3.0, 100.0, 0.99, 0.05, 1e-2, "sum", 2))
+    policy = make_spin(spec, asm_config, SPINConfig("normal", "fresh", 6, 0.1, frozen_dropout=True))
+    return make_iql(
+        policy,
+        spec,
+        IQLConfig(
+            expectile=0.8,
+            beta=3.0,
+            weight_clip=100.0,
+            gamma=0.99,
+            tau=0.05,
+            learning_rate=1e-2,
+            q="sum",
+            extract_after=2,
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +50,7 @@ def train(learner, data, frozen, run_seeds, seeds, **options):
     rows = []
     state = fit(
         learner,
-        seeds.bundle([learner.init(k[0], f) for k, f in zip(keys, frozen, strict=True)]),
+        seeds.bundle([learner.init(k[0], f, jnp.zeros((1, 5))) for k, f in zip(keys, frozen, strict=True)]),
         seeds.bundle_frozen(frozen),
         data,
         seeds.bundle([k[1] for k in keys]),

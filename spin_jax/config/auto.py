@@ -1,0 +1,54 @@
+"""Every 'auto' of a configuration is decided here, once; the decisions stand in the workdir's config.json."""
+
+import jax
+from ml_collections import ConfigDict
+
+from spin_jax.record.machine import usable_cores
+from spin_jax.registry import POLICIES, PolicyEntry
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+    """A copy of the configuration with what the policy implies filled in and every 'auto' decided for this machine.
+
+    Names and values that are wrong are left for `config.build.build` to name.
+    """
+    config = ConfigDict(config.to_dict())
+    entry = POLICIES.get(config.policy)
+    if entry is not None:
+        config.update_from_flattened_dict(dict(entry.implies(config)))
+    accelerated = jax.default_backend() != "cpu"
+    if config.precision == "auto":
+        config.precision = "bfloat16" if accelerated else "float32"
+    if config.seeds_per_batch == 0:
+        config.seeds_per_batch = max(1, config.num_seeds) if accelerated else 1
+    for section in (config.data, config.eval):
+        section.num_workers = worker_processes(section.num_workers)
+    if config.eval.asynchronous == "auto":
+        config.eval.asynchronous = "on" if accelerated or usable_cores() > 2 else "off"
+    if config.eval.device == "auto":
+        # an accelerator answers after the chunk of training that it is at, so beside training the host computes
+        beside = config.eval.asynchronous == "on"
+        config.eval.device = "accelerator" if accelerated and not beside else "cpu"
+    _masking(config, entry)
+    _extraction(config, entry)
+    return config
+
+
+def worker_processes(configured: int) -> int:
+    """Environment processes: -1 means one a usable core, or none where there is only one."""
+    cores = usable_cores()
+    return configured if configured >= 0 else (cores if cores > 1 else 0)
+
+
+def _masking(config: ConfigDict, entry: PolicyEntry | None):
+    if config.asm.masking == "auto":
+        config.asm.masking = "full_range" if entry is not None and entry.all_masked else "fixed"
+    if config.asm.masking == "full_range":
+        config.asm.update(replace_mask=1.0, replace_random=0.0)
+
+
+def _extraction(config: ConfigDict, entry: PolicyEntry | None):
+    """iql.extract_after=-1: critics come first where the policy starts as the ASM's own cloning."""
+    if config.iql.extract_after < 0:
+        cloned = entry is not None and entry.has_asm_heads and config[entry.section].heads == "asm"
+        config.iql.extract_after = config.train.num_steps * 3 // 4 if cloned else 0

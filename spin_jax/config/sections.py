@@ -1,0 +1,136 @@
+"""The sections of a configuration as frozen dataclasses; what each field means stands in configs/base.py."""
+
+import dataclasses
+import pathlib
+
+from spin_jax.errors import ConfigError
+from spin_jax.learners.asm import ASMOptimiserConfig
+from spin_jax.learners.base import LearnerConfig
+from spin_jax.models.asm import ASMConfig
+from spin_jax.models.transformer import BodyConfig
+from spin_jax.objectives.masked_modelling import MaskingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    dir: str
+    path: str
+    level: str
+    episodes: int
+    epsilon: float
+    seed: int
+    normalise: bool
+    mode: str
+    block_episodes: int
+    num_workers: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ASMSection:
+    """The section `asm`, flat; the properties below are what the makers take."""
+
+    path: str
+    per_seed: bool
+    epoch: int
+    other_data: bool
+    width: int
+    num_heads: int
+    num_blocks: int
+    ffn_mult: int
+    state_tokens: int
+    head_width: int
+    dropout: float
+    positions: str
+    masking: str
+    mask_rate: float
+    full_mask_share: float
+    replace_mask: float
+    replace_random: float
+    learning_rate: float
+    schedule: str
+    clip_norm: float
+    batch_size: int
+    num_epochs: int
+    checkpoint_every_epochs: int
+    dtype: str | None = dataclasses.field(default=None, metadata={"from": "precision"})  # None: float32
+
+    @property
+    def model(self) -> ASMConfig:
+        """The architecture."""
+        body = BodyConfig(
+            width=self.width,
+            num_heads=self.num_heads,
+            num_blocks=self.num_blocks,
+            ffn_mult=self.ffn_mult,
+            dropout=self.dropout,
+            dtype=self.dtype,
+        )
+        return ASMConfig(
+            body=body, state_tokens=self.state_tokens, head_width=self.head_width, positions=self.positions
+        )
+
+    @property
+    def masking_config(self) -> MaskingConfig:
+        """Which slots are hidden and by what."""
+        return MaskingConfig(
+            masking=self.masking,
+            mask_rate=self.mask_rate,
+            full_mask_share=self.full_mask_share,
+            replace_mask=self.replace_mask,
+            replace_random=self.replace_random,
+        )
+
+    def optimiser(self, num_steps: int) -> ASMOptimiserConfig:
+        """The optimiser of a pre-training of num_steps gradient steps."""
+        decay_steps = num_steps if self.schedule == "cosine" else 0
+        return ASMOptimiserConfig(learning_rate=self.learning_rate, clip_norm=self.clip_norm, decay_steps=decay_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    num_steps: int
+    batch_size: int
+    n_step: int
+    policy_schedule: str
+    max_chunk: int
+    checkpoint_every_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    every_steps: int
+    episodes: int
+    final_episodes: int
+    mode: str
+    num_workers: int
+    asynchronous: str
+    device: str
+    video: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run; `policy_config` and `learner_config` are those of the chosen ones."""
+
+    task: str
+    bins: int
+    policy: str
+    learner: str
+    seed: int
+    num_seeds: int
+    seeds_per_batch: int
+    precision: str
+    data: DataConfig
+    asm: ASMSection
+    policy_config: object
+    learner_config: LearnerConfig
+    train: TrainConfig
+    eval: EvalConfig
+
+    @property
+    def data_dir(self) -> pathlib.Path:
+        """The expanded config.data.dir; raises ConfigError where it is something else than a directory."""
+        path = pathlib.Path(self.data.dir).expanduser().absolute()
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"config.data.dir is {path}, which is a file, not a directory.")
+        return path

@@ -1,0 +1,85 @@
+"""z(s) of the whole log, computed once for a policy that encodes observations, and kept beside its ASM."""
+
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spin_jax.data.memory import free_memory
+from spin_jax.data.stream import TransitionStream
+from spin_jax.errors import ConfigError, DataError
+from spin_jax.frozen.artefact import FrozenASM
+from spin_jax.policies.base import Policy, encoded
+from spin_jax.policies.cached import packed
+from spin_jax.record.checkpoint import digest, flatten
+from spin_jax.record.progress import Progress, log
+from spin_jax.types import Transition
+
+ENCODE_ROWS = 4096  # transitions encoded in one program
+
+
+def encode_log(
+    policy: Policy,
+    asm: FrozenASM,
+    data: Transition | TransitionStream,
+    encodings_dir: pathlib.Path,
+    fingerprint: str,
+    n_step: int,
+) -> Transition | TransitionStream:
+    """`data` (on the device) with x of every state, as packed bfloat16, where the policy encodes; else `data`.
+
+    n_step: how many steps after s the state s' comes; 0 = the learner does not ask about s'. Computed once, in chunks,
+    and kept in `encodings_dir` under a key of ASM, normaliser and log. Raises DataError with the sizes where it would
+    not fit, ConfigError for a log that streams.
+    """
+    if policy.encode is None:
+        return data
+    if isinstance(data, TransitionStream):
+        raise ConfigError("z(s) of the whole log is kept on the device: this policy needs data.mode='memory'.")
+    facts = [digest(flatten((asm.params, asm.normaliser))), asm.record["describes"], fingerprint]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    compiled = jax.jit(lambda frozen, observation: packed(encoded(policy, frozen, observation)))
+    encode = functools.partial(compiled, asm.params)
+    shape = jax.eval_shape(encode, data.observation).shape
+    _check_room((2 if n_step else 1) * 2 * int(np.prod(shape)))
+    path = encodings_dir / f"{key}.npy"
+    x = _encoded(path, encode, data.observation, shape)
+    after = path.with_suffix(f".{n_step}.npy")
+    next_x = _encoded(after, encode, data.next_observation, shape) if n_step else None
+    return data._replace(x=x, next_x=next_x)
+
+
+def _check_room(need: int):
+    """Raise DataError where `need` bytes are not free."""
+    free = free_memory()
+    place = "accelerator" if "accelerator" in free else "host"
+    if need > free.get(place, need):
+        raise DataError(
+            f"z(s) of the whole log takes {need / 1e9:.1f} GB of the {place}, where {free[place] / 1e9:.1f} GB are "
+            f"free. Use fewer transitions (data.level='expert[:50%]'), a smaller asm.width, or policy spin_warm."
+        )
+
+
+def _encoded(path: pathlib.Path, encode: Callable, observation: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """encode(observation) [T, N, D] uint16, read from `path` or computed and written there."""
+    if path.exists():
+        log.info(f"policy: z(s) of {shape[0]} transitions from {path}")
+        return jnp.asarray(np.load(path, mmap_mode="r"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)
+    rows = min(ENCODE_ROWS, shape[0])
+    with Progress("policy: z(s) of the log", shape[0], unit="transition") as progress:
+        for start in range(0, shape[0], rows):
+            start = min(start, shape[0] - rows)  # the last chunk overlaps, so that one program serves all
+            out[start : start + rows] = encode(observation[start : start + rows])
+            progress.update(start + rows)
+    out.flush()
+    temporary.replace(path)
+    path.with_suffix(".json").write_text(json.dumps({"what": "z(s), bfloat16 as uint16", "shape": shape}) + "\n")
+    return jnp.asarray(out)

@@ -1,0 +1,34 @@
+"""Between the stages: distil the frozen ASM into a student without a Transformer, for a policy that has a distiller."""
+
+from spin_jax.config.sections import RunConfig
+from spin_jax.data.dataset import Dataset
+from spin_jax.data.sampler import on_device
+from spin_jax.frozen.load import load_asms
+from spin_jax.record.workdir import Workdir
+from spin_jax.registry import POLICIES
+from spin_jax.stages.stage import Stage
+from spin_jax.training.loop import Hook
+
+
+def distill(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
+    """Run or resume the distillation of all seeds; workdir/distill holds the students, the summary is returned.
+
+    Raises CheckpointError where there is no ASM that fits.
+    """
+    config, stage = run.policy_config, Stage("distill", run, workdir, own_frozen=run.asm.per_seed)
+    asms = load_asms(run, dataset, [member.asm for member in stage.members])
+    learner = POLICIES[run.policy].distiller(dataset.spec, run.asm.model, config)
+    frozen = [asm.params for asm in asms]
+    with stage:
+        state = stage.begin(learner, frozen, dataset.blank, config.steps)
+        stage.fit(
+            learner,
+            state,
+            frozen,
+            on_device(dataset.train, asms[0].normaliser),
+            num_steps=config.steps,
+            batch_size=config.batch_size,
+            hooks=[Hook(run.train.checkpoint_every_steps, lambda step, state: stage.save(step, state, {}))],
+            show=("distill_mse", "distill_kl"),
+        )
+        return stage.finish([{"seconds": stage.seconds, "steps": config.steps}] * len(stage.members))

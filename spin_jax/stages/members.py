@@ -1,0 +1,62 @@
+"""The runs of single seeds that a run consists of, and where each of them keeps its things."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from spin_jax.config.sections import RunConfig
+from spin_jax.data.dataset import Dataset
+from spin_jax.frozen.artefact import FrozenASM
+from spin_jax.frozen.load import load_frozen
+from spin_jax.record.workdir import Workdir
+from spin_jax.training.seeds import Seeds
+
+
+class Member(NamedTuple):
+    """A run of one seed. With several, it has a workdir of its own, as if it had been run alone."""
+
+    run: RunConfig
+    workdir: Workdir
+
+    @property
+    def asm(self) -> pathlib.Path:
+        """The ASM that config.asm.path names, or the one that stage 1 of this run leaves."""
+        return pathlib.Path(self.run.asm.path).expanduser() if self.run.asm.path else self.workdir.asm
+
+    def state(self, stage: str) -> pathlib.Path:
+        """The directory of the checkpoints of a stage."""
+        return self.workdir.path / stage / "state"
+
+
+def members(run: RunConfig, workdir: Workdir) -> list[Member]:
+    """The runs of the seeds config.seed, config.seed + 1, …; the run itself where there is one.
+
+    Those of several lie in workdir/seed_<seed>; unless config.asm.per_seed, they share the ASM of workdir/asm.
+    """
+    if run.num_seeds == 1:
+        return [Member(run, workdir)]
+    team = []
+    for seed in range(run.seed, run.seed + run.num_seeds):
+        alone = dataclasses.replace(run, seed=seed, num_seeds=1, asm=dataclasses.replace(run.asm, per_seed=False))
+        team.append(Member(alone, workdir.member(seed, own_asm=run.asm.per_seed)))
+    return team
+
+
+def seeds_of(run: RunConfig, own_frozen: bool = False) -> Seeds:
+    """How the seeds are trained; own_frozen: each has frozen arrays of its own."""
+    return Seeds(
+        num=run.num_seeds,
+        at_once=min(run.seeds_per_batch, run.num_seeds),
+        own_frozen=own_frozen and run.num_seeds > 1,
+    )
+
+
+def frozen_of(team: Sequence[Member], dataset: Dataset) -> list[FrozenASM]:
+    """What stage 2 of each member reads but never trains; raises CheckpointError as `load_frozen` does."""
+    return load_frozen(
+        team[0].run,
+        dataset,
+        asms=[member.asm for member in team],
+        students=[member.state("distill") for member in team],
+    )
