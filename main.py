@@ -30,6 +30,7 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | 
     from spin_jax.registry import POLICIES
     from spin_jax.report.results import report
     from spin_jax.stages.distill import distill
+    from spin_jax.stages.estimate import announce
     from spin_jax.stages.evaluate_policy import evaluate_policy
     from spin_jax.stages.make_data import load_data, make_data
     from spin_jax.stages.pretrain_asm import pretrain_asm
@@ -44,10 +45,13 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | 
     check_stages(run, stages)
     workdir, policy = Workdir(workdir_path, config), POLICIES[run.policy]
     if "data" in stages:
+        announce(run, workdir, stages)
         make_data(run, workdir)
     if tuple(stages) == ("data",):
         return None
     dataset = load_data(run)
+    if "data" not in stages:
+        announce(run, workdir, stages)
     if "pretrain" in stages and policy.reads_asm:
         pretrain_asm(run, workdir, dataset)
     if "distill" in stages and policy.distiller is not None:

@@ -75,3 +75,11 @@ def watched(items: Sequence, what: str, unit: str) -> Iterator:
         for number, item in enumerate(items, 1):
             yield item
             progress.update(number)
+
+
+def duration(seconds: float) -> str:
+    """'40 s', '12 minutes', '5.2 hours', '9.1 days'."""
+    for unit, length, digits in (("days", 86400, 1), ("hours", 3600, 1), ("minutes", 60, 0 if seconds >= 600 else 1)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"

@@ -3,11 +3,15 @@
 import pathlib
 import time
 
+import tensorflow_datasets as tfds
+
+from spin_jax.collect.behaviour_policy import LEVELS
 from spin_jax.collect.factorised_dmc import FactorisedConfig, dataset_directory, prepare
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.card import card_table
 from spin_jax.data.cards import read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
+from spin_jax.data.rlds import EpisodeSource
 from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import DataError
 from spin_jax.record.progress import log, watched
@@ -45,6 +49,25 @@ def directory_of(run: RunConfig) -> pathlib.Path:
     return dataset_directory(run.data_dir, factorised_config(run))
 
 
+def _expression(run: RunConfig) -> str:
+    """The TFDS split expression of the configured level."""
+    return run.data.level if run.data.path else split_expression(run.data.level, run.data.episodes)
+
+
+def expected_episodes(run: RunConfig) -> int:
+    """Episodes of the configured level: those of the data set where it is there, else those that it will have.
+
+    Raises DataError as `EpisodeSource` does where the data set does not have such a level.
+    """
+    data, directory = run.data, directory_of(run)
+    if data.path or directory.is_dir():
+        return len(EpisodeSource(str(directory), _expression(run)))
+    whole = tfds.core.SplitInfo(name="", shard_lengths=[data.episodes], num_bytes=0, filename_template=None)
+    parts = tfds.core.ReadInstruction.from_spec(_expression(run))
+    parts = parts.to_absolute(dict.fromkeys(LEVELS, whole))
+    return sum((data.episodes if p.to is None else p.to) - (p.from_ or 0) for p in parts)
+
+
 def load_data(run: RunConfig) -> Dataset:
     """The configured level of the data set; raises DataError where it has not been made or cannot be trained on."""
     task, data, directory = TASKS[run.task], run.data, directory_of(run)
@@ -53,10 +76,9 @@ def load_data(run: RunConfig) -> Dataset:
             f"There is no data set at {directory}. Run --stage=data first, or point --config.data.dir "
             f"at the folder that holds factorised_dmc/."
         )
-    expression = data.level if data.path else split_expression(data.level, data.episodes)
     return load_dataset(
         directory,
-        expression,
+        _expression(run),
         task.spec(run.bins),
         task.num_features,
         data.normalise,

@@ -20,6 +20,7 @@ STREAMS = (
     "evaluate/episodes",  # the environments' starts
     "evaluate/actions",
     "behaviour/init",
+    "estimate",  # of random arrays that are timed
 )
 
 

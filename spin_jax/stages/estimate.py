@@ -1,0 +1,209 @@
+"""Says before the first long stage how long all stages will take on this machine, from a few timed steps of each."""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spin_jax.collect.behaviour_policy import LEVELS
+from spin_jax.config.sections import RunConfig
+from spin_jax.data.dataset import HOLD_OUT_EVERY
+from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.from_config import make_learner, make_policy
+from spin_jax.frozen.artefact import open_store, params_like
+from spin_jax.learners.asm import make_asm_learner
+from spin_jax.learners.base import Learner
+from spin_jax.policies.base import Policy, encoded
+from spin_jax.policies.cached import packed
+from spin_jax.record.progress import duration, log
+from spin_jax.record.workdir import Workdir
+from spin_jax.registry import ENVS, POLICIES
+from spin_jax.stages.make_data import directory_of, expected_episodes
+from spin_jax.stages.members import members, seeds_of
+from spin_jax.stages.stage import Stage
+from spin_jax.training.keys import stream
+from spin_jax.training.loop import make_run_chunk
+from spin_jax.training.seeds import ONE, Seeds
+from spin_jax.types import ActionSpec, Transition
+
+LONG = 12 * 3600  # seconds; beyond, the estimate also names the command that ends in minutes
+STEPS = 2  # gradient steps in one timed call
+ROWS = 4096  # of the random log that the timed steps draw from
+SECONDS = 0.5  # the least time of a measurement
+
+
+def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]):
+    """Log how long the stages that are not finished will take; where that is long, say what ends in minutes."""
+    left = [name for name in stages if workdir.summary(name) is None]
+    if not set(left) & {"pretrain", "distill", "policy"} or _cannot_begin(run, workdir, stages):
+        return
+    log.info("estimate: timing a few steps of every stage on this machine …")
+    seconds = Estimate(run, workdir).seconds(left)
+    total = duration(sum(seconds.values()))
+    parts = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
+    log.info(f"estimate: {parts}; in all about {total}")
+    if sum(seconds.values()) > LONG:
+        log.info(
+            f"This run takes about {total} on this machine. It begins now; it can be stopped at any time, and the same "
+            f"command resumes it. Preset quick of the same task ends in minutes:\n"
+            f"  python main.py --config=configs/{run.task}.py:quick --workdir=ANOTHER_DIRECTORY"
+        )
+
+
+def _cannot_begin(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> bool:
+    """Whether the stages need an ASM that is not there: then they say so themselves, at once."""
+    if not POLICIES[run.policy].reads_asm or ("pretrain" in stages and not run.asm.path):
+        return False
+    return not all(open_store(member.asm).steps() for member in members(run, workdir))
+
+
+class Estimate:
+    """Times single steps of a run on random arrays of its shapes."""
+
+    def __init__(self, run: RunConfig, workdir: Workdir):
+        self._run, self._workdir, self._task = run, workdir, TASKS[run.task]
+        self._spec, self._entry = self._task.spec(run.bins), POLICIES[run.policy]
+        self._seeds = seeds_of(run)
+        self._frozen = random_frozen(run, self._spec, self._task.num_features)
+        self._policy = make_policy(run, self._spec)
+        self._learner = make_learner(run, self._policy, self._spec)
+
+    def seconds(self, stages: Sequence[str]) -> dict[str, float]:
+        """Seconds of each of `stages` that the configured policy has."""
+        measures = {"data": self._data, "policy": self._train, "evaluate": self._evaluate}
+        if self._entry.reads_asm:
+            measures["pretrain"] = self._pretrain
+        if self._entry.distiller is not None:
+            measures["distill"] = self._distill
+        return {name: measures[name]() for name in stages if name in measures}
+
+    def _data(self) -> float:
+        """The roll-outs of the three splits; 0 where the data set is there."""
+        if directory_of(self._run).is_dir():
+            return 0.0
+        steps = len(LEVELS) * self._run.data.episodes * EPISODE_STEPS
+        return steps * self._control_seconds / max(self._run.data.num_workers, 1)
+
+    def _pretrain(self) -> float:
+        config, trained = self._run.asm, expected_episodes(self._run) * (1 - 1 / HOLD_OUT_EVERY)
+        steps = config.num_epochs * math.ceil(trained * EPISODE_STEPS / config.batch_size)
+        learner = make_asm_learner(self._spec, config.model, config.masking_config, config.optimiser(steps))
+        seeds = self._seeds if config.per_seed else ONE
+        return self._left("pretrain", steps) * self._step(learner, (), config.batch_size, seeds)(0)
+
+    def _distill(self) -> float:
+        config = self._run.policy_config
+        learner = self._entry.distiller(self._spec, self._run.asm.model, config)
+        step = self._step(learner, self._frozen["asm"], config.batch_size, self._seeds)
+        return self._left("distill", config.steps) * step(0)
+
+    def _train(self) -> float:
+        """Gradient steps before and after the policy begins to learn, and the evaluations that training waits for."""
+        run, num_steps = self._run, self._run.train.num_steps
+        left, starts = self._left("policy", num_steps), self._run.learner_config.policy_starts_at
+        later = min(left, num_steps - min(starts, num_steps))
+        step = self._step(self._learner, self._frozen, run.train.batch_size, self._seeds, self._policy)
+        total = sum(steps * step(at) for steps, at in ((left - later, 0), (later, starts)) if steps)
+        if run.eval.asynchronous == "off":
+            total += (1 + left // run.eval.every_steps) * self._playing_seconds(run.eval.episodes)
+        return total
+
+    def _evaluate(self) -> float:
+        return self._playing_seconds(self._run.eval.final_episodes)
+
+    def _left(self, name: str, steps: int) -> int:
+        """Gradient steps that a stage still has to take."""
+        return max(steps - Stage(name, self._run, self._workdir).start, 0)
+
+    def _step(
+        self, learner: Learner, frozen: Any, batch_size: int, seeds: Seeds, policy: Policy | None = None
+    ) -> Callable[[int], float]:
+        """seconds(at) of one gradient step of all seeds, where `at` steps have been taken."""
+        data = random_log(self._spec, self._task.num_features, ROWS, policy, frozen)
+        run_chunk = make_run_chunk(learner, batch_size, STEPS, seeds=seeds)
+        key = seeds.bundle([stream(0, "estimate")] * seeds.num)
+        blank = seeds.bundle([_blank_state(learner, frozen, data.observation[:1])] * seeds.num)
+
+        def seconds(at: int) -> float:
+            state = [jax.tree.map(jnp.copy, blank._replace(step=jnp.full_like(blank.step, at)))]
+
+            def call():
+                state[0] = jax.block_until_ready(run_chunk(state[0], frozen, data, key, at)[0])
+
+            return _seconds_of(call) / STEPS
+
+        return seconds
+
+    @functools.cached_property
+    def _control_seconds(self) -> float:
+        """Of a control step of one environment."""
+        env = ENVS[self._run.task](self._run.task, self._run.bins)
+        action = np.zeros(self._spec.num_slots, int)
+        env.reset(0)
+
+        def step():
+            if env.step(action)[-1]:
+                env.reset(0)
+
+        return _seconds_of(step)
+
+    def _playing_seconds(self, episodes: int) -> float:
+        """Of whole episodes of all seeds, in lockstep, with one call of the policy a control step."""
+        observation = np.zeros((episodes * self._seeds.num, self._task.num_features), np.float32)
+        state = _blank_state(self._learner, self._frozen, observation[:1])
+        act = jax.jit(self._learner.act)
+        call = _seconds_of(lambda: np.asarray(act(state, self._frozen, observation, stream(0, "estimate"))))
+        playing = len(observation) * self._control_seconds / max(self._run.eval.num_workers, 1)
+        return EPISODE_STEPS * (playing + call)
+
+
+def _blank_state(learner: Learner, frozen: Any, observation: Any) -> Any:
+    """A state of zeros: nothing is compiled to make it."""
+    shapes = jax.eval_shape(lambda: learner.init(stream(0, "estimate"), frozen, observation))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def _seconds_of(call: Callable[[], Any]) -> float:
+    """Of one call, after a first one that compiles."""
+    call()
+    begin, calls = time.perf_counter(), 0
+    while calls < 2 or time.perf_counter() - begin < SECONDS:
+        call()
+        calls += 1
+    return (time.perf_counter() - begin) / calls
+
+
+def random_log(
+    spec: ActionSpec, num_features: int, rows: int, policy: Policy | None = None, frozen: Any = ()
+) -> Transition:
+    """Transitions of random numbers on the device, with x where the policy encodes; no step's time depends on them."""
+    rng = np.random.default_rng(0)
+    observation, following = rng.normal(size=(2, rows, num_features)).astype(np.float32)
+    action = rng.integers(0, np.asarray(spec.cardinalities), (rows, spec.num_slots)).astype(np.int32)
+    reward = rng.random(rows).astype(np.float32)
+    x = None
+    if policy is not None and policy.encode is not None:
+        shape = jax.eval_shape(lambda: encoded(policy, frozen, observation)).shape
+        x = packed(rng.normal(size=shape))
+    return jax.device_put(Transition(observation, action, reward, np.ones_like(reward), following, x, x))
+
+
+def random_frozen(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
+    """Random arrays in place of what stage 2 reads but never trains."""
+    entry, shapes = POLICIES[run.policy], params_like(spec, num_features, run.asm.model)
+    if not entry.reads_asm:
+        return ()
+    if entry.distiller is not None:
+        learner, blank = (
+            entry.distiller(spec, run.asm.model, run.policy_config),
+            np.zeros((1, num_features), np.float32),
+        )
+        student = jax.eval_shape(lambda: learner.init(stream(0, "estimate"), (), blank).params)
+        shapes = {"asm": shapes, "student": student}
+    rng = np.random.default_rng(0)
+    return jax.device_put(jax.tree.map(lambda leaf: 0.1 * rng.normal(size=leaf.shape).astype(leaf.dtype), shapes))
