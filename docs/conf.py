@@ -66,6 +66,7 @@ def fill(app, page, source):
     if page in FROM_ROOT:
         toctrees = text[text.index("```{toctree}") :] if "```{toctree}" in text else ""
         file = ROOT / FROM_ROOT[page]
+        app.env.note_dependency(str(file))  # so that a change of it alone builds the page again
         text = reference.on_the_site(file.read_text(), file.parent, FROM_ROOT) + "\n\n" + toctrees
     elif file.exists():
         text = reference.on_the_site(text, DOCS, FROM_ROOT)
