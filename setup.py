@@ -42,6 +42,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest>=8.4", "pytest-xdist>=3.8", "ruff>=0.14"],
+        "docs": ["furo>=2025.12.19", "myst-parser>=5.1", "sphinx>=9.0", "sphinx-copybutton>=0.5.2"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },
