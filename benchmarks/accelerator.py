@@ -1,4 +1,4 @@
-"""What only an accelerator can show, in one go: `python benchmarks/accelerator.py --root=DIR --json=FILE`.
+"""What only an accelerator can show, in one go: `python -m benchmarks.accelerator --root=DIR --json=FILE`.
 
 1. Dog-trot by main.py with evaluation beside training, and again without: by how much evaluation slows training.
 2. IQL updates a second of SPIN, SAINT and spin_cached with one seed and with --seeds in one program, and of eager
@@ -15,8 +15,8 @@ import time
 
 import numpy as np
 from absl import app, flags
-from measure import interleave, make_program, settings, spread, ticking, write
 
+from benchmarks.measure import interleave, make_program, settings, spread, ticking, write
 from spin_jax.envs.tasks import TASKS
 from spin_jax.record.progress import setup_logging
 
@@ -66,7 +66,8 @@ def updates_a_second(seeds: int, steps: int, rounds: int) -> list[dict]:
             measures[policy, n], work[policy, n] = ticking(program), n * steps
     if importlib.util.find_spec("torch"):
         import torch
-        from eager_reference import eager_policy, eager_ticking
+
+        from benchmarks.eager_reference import eager_policy, eager_ticking
 
         program = make_program(settings(FLAGS.task, policy="saint", **small), steps)
         num_features, eager_steps = TASKS[FLAGS.task].num_features, min(steps, 20)

@@ -1,4 +1,4 @@
-"""Which policies can play combinations: `python benchmarks/coherence.py` writes results/coherence.json and a picture.
+"""Which policies can play combinations: `python -m benchmarks.coherence --json=FILE --figure=FILE`.
 
 The problem is spin_jax/envs/structured.py, known in closed form: in its coupled states the log plays one of a few joint
 actions that have little in common; in the others the slots have the same distributions but nothing to do with each
@@ -7,16 +7,17 @@ spin_decode has nothing to train. Figures are exact probabilities of the policie
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import app, flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from benchmarks.measure import write
 from spin_jax.envs.structured import StructuredTask, make_structured
 from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
 from spin_jax.learners.bc import BCConfig, make_bc
@@ -31,23 +32,27 @@ from spin_jax.policies.decode import DecodeConfig, make_decode
 from spin_jax.policies.factored import FactoredConfig, make_factored
 from spin_jax.policies.saint import SAINTConfig, make_saint
 from spin_jax.policies.spin import SPINConfig, make_spin
-from spin_jax.record.machine import facts
+from spin_jax.record.progress import setup_logging
 from spin_jax.training.loop import fit
 
-ROOT = pathlib.Path(__file__).parent.parent
-RESULT, PICTURE = ROOT / "benchmarks" / "results" / "coherence.json", ROOT / "docs" / "coherence.png"
-ASM_CONFIG = ASMConfig(BodyConfig(width=32, num_heads=2, num_blocks=1, ffn_mult=2, dropout=0.0), 1, head_width=32)
-MASKING = MaskingConfig("full_range", mask_rate=0.15, full_mask_share=0.3, replace_mask=1.0, replace_random=0.0)
+ASM_CONFIG = ASMConfig(
+    body=BodyConfig(width=32, num_heads=2, num_blocks=1, ffn_mult=2, dropout=0.0), state_tokens=1, head_width=32
+)
+MASKING = MaskingConfig(masking="full_range", mask_rate=0.15, full_mask_share=0.3, replace_mask=1.0, replace_random=0.0)
+HEADS, DECODE = {"head_width": 32, "dropout": 0.0}, {"rounds": 100, "select": "argmax", "beta": 1.0}
 PRODUCTS = {
-    "factored": (make_factored, FactoredConfig(64, 0.0)),
-    "saint": (make_saint, SAINTConfig(32, 0.0)),
-    "spin": (make_spin, SPINConfig("normal", "fresh", 32, 0.0, False)),
-    "spin_warm": (make_spin, SPINConfig("mask", "asm", 32, 0.0, False)),
-    "spin_cached": (make_cached, CachedConfig("fresh", 32, 0.0)),
+    "factored": (make_factored, FactoredConfig(width=64, dropout=0.0)),
+    "saint": (make_saint, SAINTConfig(head_width=32, dropout=0.0)),
+    "spin": (make_spin, SPINConfig(queries="normal", heads="fresh", **HEADS, frozen_dropout=False)),
+    "spin_warm": (make_spin, SPINConfig(queries="mask", heads="asm", **HEADS, frozen_dropout=False)),
+    "spin_cached": (make_cached, CachedConfig(heads="fresh", **HEADS)),
 }
 JOINT = {
-    "autoregressive": (make_autoregressive, AutoregressiveConfig(32, 16, 64, 1, 0.0)),
-    "spin_decode": (make_decode, DecodeConfig(1, 100, "argmax", 1.0)),  # one draw, one slot a round
+    "autoregressive": (
+        make_autoregressive,
+        AutoregressiveConfig(state_width=32, choice_width=16, lstm_width=64, num_layers=1, dropout=0.0),
+    ),
+    "spin_decode": (make_decode, DecodeConfig(candidates=1, **DECODE)),  # one draw, one slot a round
 }
 ROWS, ASM_STEPS, STEPS, BATCH, CHUNK = 50_000, 2_000, 800, 256, 200
 PRODUCTS_LABEL, JOINT_LABEL = "product over slots, given the state", "slots depend on each other"
@@ -62,14 +67,20 @@ def train(learner, data, frozen=(), *, steps: int, what: str):
     return fit(learner, jax.jit(learner.init)(init_key, frozen, blank), frozen, data, key, **settings)
 
 
-def train_asm(task: StructuredTask, data) -> dict:
+def steps_of(steps: int, share: float) -> int:
+    """A share of `steps`, in whole chunks."""
+    return max(1, round(share * steps / CHUNK)) * CHUNK
+
+
+def train_asm(task: StructuredTask, data, share: float) -> dict:
     """Parameters of an ASM that was masked over the full range."""
-    optimiser = ASMOptimiserConfig(3e-3, 1.0, decay_steps=ASM_STEPS)
+    steps = steps_of(ASM_STEPS, share)
+    optimiser = ASMOptimiserConfig(learning_rate=3e-3, clip_norm=1.0, decay_steps=steps)
     learner = make_asm_learner(task.spec, ASM_CONFIG, MASKING, optimiser)
-    return train(learner, data, steps=ASM_STEPS, what="asm").params
+    return train(learner, data, steps=steps, what="asm").params
 
 
-def clone(name: str, task: StructuredTask, data, asm: dict):
+def clone(name: str, task: StructuredTask, data, asm: dict, share: float):
     """(policy, params) after cloning `data` by the learner bc."""
     make, config = (PRODUCTS | JOINT)[name]
     policy = make(task.spec, ASM_CONFIG, config)
@@ -77,8 +88,8 @@ def clone(name: str, task: StructuredTask, data, asm: dict):
         return policy, ()
     if policy.encode is not None:
         data = data._replace(x=jax.jit(policy.encode)(asm, data.observation))
-    learner = make_bc(policy, task.spec, BCConfig(2e-3))
-    return policy, train(learner, data, asm, steps=STEPS, what=name).policy
+    learner = make_bc(policy, task.spec, BCConfig(learning_rate=2e-3))
+    return policy, train(learner, data, asm, steps=steps_of(STEPS, share), what=name).policy
 
 
 def measure(task: StructuredTask, policy, params, asm: dict) -> dict:
@@ -109,10 +120,10 @@ def measure(task: StructuredTask, policy, params, asm: dict) -> dict:
     }
 
 
-def choose_by_critics(task: StructuredTask, asm: dict) -> float:
+def choose_by_critics(task: StructuredTask, asm: dict, share: float = 1.0) -> float:
     """Mean reward in coupled states of spin_decode with IQL's critics, which choose among 16 coherent draws."""
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
-    policy = make_decode(task.spec, ASM_CONFIG, DecodeConfig(16, 100, "argmax", 1.0))
+    policy = make_decode(task.spec, ASM_CONFIG, DecodeConfig(candidates=16, **DECODE))
     config = IQLConfig(
         expectile=0.8,
         beta=3.0,
@@ -124,18 +135,18 @@ def choose_by_critics(task: StructuredTask, asm: dict) -> float:
         extract_after=0,
     )
     learner = make_iql(policy, task.spec, config)
-    state = train(learner, data, asm, steps=STEPS, what="spin_decode, critics")
+    state = train(learner, data, asm, steps=steps_of(STEPS, share), what="spin_decode, critics")
     observation = task.observations(np.random.default_rng(1), 400)
     observation = observation[task.coupled[task.cluster(observation)]]
     action = jax.jit(learner.act)(state, asm, observation, jax.random.key(2))
     return float(task.reward(observation, np.asarray(action)).mean())
 
 
-def compare(task: StructuredTask) -> tuple[dict, dict]:
+def compare(task: StructuredTask, share: float = 1.0) -> tuple[dict, dict]:
     """name -> figures of every policy, and the ASM's parameters."""
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
-    asm = train_asm(task, data)
-    return {name: measure(task, *clone(name, task, data, asm), asm) for name in PRODUCTS | JOINT}, asm
+    asm = train_asm(task, data, share)
+    return {name: measure(task, *clone(name, task, data, asm, share), asm) for name in PRODUCTS | JOINT}, asm
 
 
 def draw(result: dict, path: pathlib.Path):
@@ -178,10 +189,11 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def main():
+def main(_):
+    setup_logging()
     begin, task = time.monotonic(), make_structured(0)
-    policies, asm = compare(task)
-    reward = choose_by_critics(dataclasses.replace(task, values=np.array([1.0, 0.5, 0.5])), asm)
+    policies, asm = compare(task, FLAGS.share)
+    reward = choose_by_critics(dataclasses.replace(task, values=np.array([1.0, 0.5, 0.5])), asm, FLAGS.share)
     result = {
         "policies": policies,
         "best_product": {"exact_match": task.product_match_rate(), "log_likelihood": task.product_log_likelihood()},
@@ -189,15 +201,18 @@ def main():
         "critics_reward": reward,
         "cardinalities": task.spec.cardinalities,
         "rows": ROWS,
-        "steps": {"asm": ASM_STEPS, "policy": STEPS, "batch_size": BATCH},
+        "steps": {"asm": steps_of(ASM_STEPS, FLAGS.share), "policy": steps_of(STEPS, FLAGS.share), "batch_size": BATCH},
         "seconds": time.monotonic() - begin,
-        **facts(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    draw(result, PICTURE)
+    write(FLAGS.json, **result)
+    if FLAGS.figure:
+        draw(result, pathlib.Path(FLAGS.figure))
     print(table(result))
 
 
+FLAGS = flags.FLAGS
 if __name__ == "__main__":
-    main()
+    flags.DEFINE_float("share", 1.0, "of the gradient steps, for a try", lower_bound=0.0, upper_bound=1.0)
+    flags.DEFINE_string("json", "", "write the result to this file")
+    flags.DEFINE_string("figure", "", "write the figure to this file")
+    app.run(main)

@@ -1,4 +1,4 @@
-"""How fast transitions come on one core: `python benchmarks/data_rates.py --task=dog_trot --json=FILE`.
+"""How fast transitions come on one core: `python -m benchmarks.data_rates --task=dog_trot --json=FILE`.
 
 reading: whole episodes out of the shards; stream: `data.mode=stream` as training takes it, batches of 256 shuffled and
 stacked in chunks; resident: batches of 256 drawn inside a compiled step, every value read once (`data.mode=memory`).
@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags
-from measure import spread, write
 
+from benchmarks.measure import spread, write
 from spin_jax.data.dataset import load_dataset
 from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds, write_shards
 from spin_jax.data.sampler import on_device, sample_batch

@@ -1,4 +1,4 @@
-"""IQL updates against eager PyTorch in the published style: `python benchmarks/eager_reference.py --task=dog_trot`.
+"""IQL updates against eager PyTorch in the published style: `python -m benchmarks.eager_reference --task=dog_trot`.
 
 Needs `pip install torch` (any build; its CPU build is enough). Same architecture, same batch, dropout as published on
 both sides; outputs are compared with the same weights before anything is timed. Measurements are interleaved.
@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import torch
 from absl import app, flags
-from eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
-from measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 
+from benchmarks.eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
+from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_policy

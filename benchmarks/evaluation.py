@@ -1,4 +1,4 @@
-"""How fast policies are played: `python benchmarks/evaluation.py --tasks=cheetah_run,dog_trot --json=FILE`.
+"""How fast policies are played: `python -m benchmarks.evaluation --tasks=cheetah_run,dog_trot --json=FILE`.
 
 Environment steps a second of `--episodes` episodes with SPIN's policy in its published size: one state after another,
 all episodes in one batched call with the environments in this process, and with the environments in worker processes;
@@ -12,19 +12,21 @@ import functools
 import jax
 import numpy as np
 from absl import app, flags
-from measure import blank, interleave, make_frozen, settings, spread, write
 
+from benchmarks.measure import interleave, settings, spread, write
 from spin_jax.config.auto import worker_processes
 from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.record.progress import log, setup_logging
+from spin_jax.stages.estimate import random_frozen
 
 
 def eager_act(run, num_features: int, spec):
     """act(observation [B, S]) -> sampled actions [B, N] of the eager policy in PyTorch."""
     import torch
-    from eager_reference import eager_policy
+
+    from benchmarks.eager_reference import eager_policy
 
     policy = eager_policy(run, spec, num_features).eval()
 
@@ -41,8 +43,8 @@ def measures(open_envs, task: str, policy: str, episodes: int, steps: int, worke
     run = settings(task, policy=policy)
     single = open_envs(VectorEnv(task, run.bins, 1))
     learner = make_learner(run, make_policy(run, single.spec), single.spec)
-    frozen = make_frozen(run, single.spec, TASKS[task].num_features)
-    state = learner.init(jax.random.key(0), frozen, blank(TASKS[task].num_features))
+    frozen = random_frozen(run, single.spec, TASKS[task].num_features)
+    state = learner.init(jax.random.key(0), frozen, np.zeros((1, TASKS[task].num_features), np.float32))
     jitted, key = jax.jit(learner.act), jax.random.key(0)
     seeds = [episode_seed(0, i) for i in range(episodes)]
 

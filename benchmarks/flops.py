@@ -3,8 +3,8 @@
 from unittest import mock
 
 import jax
-from measure import Program
 
+from benchmarks.measure import Program
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.sampler import sample_batch
 from spin_jax.models.mlp import HIDDEN

@@ -15,12 +15,9 @@ from spin_jax.config.build import build
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_learner, make_policy
-from spin_jax.frozen.artefact import params_like
 from spin_jax.learners.base import Learner
-from spin_jax.policies.base import encoded
-from spin_jax.policies.cached import packed
 from spin_jax.record.machine import facts
-from spin_jax.registry import POLICIES
+from spin_jax.stages.estimate import random_frozen, random_log
 from spin_jax.stages.members import seeds_of
 from spin_jax.training.loop import make_run_chunk
 from spin_jax.types import ActionSpec, Transition
@@ -47,34 +44,6 @@ class Program(NamedTuple):
     compile: Callable[[], Any]
 
 
-def random_log(spec: ActionSpec, num_features: int, rows: int, x: tuple[int, ...] | None = None) -> Transition:
-    """Transitions of random numbers on the device: no step looks at values. x: the shape of a row of Transition.x."""
-    rng = np.random.default_rng(0)
-    observation, following = rng.normal(size=(2, rows, num_features)).astype(np.float32)
-    action = rng.integers(0, np.asarray(spec.cardinalities), (rows, spec.num_slots)).astype(np.int32)
-    reward = rng.random(rows).astype(np.float32)
-    z = None if x is None else packed(rng.normal(size=(rows, *x)))
-    return jax.device_put(Transition(observation, action, reward, np.ones_like(reward), following, z, z))
-
-
-def make_frozen(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
-    """Fresh arrays in place of the trained ones: they take as long."""
-    entry, shapes = POLICIES[run.policy], params_like(spec, num_features, run.asm.model)
-    if not entry.reads_asm:
-        return ()
-    keys = iter(jax.random.split(jax.random.key(0), len(jax.tree.leaves(shapes))))
-    asm = jax.tree.map(lambda leaf: 0.1 * jax.random.normal(next(keys), leaf.shape, leaf.dtype), shapes)
-    if entry.distiller is None:
-        return asm
-    distiller = entry.distiller(spec, run.asm.model, run.policy_config)
-    return {"asm": asm, "student": distiller.init(jax.random.key(1), asm, blank(num_features)).params}
-
-
-def blank(num_features: int) -> np.ndarray:
-    """An observation [1, S] of zeros."""
-    return np.zeros((1, num_features), np.float32)
-
-
 def make_program(
     run: RunConfig, steps: int, rows: int = 4096, spec: ActionSpec | None = None, num_features: int | None = None
 ) -> Program:
@@ -86,16 +55,15 @@ def make_program(
     spec, num_features = spec or task.spec(run.bins), num_features or task.num_features
     policy = make_policy(run, spec)
     learner = make_learner(run, policy, spec)
-    frozen = jax.block_until_ready(make_frozen(run, spec, num_features))
-    x = jax.eval_shape(lambda: encoded(policy, frozen, blank(num_features)))
-    data = random_log(spec, num_features, rows, None if policy.encode is None else x.shape[1:])
+    frozen = jax.block_until_ready(random_frozen(run, spec, num_features))
+    data = random_log(spec, num_features, rows, policy, frozen)
     seeds = seeds_of(run)
     run_chunk = make_run_chunk(learner, run.train.batch_size, steps, seeds=seeds)
     key = seeds.bundle([jax.random.key(seed) for seed in range(run.num_seeds)])
 
     def start():
         return seeds.bundle(
-            [learner.init(jax.random.key(seed), frozen, blank(num_features)) for seed in range(run.num_seeds)]
+            [learner.init(jax.random.key(seed), frozen, data.observation[:1]) for seed in range(run.num_seeds)]
         )
 
     def chunk(state):

@@ -1,4 +1,4 @@
-"""Returns of every system in quick settings: `python benchmarks/quick_returns.py --root=DIR`.
+"""Returns of every system in quick settings: `python -m benchmarks.quick_returns --root=DIR`.
 
 Runs `main.py` for every policy with IQL and for SPIN, SAINT and factored with every learner; SPIN, spin_warm, SAINT and
 factored with IQL over three seeds. Policies that mask their ASM alike share one a seed. A killed call goes on where it
@@ -12,8 +12,8 @@ import sys
 
 import numpy as np
 from absl import app, flags
-from measure import write
 
+from benchmarks.measure import write
 from spin_jax.registry import LEARNERS, POLICIES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -34,13 +34,14 @@ def run(root: pathlib.Path, task: str, job: tuple[str, str, int], extra: list[st
     policy, learner, seed = job
     workdir = root / f"{policy}-{learner}-seed{seed}"
     if not (workdir / "results.json").exists():
-        command = [sys.executable, "main.py", f"--config=configs/{task}.py:quick", f"--workdir={workdir}"]
+        command = [sys.executable, "main.py", f"--config=configs/{task}.py:{FLAGS.preset}", f"--workdir={workdir}"]
         command += [f"--config.policy={policy}", f"--config.learner={learner}", f"--config.seed={seed}", *extra]
         owner = "spin_warm" if POLICIES[policy].all_masked else "spin"
         shared = root / f"{owner}-iql-seed{seed}" / "asm"
         if POLICIES[policy].reads_asm and shared.parent != workdir:
             command += [f"--config.asm.path={shared}"]
-            for stage in ("data", "policy", "evaluate"):
+            distill = ["distill"] if POLICIES[policy].distiller is not None else []
+            for stage in ("data", *distill, "policy", "evaluate"):
                 subprocess.run([*command, f"--stage={stage}"], cwd=ROOT, check=True)
         else:
             subprocess.run(command, cwd=ROOT, check=True)
@@ -64,10 +65,10 @@ def table(results: dict[tuple[str, str, int], dict]) -> str:
 def main(argv):
     root = pathlib.Path(FLAGS.root).expanduser().absolute()
     results = {}
-    for job in jobs():
-        if FLAGS.only is None or job[0] in FLAGS.only:
-            results[job] = run(root, FLAGS.task, job, argv[1:])
-            print(table(results), flush=True)
+    wanted = [job for job in jobs() if FLAGS.only is None or job[0] in FLAGS.only]
+    for job in wanted[: FLAGS.first]:
+        results[job] = run(root, FLAGS.task, job, argv[1:])
+        print(table(results), flush=True)
     rows = [{"policy": p, "learner": k, "seed": s, **r} for (p, k, s), r in results.items()]
     write(FLAGS.json, results=rows)
 
@@ -76,6 +77,8 @@ FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_string("root", None, "folder of the runs", required=True)
     flags.DEFINE_string("task", "cheetah_run", "task")
+    flags.DEFINE_string("preset", "quick", "preset of the configuration; further --config.… flags go behind --")
     flags.DEFINE_list("only", None, "only these policies")
+    flags.DEFINE_integer("first", None, "only the first runs of the list", lower_bound=1)
     flags.DEFINE_string("json", None, "write the results there")
     app.run(main)

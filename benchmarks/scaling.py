@@ -1,4 +1,4 @@
-"""How a step's cost grows: `python benchmarks/scaling.py --json=FILE --figure=FILE`.
+"""How a step's cost grows: `python -m benchmarks.scaling --json=FILE --figure=FILE`.
 
 IQL's update of SPIN, SAINT, the autoregressive policy and spin_cached against the number of slots N, of choices K, the
 batch, and the number of transitions in the log, each around one base case; interleaved within an axis. The slopes are
@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
-from measure import interleave, make_program, milliseconds, settings, ticking, write
 
+from benchmarks.measure import interleave, make_program, milliseconds, settings, ticking, write
 from spin_jax.record.progress import log, setup_logging
 from spin_jax.types import ActionSpec
 

@@ -1,4 +1,4 @@
-"""What an update step costs: `python benchmarks/step_time.py --tasks=dog_trot --learners=iql --json=FILE`.
+"""What an update step costs: `python -m benchmarks.step_time --tasks=dog_trot --learners=iql --json=FILE`.
 
 Every policy with every learner at the tasks' shapes, in the published sizes, everything of one task interleaved.
 peak_share: XLA's operations a second over those of a matrix product measured in the same rounds.
@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from flops import hand_gflop, xla_gflop
-from measure import interleave, make_program, milliseconds, settings, ticking, write
 
+from benchmarks.flops import hand_gflop, xla_gflop
+from benchmarks.measure import interleave, make_program, milliseconds, settings, ticking, write
 from spin_jax.envs.tasks import TASKS
 from spin_jax.record.progress import log, setup_logging
 from spin_jax.registry import LEARNERS, POLICIES

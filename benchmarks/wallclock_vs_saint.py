@@ -1,4 +1,4 @@
-"""Return against wall-clock: `python benchmarks/wallclock_vs_saint.py --task=cheetah_run --root=DIR --json=FILE`.
+"""Return against wall-clock: `python -m benchmarks.wallclock_vs_saint --task=cheetah_run --root=DIR --json=FILE`.
 
 Trains every system on the same log with the same seeds, by main.py, one process each; pre-training, distillation,
 caching and compilation are counted, evaluation (the same for all) is not. The target is 95 % of SAINT's best mean
@@ -17,8 +17,8 @@ import tempfile
 import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
-from measure import write
 
+from benchmarks.measure import write
 from spin_jax.envs.tasks import TASKS
 from spin_jax.record.metrics import read_rows
 from spin_jax.registry import POLICIES
@@ -55,6 +55,8 @@ def run(root: pathlib.Path, policy: str, seed: int, extra: list[str]) -> list[tu
     if summary(workdir, "policy") is None:
         if entry.reads_asm:
             shutil.rmtree(asm / "encodings", ignore_errors=True)  # each pays for its own
+        if entry.distiller is not None:
+            call(workdir, policy, seed, "distill", extra)
         call(workdir, policy, seed, "policy", extra)
     distilled = summary(workdir, "distill")
     before += distilled["seconds"] if distilled else 0.0

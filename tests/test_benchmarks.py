@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from flops import hand_gflop, xla_gflop
-from measure import interleave, make_program, settings, spread, ticking
-from scaling import slope
-from wallclock_vs_saint import compare, table
 
+from benchmarks.flops import hand_gflop, xla_gflop
+from benchmarks.measure import interleave, make_program, settings, spread, ticking
+from benchmarks.scaling import slope
+from benchmarks.wallclock_vs_saint import compare, table
 from spin_jax.types import ActionSpec
 
 SPEC = ActionSpec((3,) * 5)
@@ -73,7 +73,7 @@ def test_time_to_target_is_the_first_mean_over_seeds_that_reaches_it():
 def test_eager_reference_computes_what_ours_computes(policy):
     """check_outputs copies our weights and raises where log-probabilities differ; and one update is finite."""
     torch = pytest.importorskip("torch", reason="the eager reference needs torch, an optional extra")
-    from eager_reference import check_outputs, eager_policy, eager_ticking
+    from benchmarks.eager_reference import check_outputs, eager_policy, eager_ticking
 
     torch.manual_seed(0)
     program = small_program(policy)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from measure import make_program, settings
 
+from benchmarks.measure import make_program, settings
 from spin_jax.learners.asm import full_mask_logits
 from spin_jax.learners.bcq import BCQConfig, make_bcq
 from spin_jax.models import categorical, mlp
