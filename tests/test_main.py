@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from spin_jax.config.build import build
 from spin_jax.data.rlds import read_episodes, rlds_features, to_rlds
 from spin_jax.errors import CheckpointError, ConfigError, DataError, WorkdirError
 from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.workdir import flat
+from spin_jax.stages import STAGES
 from spin_jax.stages.make_data import load_data
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -41,7 +44,7 @@ def run_here(workdir, data, stage, overrides):
     """The same in this process (importing JAX once is enough for a dozen error messages)."""
     config = get_config("smoke")
     config.update_from_flattened_dict({"data.dir": str(data), **overrides})
-    return main.run(config, str(workdir), main.STAGES if stage == "all" else (stage,))
+    return main.run(config, str(workdir), STAGES if stage == "all" else (stage,))
 
 
 def arrays(store: pathlib.Path) -> dict:
@@ -59,21 +62,22 @@ def snapshot(path: pathlib.Path) -> dict:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """(workdir, data directory, standard output) of one whole smoke run."""
+    """(workdir, data directory, standard output, standard error) of one whole smoke run."""
     root = tmp_path_factory.mktemp("run")
     code, out, error = start(root / "work", root / "data")
     assert code == 0, error
-    return root / "work", root / "data", out
+    return root / "work", root / "data", out, error
 
 
 def test_smoke_writes_everything_it_promises(finished):
-    workdir, _, out = finished
+    workdir, _, out, _ = finished
     results = json.loads((workdir / "results.json").read_text())
     assert results["task"] == "cheetah_run"
     assert results["policy"] == "spin_warm"
     assert results["seeds"] == [0]
     assert set(results["data_returns"]) == {"random", "medium", "expert"}
-    assert set(results["seconds"]) == {"data", "pretrain", "policy", "evaluate"}
+    assert set(results["seconds"]) == {"data", "pretrain", "distill", "policy", "evaluate"}
+    assert results["seconds"]["distill"] is None
     assert results["return_ci95"][0] <= results["return_mean"] <= results["return_ci95"][1]
     low, high = results["reference_returns"]["random"], results["reference_returns"]["expert"]
     assert results["normalised_mean"] == pytest.approx((results["return_mean"] - low) / (high - low))
@@ -85,19 +89,37 @@ def test_smoke_writes_everything_it_promises(finished):
     assert list((workdir / "policy" / "tensorboard").glob("events*"))
 
 
+def test_it_says_first_how_long_its_stages_will_take(finished):
+    """And a finished run says nothing of the kind."""
+    _, _, _, told = finished
+    assert re.search(r"estimate: data .*, pretrain .*, policy .*, evaluate .*; in all about ", told)
+    assert told.index("estimate: data") < told.index("data: rolling out")
+
+
+def test_decisions_are_recorded_not_autos(finished):
+    recorded = json.loads((finished[0] / "config.json").read_text())
+    assert "auto" not in flat(recorded).values()
+    assert (recorded["precision"], recorded["asm"]["masking"], recorded["iql"]["extract_after"]) == (
+        "float32",
+        "full_range",
+        60,
+    )
+
+
 def test_the_same_command_again_trains_nothing_anew(finished):
-    workdir, data, _ = finished
+    workdir, data, *_ = finished
     before = arrays(workdir / "policy" / "state")
     code, out, error = start(workdir, data)
     assert code == 0, error
     assert "compiling" not in error
+    assert "estimate" not in error
     after = arrays(workdir / "policy" / "state")
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
 def test_stream_mode_runs_and_reports_the_same_log(finished, tmp_path):
     """All stages again on the data of `finished`; the ASM it leaves fits a run in memory mode too."""
-    workdir, data, _ = finished
+    workdir, data, *_ = finished
     before = json.loads((workdir / "results.json").read_text())
     found = run_here(tmp_path / "new", data, "all", {"data.mode": "stream", "data.block_episodes": 3})
     for name in ("fingerprint", "transitions", "trained_on_return", "data_returns"):
@@ -137,7 +159,7 @@ def test_sigkill_in_every_stage_changes_no_parameter(tmp_path):
     assert code == 0, error
     told += error
     for stage, steps in (("pretrain", (12, 24)), ("policy", (20, 40, 60))):  # neither from the start nor at the end
-        assert any(f"{stage}: going on from step {step} of" in told for step in steps), told
+        assert any(f"{stage}: resuming from step {step} of" in told for step in steps), told
     for store in ("asm", "pretrain/state", "policy/state"):
         whole, resumed = arrays(tmp_path / "whole" / "work" / store), arrays(cut / "work" / store)
         assert whole.keys() == resumed.keys()
@@ -148,7 +170,7 @@ def test_sigkill_in_every_stage_changes_no_parameter(tmp_path):
 
 
 def test_another_configuration_is_refused_with_the_difference(finished):
-    workdir, data, _ = finished
+    workdir, data, *_ = finished
     before = snapshot(workdir)
     code, _, error = start(workdir, data, "--config.asm.width=32")
     assert code == 1
@@ -167,7 +189,7 @@ def test_another_configuration_is_refused_with_the_difference(finished):
     ],
 )
 def test_an_asm_that_does_not_fit_is_named(finished, tmp_path, overrides, message):
-    workdir, data, _ = finished
+    workdir, data, *_ = finished
     before = snapshot(workdir)
     with pytest.raises(CheckpointError, match=message):
         run_here(tmp_path / "new", data, "policy", {"asm.path": f"{workdir}/asm", **overrides})
@@ -177,7 +199,7 @@ def test_an_asm_that_does_not_fit_is_named(finished, tmp_path, overrides, messag
 
 def test_an_asm_of_another_task_is_named(finished, tmp_path):
     """A copy whose record says quadruped_walk: what stage 1 would have written for that task."""
-    workdir, data, _ = finished
+    workdir, data, *_ = finished
     shutil.copytree(workdir / "asm", tmp_path / "asm")
     for path in (tmp_path / "asm").rglob("record/*"):
         path.write_text(path.read_text().replace('"cheetah_run"', '"quadruped_walk"'))
@@ -187,7 +209,7 @@ def test_an_asm_of_another_task_is_named(finished, tmp_path):
 
 
 def test_a_damaged_asm_is_named(finished, tmp_path):
-    workdir, data, _ = finished
+    workdir, data, *_ = finished
     shutil.copytree(workdir / "asm", tmp_path / "asm")
     for path in (tmp_path / "asm" / "2" / "arrays").rglob("*"):
         if path.is_file() and path.stat().st_size > 1000:
@@ -203,9 +225,9 @@ def test_the_configured_n_steps_and_gamma_make_the_transitions(finished, learner
     config = get_config("smoke")
     changes = {"data.dir": str(finished[1]), "learner": learner, "train.n_step": 4}
     config.update_from_flattened_dict(changes | ({f"{learner}.gamma": gamma} if gamma else {}))
-    four, _ = load_data(build(resolve(config)))
+    four = load_data(build(resolve(config)))
     config.train.n_step = 1
-    one, _ = load_data(build(resolve(config)))
+    one = load_data(build(resolve(config)))
     assert four.fingerprint == one.fingerprint
     np.testing.assert_array_equal(four.train.next_observation[:990], one.train.next_observation[3:993])
     np.testing.assert_allclose(four.train.discount[:990], (gamma or 1.0) ** 3, rtol=1e-6)

@@ -8,6 +8,7 @@ import main
 from configs.cheetah_run import get_config
 from spin_jax.errors import ConfigError
 from spin_jax.registry import LEARNERS, POLICIES
+from spin_jax.stages import STAGES, estimate
 
 pytestmark = pytest.mark.slow
 SHRUNK = {
@@ -27,6 +28,8 @@ PAIRS = [(learner, policy) for learner in LEARNERS for policy in POLICIES]
 def run(tmp_path_factory):
     """run(name, stages, **overrides) -> results, in one place; the log and the ASM are made by the first call."""
     root = tmp_path_factory.mktemp("registry")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(estimate, "announce", lambda *_: None)  # 40 runs of a few seconds: tests/stages/test_estimate.py
 
     def run(name, stages, overrides):
         config = get_config("smoke")
@@ -35,16 +38,16 @@ def run(tmp_path_factory):
 
     run("asm", ("data", "pretrain"), {})
     run.root, run.asm = root, {"asm.path": str(root / "asm" / "asm")}
-    return run
+    yield run
+    patch.undo()
 
 
 @pytest.mark.parametrize(("learner", "policy"), PAIRS)
 def test_every_registered_name_runs_from_end_to_end(run, learner, policy):
     name = f"{learner}-{policy}"
-    chosen = {"policy": policy, "learner": learner, **(run.asm if POLICIES[policy].reads_asm else {})}
-    results = run(
-        name, ("pretrain", "policy", "evaluate") if not POLICIES[policy].reads_asm else ("policy", "evaluate"), chosen
-    )
+    entry = POLICIES[policy]
+    chosen = {"policy": policy, "learner": learner, **(run.asm if entry.reads_asm else {})}
+    results = run(name, ("distill", "policy", "evaluate") if entry.reads_asm else STAGES[1:], chosen)
     assert (results["policy"], results["learner"]) == (policy, learner)
     assert (results["parameters"]["trained"] > 0) == (policy != "spin_decode")
     assert (results["parameters"]["frozen"] > 0) == POLICIES[policy].reads_asm
@@ -57,6 +60,8 @@ def test_every_registered_name_runs_from_end_to_end(run, learner, policy):
     [
         ({"policy": "factored", "learner": "cql", "cql.penalty": "candidates"}, "this policy reads none: use 'slots'"),
         ({"policy": "spin_cached", "data.mode": "stream"}, "it needs data.mode='memory'"),
+        ({"policy": "saint", "stages": ("pretrain",)}, "--stage=pretrain: policy saint has no such stage"),
+        ({"stages": ("distill",)}, "--stage=distill: policy spin_warm has no such stage. Policies that have: spin_dis"),
         (
             {"policy": "spin_distill", "spin_distill.head_width": 5},
             "heads of width 16, but the policy's head_width is 5",
@@ -64,8 +69,9 @@ def test_every_registered_name_runs_from_end_to_end(run, learner, policy):
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_written(run, overrides, message):
+    stages = overrides.pop("stages", STAGES)
     with pytest.raises(ConfigError, match=message):
-        run("refused", main.STAGES, overrides)
+        run("refused", stages, overrides)
     assert not (run.root / "refused").exists()
 
 
