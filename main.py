@@ -64,7 +64,7 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | 
     return report(run, workdir, dataset)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     stages = STAGES if FLAGS.stage == "all" else (FLAGS.stage,)
     config = FLAGS.config
     try:
@@ -83,7 +83,7 @@ def main(_):
         sys.exit(f"error: {error}")
 
 
-def parse_flags(argv):
+def parse_flags(argv: list[str]) -> list[str]:
     """absl's parsing, with one line instead of a traceback where a flag or a configuration field is wrong."""
     try:
         return FLAGS(argv)

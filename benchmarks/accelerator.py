@@ -12,6 +12,8 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -57,8 +59,9 @@ def evaluation_beside_training(root: pathlib.Path) -> dict:
 
 def updates_a_second(seeds: int, steps: int, rounds: int) -> list[dict]:
     """Rows {policy, seeds, updates_per_second (of all seeds together): median, min, max}."""
-    small = {"asm__width": 16, "asm__num_blocks": 1, "train__batch_size": 8} if FLAGS.tiny else {}
-    measures, work = {}, {}
+    small: dict[str, Any] = {"asm__width": 16, "asm__num_blocks": 1, "train__batch_size": 8} if FLAGS.tiny else {}
+    measures: dict[tuple[str, int], Callable] = {}
+    work = {}
     for policy in ("spin", "saint", "spin_cached"):
         for n in (1, seeds):
             run = settings(FLAGS.task, policy=policy, num_seeds=n, **small)
@@ -82,7 +85,7 @@ def updates_a_second(seeds: int, steps: int, rounds: int) -> list[dict]:
     return rows
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     begin, root = time.monotonic(), pathlib.Path(FLAGS.root).expanduser().absolute()
     evaluation = evaluation_beside_training(root)  # first: this process has not taken the accelerator yet

@@ -9,6 +9,8 @@ spin_decode has nothing to train. Figures are exact probabilities of the policie
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +22,14 @@ from matplotlib.ticker import PercentFormatter
 from benchmarks.measure import write
 from spin_jax.envs.structured import StructuredTask, make_structured
 from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
+from spin_jax.learners.base import Learner
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.learners.iql import IQLConfig, make_iql
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
 from spin_jax.policies.autoregressive import AutoregressiveConfig, make_autoregressive
-from spin_jax.policies.base import encoded
+from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import CachedConfig, make_cached
 from spin_jax.policies.decode import DecodeConfig, make_decode
 from spin_jax.policies.factored import FactoredConfig, make_factored
@@ -34,20 +37,22 @@ from spin_jax.policies.saint import SAINTConfig, make_saint
 from spin_jax.policies.spin import SPINConfig, make_spin
 from spin_jax.record.progress import setup_logging
 from spin_jax.training.loop import fit
+from spin_jax.types import Transition
 
 ASM_CONFIG = ASMConfig(
     body=BodyConfig(width=32, num_heads=2, num_blocks=1, ffn_mult=2, dropout=0.0), state_tokens=1, head_width=32
 )
 MASKING = MaskingConfig(masking="full_range", mask_rate=0.15, full_mask_share=0.3, replace_mask=1.0, replace_random=0.0)
-HEADS, DECODE = {"head_width": 32, "dropout": 0.0}, {"rounds": 100, "select": "argmax", "beta": 1.0}
-PRODUCTS = {
+HEADS: dict[str, Any] = {"head_width": 32, "dropout": 0.0}
+DECODE: dict[str, Any] = {"rounds": 100, "select": "argmax", "beta": 1.0}
+PRODUCTS: dict[str, tuple[Callable[..., Policy], Any]] = {
     "factored": (make_factored, FactoredConfig(width=64, dropout=0.0)),
     "saint": (make_saint, SAINTConfig(head_width=32, dropout=0.0)),
     "spin": (make_spin, SPINConfig(queries="normal", heads="fresh", **HEADS, frozen_dropout=False)),
     "spin_warm": (make_spin, SPINConfig(queries="mask", heads="asm", **HEADS, frozen_dropout=False)),
     "spin_cached": (make_cached, CachedConfig(heads="fresh", **HEADS)),
 }
-JOINT = {
+JOINT: dict[str, tuple[Callable[..., Policy], Any]] = {
     "autoregressive": (
         make_autoregressive,
         AutoregressiveConfig(state_width=32, choice_width=16, lstm_width=64, num_layers=1, dropout=0.0),
@@ -59,12 +64,12 @@ PRODUCTS_LABEL, JOINT_LABEL = "product over slots, given the state", "slots depe
 STATES = 1_000  # fresh ones that every figure is averaged over
 
 
-def train(learner, data, frozen=(), *, steps: int, what: str):
+def train(learner: Learner, data: Transition, frozen: Any = (), *, steps: int, what: str) -> Any:
     """The learner's state after `steps` gradient steps on the log `data`."""
     init_key, key = jax.random.split(jax.random.key(0))
     blank = data.observation[:1]
-    settings = {"num_steps": steps, "batch_size": BATCH, "max_chunk": CHUNK, "what": what}
-    return fit(learner, jax.jit(learner.init)(init_key, frozen, blank), frozen, data, key, **settings)
+    state = jax.jit(learner.init)(init_key, frozen, blank)
+    return fit(learner, state, frozen, data, key, num_steps=steps, batch_size=BATCH, max_chunk=CHUNK, what=what)
 
 
 def steps_of(steps: int, share: float) -> int:
@@ -72,7 +77,7 @@ def steps_of(steps: int, share: float) -> int:
     return max(1, round(share * steps / CHUNK)) * CHUNK
 
 
-def train_asm(task: StructuredTask, data, share: float) -> dict:
+def train_asm(task: StructuredTask, data: Transition, share: float) -> dict:
     """Parameters of an ASM that was masked over the full range."""
     steps = steps_of(ASM_STEPS, share)
     optimiser = ASMOptimiserConfig(learning_rate=3e-3, clip_norm=1.0, decay_steps=steps)
@@ -80,7 +85,7 @@ def train_asm(task: StructuredTask, data, share: float) -> dict:
     return train(learner, data, steps=steps, what="asm").params
 
 
-def clone(name: str, task: StructuredTask, data, asm: dict, share: float):
+def clone(name: str, task: StructuredTask, data: Transition, asm: dict, share: float) -> tuple[Policy, Any]:
     """(policy, params) after cloning `data` by the learner bc."""
     make, config = (PRODUCTS | JOINT)[name]
     policy = make(task.spec, ASM_CONFIG, config)
@@ -92,7 +97,7 @@ def clone(name: str, task: StructuredTask, data, asm: dict, share: float):
     return policy, train(learner, data, asm, steps=steps_of(STEPS, share), what=name).policy
 
 
-def measure(task: StructuredTask, policy, params, asm: dict) -> dict:
+def measure(task: StructuredTask, policy: Policy, params: Any, asm: dict) -> dict:
     """Figures of the coupled and the independent states: exact_match, the probability that one sampled joint action is
     a mode of its state; log_likelihood, the expected log-probability of a uniformly drawn mode, nats; played, the share
     of modes among one draw a state.
@@ -146,10 +151,14 @@ def compare(task: StructuredTask, share: float = 1.0) -> tuple[dict, dict]:
     """name -> figures of every policy, and the ASM's parameters."""
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
     asm = train_asm(task, data, share)
-    return {name: measure(task, *clone(name, task, data, asm, share), asm) for name in PRODUCTS | JOINT}, asm
+    figures = {}
+    for name in PRODUCTS | JOINT:
+        policy, params = clone(name, task, data, asm, share)
+        figures[name] = measure(task, policy, params, asm)
+    return figures, asm
 
 
-def draw(result: dict, path: pathlib.Path):
+def draw(result: dict, path: pathlib.Path) -> None:
     """Bars of every policy's exact-match rate in coupled and in independent states, with the lines it is held to."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     best, kinds = result["best_product"]["exact_match"], {PRODUCTS_LABEL: PRODUCTS, JOINT_LABEL: JOINT}
@@ -189,7 +198,7 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     begin, task = time.monotonic(), make_structured(0)
     policies, asm = compare(task, FLAGS.share)

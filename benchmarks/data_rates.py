@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import pathlib
 import tempfile
 import time
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
         load_dataset(directory, split, spec, TASKS[task].num_features, True, mode=mode) for mode in ("memory", "stream")
     )
     source, key = EpisodeSource(str(directory), split), jax.random.key(0)
-    resident, streamed = (on_device(d.train, d.normaliser) for d in (memory, stream))
+    resident, streamed = (cast(Any, on_device(d.train, d.normaliser)) for d in (memory, stream))
     chunk = streamed.max_chunk(BATCH)
     steps = CHUNKS * chunk
 
@@ -104,7 +105,8 @@ def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
 
 def rates_of(measures: dict, repeats: int) -> dict:
     """name -> clock -> median, min and max of transitions a second; interleaved, so that a bad minute meets all."""
-    clocks, rates = {"wall": time.perf_counter, "processor": time.process_time}, {}
+    clocks = {"wall": time.perf_counter, "processor": time.process_time}
+    rates: dict[str, dict[str, list[float]]] = {}
     for _ in range(repeats):
         for name, measure in measures.items():
             begin = {clock: now() for clock, now in clocks.items()}
@@ -114,7 +116,7 @@ def rates_of(measures: dict, repeats: int) -> dict:
     return {name: {clock: spread(r, 0) for clock, r in by_clock.items()} for name, by_clock in rates.items()}
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     task, found = TASKS[FLAGS.task], find(FLAGS.data_dir, FLAGS.task)
     with tempfile.TemporaryDirectory() as temporary:

@@ -4,6 +4,9 @@ Needs `pip install torch` (any build; its CPU build is enough). Same architectur
 both sides; outputs are compared with the same weights before anything is timed. Measurements are interleaved.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import numpy as np
 import torch
@@ -47,7 +50,9 @@ def check_outputs(program: Program, policy: torch.nn.Module, num_features: int) 
     return difference
 
 
-def eager_ticking(program: Program, policy: torch.nn.Module, num_features: int, steps: int, device: str):
+def eager_ticking(
+    program: Program, policy: torch.nn.Module, num_features: int, steps: int, device: str
+) -> Callable[[], None]:
     """A function that makes `steps` eager updates, each on a batch drawn from the same log."""
     spec, size = program.spec, program.run.train.batch_size
     columns = ("observation", "action", "reward", "discount", "next_observation")
@@ -63,11 +68,14 @@ def eager_ticking(program: Program, policy: torch.nn.Module, num_features: int, 
     return tick
 
 
-def compare(task: str, policies, batch: int, steps: int, rounds: int, device: str, **changes) -> list[dict]:
+def compare(
+    task: str, policies: Sequence[str], batch: int, steps: int, rounds: int, device: str, **changes
+) -> list[dict]:
     """Rows {policy, task, batch, ours: ms, eager: ms, ratio, difference}, everything timed in one interleaved run."""
-    measures, differences, num_features = {}, {}, TASKS[task].num_features
+    measures: dict[tuple[str, str], Callable] = {}
+    differences, num_features = {}, TASKS[task].num_features
     for name in policies:
-        published = {"spin__frozen_dropout": True} if name == "spin" else {}
+        published: dict[str, Any] = {"spin__frozen_dropout": True} if name == "spin" else {}
         run = settings(task, policy=name, train__batch_size=batch, **published, **changes)
         program = make_program(run, steps)
         eager = eager_policy(run, program.spec, num_features)
@@ -84,7 +92,7 @@ def compare(task: str, policies, batch: int, steps: int, rounds: int, device: st
     return rows
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
     rows = compare(FLAGS.task, FLAGS.policies, FLAGS.batch, FLAGS.steps, FLAGS.rounds, device)

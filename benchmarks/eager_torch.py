@@ -5,10 +5,14 @@ initial values aside, are those of spin_jax; `load` copies its weights, and benc
 outputs before it times anything.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from spin_jax.types import ActionSpec
 
 EPSILON = 1e-6  # of LayerNorm, as flax has it
 
@@ -22,7 +26,16 @@ def mlp(num_inputs: int, outputs: int, width: int = 256) -> nn.Sequential:
 class TransformerPolicy(nn.Module):
     """SAINT; with frozen=True SPIN, whose encoder and body get no gradient (and keep their dropout, as published)."""
 
-    def __init__(self, num_features: int, num_slots: int, num_choices: int, asm, head_width, dropout, frozen: bool):
+    def __init__(
+        self,
+        num_features: int,
+        num_slots: int,
+        num_choices: int,
+        asm: Any,
+        head_width: int,
+        dropout: float,
+        frozen: bool,
+    ):
         super().__init__()
         body = asm.body
         self.state_tokens, self.width = asm.state_tokens, body.width
@@ -53,7 +66,7 @@ class TransformerPolicy(nn.Module):
             self.encoder.requires_grad_(False)
             self.blocks.requires_grad_(False)
 
-    def logits(self, observation, actions=None):
+    def logits(self, observation: torch.Tensor, actions: torch.Tensor | None = None) -> list[torch.Tensor]:
         del actions
         state = self.encoder(observation).view(len(observation), self.state_tokens, self.width)
         x = torch.cat([state, self.queries.expand(len(observation), -1, -1)], 1)
@@ -65,7 +78,7 @@ class TransformerPolicy(nn.Module):
 class FactoredPolicy(nn.Module):
     """Two hidden layers of width 256 with ReLU and dropout, a linear head a slot."""
 
-    def __init__(self, num_features: int, num_slots: int, num_choices: int, config):
+    def __init__(self, num_features: int, num_slots: int, num_choices: int, config: Any):
         super().__init__()
         width, dropout = config.width, config.dropout
         self.trunk = nn.Sequential(
@@ -74,7 +87,7 @@ class FactoredPolicy(nn.Module):
         )  # fmt: skip
         self.heads = nn.ModuleList(nn.Linear(width, num_choices) for _ in range(num_slots))
 
-    def logits(self, observation, actions=None):
+    def logits(self, observation: torch.Tensor, actions: torch.Tensor | None = None) -> list[torch.Tensor]:
         del actions
         h = self.trunk(observation)
         return [head(h) for head in self.heads]
@@ -83,7 +96,7 @@ class FactoredPolicy(nn.Module):
 class AutoregressivePolicy(nn.Module):
     """A two-layer LSTM over the slots, which reads the state and the choice before."""
 
-    def __init__(self, num_features: int, num_slots: int, num_choices: int, config):
+    def __init__(self, num_features: int, num_slots: int, num_choices: int, config: Any):
         super().__init__()
         self.state = nn.Linear(num_features, config.state_width)
         self.start = nn.Parameter(torch.randn(config.choice_width))
@@ -94,7 +107,7 @@ class AutoregressivePolicy(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.heads = nn.ModuleList(nn.Linear(config.lstm_width, num_choices) for _ in range(num_slots))
 
-    def logits(self, observation, actions):
+    def logits(self, observation: torch.Tensor, actions: torch.Tensor) -> list[torch.Tensor]:
         state = F.gelu(self.state(observation))
         before = [self.start.expand(len(state), -1)]
         before += [table(actions[:, i]) for i, table in enumerate(self.choices)]
@@ -106,7 +119,9 @@ class AutoregressivePolicy(nn.Module):
 class IQL:
     """IQL's update in the published order, one call a step."""
 
-    def __init__(self, policy: nn.Module, num_features: int, num_slots: int, num_choices: int, config, device="cpu"):
+    def __init__(
+        self, policy: nn.Module, num_features: int, num_slots: int, num_choices: int, config: Any, device: str = "cpu"
+    ):
         self.config, self.shape = config, (num_slots, num_choices)
         self.policy = policy.to(device).train()
 
@@ -119,21 +134,23 @@ class IQL:
         parameters = (trained, self.critics.parameters(), self.value.parameters())
         self.optimisers = [torch.optim.Adam(group, config.learning_rate) for group in parameters]
 
-    def q(self, critics, observation, action):
+    def q(self, critics: Any, observation: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         utilities = [critic(observation).view(-1, *self.shape) for critic in critics]
         return [u.gather(-1, action[..., None])[..., 0].sum(-1) for u in utilities]
 
-    def log_prob(self, observation, action):
+    def log_prob(self, observation: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         logits = self.policy.logits(observation, action)
         return sum(F.log_softmax(x, -1).gather(-1, action[:, i : i + 1])[:, 0] for i, x in enumerate(logits))
 
     @staticmethod
-    def descend(optimiser, loss):
+    def descend(optimiser: torch.optim.Optimizer, loss: Any) -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
 
-    def update(self, observation, action, reward, discount, following) -> dict[str, float]:
+    def update(
+        self, observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor, discount: Any, following: Any
+    ) -> dict[str, float]:
         config, (policy_opt, critics_opt, value_opt) = self.config, self.optimisers
         with torch.no_grad():
             target_q = torch.minimum(*self.q(self.targets, observation, action))
@@ -155,7 +172,7 @@ class IQL:
         return {"value": value_loss.item(), "critic": critic_loss.item(), "policy": policy_loss.item()}
 
 
-def load(policy: nn.Module, params, spec) -> None:
+def load(policy: nn.Module, params: Any, spec: ActionSpec) -> None:
     """Copy the parameters of the spin_jax policy of the same kind into `policy`."""
 
     def copy(target, source):

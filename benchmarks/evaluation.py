@@ -8,6 +8,7 @@ measurement plays the first `--steps` steps of every episode.
 
 import contextlib
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -15,14 +16,16 @@ from absl import app, flags
 
 from benchmarks.measure import interleave, settings, spread, write
 from spin_jax.config.auto import worker_processes
+from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.record.progress import log, setup_logging
 from spin_jax.stages.estimate import random_frozen
+from spin_jax.types import ActionSpec
 
 
-def eager_act(run, num_features: int, spec):
+def eager_act(run: RunConfig, num_features: int, spec: ActionSpec) -> Callable[[np.ndarray], np.ndarray]:
     """act(observation [B, S]) -> sampled actions [B, N] of the eager policy in PyTorch."""
     import torch
 
@@ -38,7 +41,7 @@ def eager_act(run, num_features: int, spec):
     return act
 
 
-def measures(open_envs, task: str, policy: str, episodes: int, steps: int, workers: int, eager: bool) -> dict:
+def measures(open_envs: Callable, task: str, policy: str, episodes: int, steps: int, workers: int, eager: bool) -> dict:
     """name -> a function that plays `steps` steps of `episodes` episodes; open_envs will close the environments."""
     run = settings(task, policy=policy)
     single = open_envs(VectorEnv(task, run.bins, 1))
@@ -72,7 +75,7 @@ def measures(open_envs, task: str, policy: str, episodes: int, steps: int, worke
     return found
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     rows, workers = [], FLAGS.workers or max(1, worker_processes(-1))
     for task in FLAGS.tasks:

@@ -4,7 +4,7 @@ import importlib
 import json
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ from spin_jax.training.loop import make_run_chunk
 from spin_jax.types import ActionSpec, Transition
 
 
-def settings(task: str, preset: str = "paper", **changes) -> RunConfig:
+def settings(task: str, preset: str = "paper", **changes: Any) -> RunConfig:
     """The checked configuration of a task; changes: field__name=value."""
     config = importlib.import_module(f"configs.{task}").get_config(preset)
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
@@ -75,9 +75,9 @@ def make_program(
     return Program(run, learner, spec, frozen, data, start, chunk, compile_chunk)
 
 
-def interleave(measures: dict[str, Callable[[], Any]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+def interleave(measures: Mapping[Any, Callable[[], Any]], rounds: int, warm_up: int = 1) -> dict[Any, list[float]]:
     """Seconds of each call, round by round, so that a bad minute of a shared machine meets all of them."""
-    seconds = {name: [] for name in measures}
+    seconds: dict[Any, list[float]] = {name: [] for name in measures}
     for number in range(warm_up + rounds):
         for name, measure in measures.items():
             begin = time.perf_counter()
@@ -97,7 +97,7 @@ def ticking(program: Program) -> Callable[[], None]:
     return tick
 
 
-def spread(values, digits: int = 2) -> dict[str, float]:
+def spread(values: Any, digits: int = 2) -> dict[str, float]:
     """{median, min, max}."""
     found = {"median": np.median(values), "min": np.min(values), "max": np.max(values)}
     return {name: round(float(value), digits) for name, value in found.items()}
@@ -108,7 +108,7 @@ def milliseconds(seconds: list[float], steps: int) -> dict[str, float]:
     return {f"ms_{name}": value for name, value in spread(1e3 * np.asarray(seconds) / steps, 4).items()}
 
 
-def write(path: str, **results):
+def write(path: str, **results) -> None:
     """JSON with the machine's facts; nothing where `path` is empty."""
     if path:
         pathlib.Path(path).write_text(json.dumps(facts() | results, indent=1) + "\n")

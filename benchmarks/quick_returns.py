@@ -62,7 +62,7 @@ def table(results: dict[tuple[str, str, int], dict]) -> str:
     return "\n".join(lines)
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     root = pathlib.Path(FLAGS.root).expanduser().absolute()
     results = {}
     wanted = [job for job in jobs() if FLAGS.only is None or job[0] in FLAGS.only]

@@ -5,12 +5,15 @@ batch, and the number of transitions in the log, each around one base case; inte
 fitted in the logarithms over the upper half of an axis.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from benchmarks.measure import interleave, make_program, milliseconds, settings, ticking, write
+from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 from spin_jax.record.progress import log, setup_logging
 from spin_jax.types import ActionSpec
 
@@ -24,13 +27,13 @@ AXES = {
 }
 
 
-def program(policy: str, case: dict[str, int], steps: int):
+def program(policy: str, case: dict[str, int], steps: int) -> Program:
     spec = ActionSpec((case["choices"],) * case["slots"])
     run = settings("cheetah_run", policy=policy, train__batch_size=case["batch"], asm__width=FLAGS.width)
     return make_program(run, steps, case["transitions"], spec, NUM_FEATURES)
 
 
-def measure(axis: str, values, policies, steps: int, rounds: int) -> list[dict]:
+def measure(axis: str, values: Any, policies: Sequence[str], steps: int, rounds: int) -> list[dict]:
     """A row for each policy and value of the axis, everything else as in BASE."""
     rows = []
     for value in values:
@@ -58,7 +61,7 @@ def select(rows: list[dict], **fields) -> list[dict]:
     return [r for r in rows if all(r[name] == value for name, value in fields.items())]
 
 
-def table(rows: list[dict], policies) -> str:
+def table(rows: list[dict], policies: Sequence[str]) -> str:
     lines = ["| axis | value | " + " | ".join(policies) + " |", "|---" * (len(policies) + 2) + "|"]
     for axis in dict.fromkeys(r["axis"] for r in rows):
         for value in dict.fromkeys(r["value"] for r in select(rows, axis=axis)):
@@ -70,7 +73,7 @@ def table(rows: list[dict], policies) -> str:
     return "\n".join(lines)
 
 
-def plot(path: str, rows: list[dict], policies):
+def plot(path: str, rows: list[dict], policies: Sequence[str]) -> None:
     """Milliseconds a step on logarithmic axes, one panel an axis."""
     axes = list(dict.fromkeys(r["axis"] for r in rows))
     figure = Figure(figsize=(3.4 * len(axes), 4), layout="constrained")
@@ -94,7 +97,7 @@ def plot(path: str, rows: list[dict], policies):
     figure.savefig(path, dpi=110)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     rows = []
     for axis in FLAGS.axes:

@@ -5,6 +5,8 @@ peak_share: XLA's operations a second over those of a matrix product measured in
 """
 
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +14,21 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.flops import hand_gflop, xla_gflop
-from benchmarks.measure import interleave, make_program, milliseconds, settings, ticking, write
+from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
+from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS
 from spin_jax.record.progress import log, setup_logging
 from spin_jax.registry import LEARNERS, POLICIES
 
 
-def matmul(size: int, dtype: str):
+def matmul(size: int, dtype: str) -> tuple[Callable[[], Any], float]:
     """(tick, gflop) of a square matrix product in the precision that the policies' bodies compute in."""
     a = jnp.ones((size, size), dtype)
     product = jax.jit(jnp.matmul)
     return lambda: jax.block_until_ready(product(a, a)), 2 * size**3 / 1e9
 
 
-def compile_program(run, steps: int):
+def compile_program(run: RunConfig, steps: int) -> tuple[Program, float, float]:
     """(program, seconds of tracing and compiling its chunk, MB that it needs at most)."""
     program = make_program(run, steps)
     begin = time.perf_counter()
@@ -36,10 +39,11 @@ def compile_program(run, steps: int):
     return program, seconds, (size - memory.alias_size_in_bytes) / 1e6
 
 
-def measure(task: str, pairs, batch: int, seeds: int, steps: int, rounds: int) -> list[dict]:
+def measure(task: str, pairs: Sequence[tuple[str, str]], batch: int, seeds: int, steps: int, rounds: int) -> list[dict]:
     """A row for each (policy, learner)."""
     peak_tick, peak_gflop = matmul(FLAGS.matmul, settings(task).asm.dtype or "float32")
-    programs, ticks, rows = {}, {"matmul": peak_tick}, []
+    ticks: dict[Any, Callable] = {"matmul": peak_tick}
+    programs, rows = {}, []
     for policy, learner in pairs:
         run = settings(task, policy=policy, learner=learner, train__batch_size=batch, num_seeds=seeds)
         log.info(f"{task}: compiling {policy} with {learner}")
@@ -85,7 +89,7 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     pairs, rows = [(p, k) for k in FLAGS.learners for p in FLAGS.policies], []
     for task in FLAGS.tasks:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -28,7 +29,7 @@ SYSTEMS = ("saint", "spin", "spin_warm", "spin_distill", "spin_cached", "spin_de
 SHARE = 0.95  # of SAINT's best
 
 
-def call(workdir: pathlib.Path, policy: str, seed: int, stage: str, extra: list[str]):
+def call(workdir: pathlib.Path, policy: str, seed: int, stage: str, extra: list[str]) -> None:
     """main.py with one stage, in a process that finds nothing compiled."""
     command = [sys.executable, "main.py", f"--config=configs/{FLAGS.task}.py:{FLAGS.preset}", f"--workdir={workdir}"]
     command += [f"--config.data.level={FLAGS.level}", f"--config.policy={policy}", f"--config.seed={seed}"]
@@ -50,7 +51,9 @@ def run(root: pathlib.Path, policy: str, seed: int, extra: list[str]) -> list[tu
         asm = root / f"asm-{owner}-seed{seed}"
         if summary(asm, "pretrain") is None:
             call(asm, owner, seed, "pretrain", extra)
-        before += summary(asm, "pretrain")["seconds"]
+        pretrained = summary(asm, "pretrain")
+        assert pretrained is not None  # call raises where main.py fails
+        before += pretrained["seconds"]
         extra = [*extra, f"--config.asm.path={asm / 'asm'}"]
     if summary(workdir, "policy") is None:
         if entry.reads_asm:
@@ -68,7 +71,7 @@ def compare(curves: dict[str, list[list[tuple[float, float]]]]) -> tuple[float, 
     """(target, a row for each system) of curves[system][seed]; times are means over seeds, inf where not reached."""
     means = {name: np.mean(np.asarray(runs), axis=0) for name, runs in curves.items()}
     target = SHARE * float(means["saint"][:, 1].max())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, mean in means.items():
         reached = mean[mean[:, 1] >= target, 0]
         rows.append({
@@ -95,7 +98,7 @@ def table(target: float, rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def plot(path: str, target: float, curves: dict, title: str):
+def plot(path: str, target: float, curves: dict, title: str) -> None:
     """Mean return over seeds against minutes, on a logarithmic axis; the band goes from the lowest to the highest."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
@@ -112,10 +115,10 @@ def plot(path: str, target: float, curves: dict, title: str):
     figure.savefig(path, dpi=110)
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     root = pathlib.Path(FLAGS.root).expanduser().absolute()
     root.mkdir(parents=True, exist_ok=True)
-    curves = {}
+    curves: dict[str, list[list[tuple[float, float]]]] = {}
     if summary(root / "data", "data") is None:
         call(root / "data", "saint", 0, "data", argv[1:])
     for seed in range(FLAGS.seeds):

@@ -77,6 +77,23 @@ def test_no_function_is_longer_than_a_screen_and_no_file_than_300_lines():
                 assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name}"
 
 
+def test_public_functions_are_annotated():
+    """Of modules and classes, without those that begin with an underscore; functions inside of others are free."""
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        bodies = [
+            tree.body,
+            *(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"),
+        ]
+        for function in (node for body in bodies for node in body if isinstance(node, ast.FunctionDef)):
+            if function.name.startswith("_"):
+                continue
+            arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+            bare = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+            assert not bare, f"{path.name}: {function.name} does not say what {bare} are"
+            assert function.returns is not None, f"{path.name}: {function.name} does not say what it returns"
+
+
 def test_only_the_dm_control_environment_imports_dm_control():
     importers = [path for path in FILES if any(name.split(".")[0] == "dm_control" for name in imported_modules(path))]
     assert importers == [ROOT / "envs" / "dm_control.py"]

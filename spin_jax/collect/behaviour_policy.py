@@ -29,7 +29,7 @@ def policy_card(task: str, bins: int, level: str) -> dict:
     return {"policy": path.stem, "policy_return_mean": json.loads(path.read_text())["return_mean"]}
 
 
-def save_policy(path: pathlib.Path, critics: list, normaliser: Normaliser, card: dict):
+def save_policy(path: pathlib.Path, critics: list, normaliser: Normaliser, card: dict) -> None:
     """Write weights as float16 (statistics as float32) and the card beside them."""
     arrays = {"mean": normaliser.mean, "std": normaliser.std, "clip": normaliser.clip}
     for i, critic in enumerate(critics):
@@ -44,7 +44,7 @@ def load_policy(path: pathlib.Path, num_slots: int) -> Act:
     """act(observation [B, S]) -> greedy joint actions [B, N]."""
     with np.load(path, allow_pickle=False) as arrays:
         normaliser = Normaliser(*(arrays[name] for name in Normaliser._fields))
-        critics = []
+        critics: list[dict] = []
         for key in arrays.files:
             if "/" in key:
                 i, layer, name = key.split("/")

@@ -111,6 +111,10 @@ def _play(pieces: pathlib.Path, config: FactorisedConfig, num_workers: int, dire
         total = config.episodes * len(LEVELS)
         with Progress(f"data: {config.task}", total, total - left, unit="episode") as progress:
             for i, level in enumerate(LEVELS):
+
+                def count(done: int, before: int = i * config.episodes) -> None:
+                    progress.update(before + done)
+
                 roll_out(
                     pieces / level,
                     environments,
@@ -118,7 +122,7 @@ def _play(pieces: pathlib.Path, config: FactorisedConfig, num_workers: int, dire
                     episodes=config.episodes,
                     epsilon=config.epsilon,
                     seed=config.seed,
-                    on_episodes=lambda done, before=i * config.episodes: progress.update(before + done),
+                    on_episodes=count,
                 )
 
 

@@ -44,7 +44,7 @@ def row(card: dict, mean: float, std: float) -> str:
     return f"| {name} | {card['bins']} | {card['level']} | {card['frames']:,} | {mean:.1f} ± {std:.1f} | {share} |"
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     lines = ["| task | bins | level | frames | return, 20 episodes | published expert (ours against it) |"]
     lines += ["|---|---|---|---|---|---|"]

@@ -39,7 +39,7 @@ class Replay:
         """Transitions held."""
         return int(self.length.sum())
 
-    def begin(self, env: int, observation: np.ndarray):
+    def begin(self, env: int, observation: np.ndarray) -> None:
         """Start an episode of environment `env` in the oldest slot that no other environment writes to."""
         while (slot := self._begun[0] % len(self.length)) in np.delete(self._open, env):
             self._begun[0] += 1
@@ -48,7 +48,7 @@ class Replay:
         self.length[slot], self.terminal[slot] = 0, False
         self.observation[slot, 0] = observation
 
-    def add(self, observation, action, reward, terminal):
+    def add(self, observation: np.ndarray, action: np.ndarray, reward: np.ndarray, terminal: np.ndarray) -> None:
         """One step of all environments; observation [num_envs, S] follows action [num_envs, N]."""
         slot, t = self._open, self.length[self._open]
         self.observation[slot, t + 1] = observation

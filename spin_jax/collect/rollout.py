@@ -28,7 +28,8 @@ class Environments:
     """VectorEnvs of one task by size: `environments(count)`; the last one is kept, as making one takes seconds."""
 
     def __init__(self, task: str, bins: int, num_workers: int):
-        self.task, self.bins, self.num_workers, self._envs = task, bins, num_workers, None
+        self.task, self.bins, self.num_workers = task, bins, num_workers
+        self._envs: VectorEnv | None = None
 
     def __call__(self, count: int) -> VectorEnv:
         if self._envs is None or self._envs.num_envs != count:
@@ -36,7 +37,7 @@ class Environments:
             self._envs = VectorEnv(self.task, self.bins, count, self.num_workers)
         return self._envs
 
-    def close(self):
+    def close(self) -> None:
         if self._envs is not None:
             self._envs.close()
             self._envs = None
@@ -80,7 +81,7 @@ def roll_out(
     epsilon: float,
     seed: int,
     on_episodes: Callable[[int], None],
-):
+) -> None:
     """Play `episodes` episodes of a level into `directory`/NNNNN.npz; pieces that are there already are kept.
 
     The episodes depend on (task, bins, level, epsilon, seed) and the weights alone, not on the number of workers.

@@ -7,6 +7,7 @@ the best becomes `expert`; of those from before training first passed 60 % of it
 
 import json
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from absl import app, flags
@@ -27,8 +28,13 @@ CANDIDATES = 5
 
 
 def ship(
-    task: str, bins: int, workdir: pathlib.Path, medium_share: float, num_workers: int, levels=("expert", "medium")
-):
+    task: str,
+    bins: int,
+    workdir: pathlib.Path,
+    medium_share: float,
+    num_workers: int,
+    levels: Sequence[str] = ("expert", "medium"),
+) -> None:
     """Write the weights and cards of the levels into the package; 'medium' alone goes by the expert that is there."""
     store = CheckpointStore(workdir / "policies", keep=None)
     records = {step: store.record(step) for step in store.steps()}
@@ -72,7 +78,7 @@ def ship(
             choose("medium", early, lambda value: abs(value - medium_share * best))
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     ship(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.medium_share, FLAGS.num_workers, FLAGS.levels)
 

@@ -8,6 +8,7 @@ interrupted run: learner, replay and frames continue (not bit for bit: running e
 import dataclasses
 import pathlib
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.errors import CheckpointError
 from spin_jax.learners.base import Learner
-from spin_jax.learners.decqn import DecQNConfig, DecQNState, make_decqn
+from spin_jax.learners.decqn import DecQNConfig, DecQNState, NStep, make_decqn
 from spin_jax.models.decqn import refine
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import MetricsWriter
@@ -62,7 +63,7 @@ def with_settings(config: BehaviourConfig, settings: list[str]) -> BehaviourConf
     for setting in settings:
         path, _, text = setting.partition("=")
         owner, _, name = path.rpartition(".")
-        target = getattr(config, owner, None) if owner else config
+        target: Any = getattr(config, owner, None) if owner else config
         names = [f.name for f in dataclasses.fields(target)] if dataclasses.is_dataclass(target) else []
         if name not in names or name == "learner" or not text:
             known = [f.name for f in dataclasses.fields(BehaviourConfig) if f.name != "learner"]
@@ -111,7 +112,16 @@ class Training:
     with fewer bins (`coarse`, at coarse_frame).
     """
 
-    def __init__(self, task, bins, workdir, seed, config: BehaviourConfig, coarse=None, coarse_frame=None):
+    def __init__(
+        self,
+        task: str,
+        bins: int,
+        workdir: pathlib.Path,
+        seed: int,
+        config: BehaviourConfig,
+        coarse: pathlib.Path | None = None,
+        coarse_frame: int | None = None,
+    ):
         self.task, self.bins, self.seed, self.config = task, bins, seed, config
         self.learner = make_decqn(TASKS[task].spec(bins), config.learner)
         self.state, self.frame, self.started_from = fresh_state(self.learner, task, seed), 0, None
@@ -153,7 +163,7 @@ class Training:
         share = share / (share + 1 - self.config.explore)
         return np.where(rng.random(action.shape) < share, action, self.act(observation))
 
-    def learn(self, batches) -> dict:
+    def learn(self, batches: NStep) -> dict:
         """UPDATES_AT_ONCE gradient steps; their metrics."""
         self.state, metrics = self._learn(self.state, exploration_normaliser(self.statistics), batches)
         return metrics
@@ -163,7 +173,7 @@ class Training:
         seeds = [episode_seed(self.seed + 1, i) for i in range(envs.num_envs)]
         return [float(e.reward.sum()) for e in play_episodes(envs, lambda observation, _: self.act(observation), seeds)]
 
-    def save(self, returns: list[float], seconds: float):
+    def save(self, returns: list[float], seconds: float) -> None:
         """Keep the policy of this frame with its greedy returns."""
         record = {"task": self.task, "bins": self.bins, "seed": self.seed, "frame": self.frame, "returns": returns}
         record |= {"config": dataclasses.asdict(self.config), "started_from": self.started_from}
@@ -178,7 +188,7 @@ def train_behaviour(
     config: BehaviourConfig,
     coarse: pathlib.Path | None = None,
     coarse_frame: int | None = None,
-):
+) -> None:
     """Explore, learn from the replay, evaluate and keep, until config.num_frames frames have been played.
 
     coarse: workdir of a run with fewer bins, whose policy of coarse_frame (None = the last) a new run starts from, and
@@ -203,9 +213,9 @@ def train_behaviour(
             training.statistics.add(observation)
             observation, reward, terminal, last = envs.step(action)
             replay.add(observation, action, reward, terminal)
-            for i in np.flatnonzero(last):
-                observation[i] = envs.reset_one(int(i), episode_seed(seed, training.frame + int(i) + 1))
-                replay.begin(int(i), observation[i])
+            for i in map(int, np.flatnonzero(last)):
+                observation[i] = envs.reset_one(i, episode_seed(seed, training.frame + i + 1))
+                replay.begin(i, observation[i])
             before, training.frame = training.frame, training.frame + n
 
             def passed(interval: int, before: int = before) -> bool:
@@ -225,7 +235,7 @@ def train_behaviour(
             progress.update(training.frame)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     setup_logging()
     config = dataclasses.replace(config_for(FLAGS.task), num_frames=FLAGS.frames, num_workers=FLAGS.num_workers)
     config = with_settings(config, FLAGS.set)

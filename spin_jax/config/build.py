@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ml_collections import ConfigDict
 
@@ -17,7 +17,7 @@ from spin_jax.types import ActionSpec
 PRECISIONS = ("float32", "bfloat16")
 
 
-def did_you_mean(name: str, known) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """' Did you mean …?' or, where nothing is close, the known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
@@ -60,7 +60,7 @@ def build(config: ConfigDict) -> RunConfig:
     return run
 
 
-def check_stages(run: RunConfig, stages: Sequence[str]):
+def check_stages(run: RunConfig, stages: Sequence[str]) -> None:
     """Raise ConfigError where a single stage is asked for that the configured policy does not have."""
     have = {
         "pretrain": [name for name, entry in POLICIES.items() if entry.reads_asm],
@@ -142,9 +142,9 @@ def _check_ranges(run: RunConfig):
         "eval.asynchronous": (run.eval.asynchronous, "on", "off"),
         "eval.device": (run.eval.device, "cpu", "accelerator"),
     }
-    for name, (value, *known) in one_of.items():
-        if value not in known:
-            raise ConfigError(f"config.{name} must be {' or '.join(map(repr, known))}, got {value!r}.")
+    for name, (chosen, *known) in one_of.items():
+        if chosen not in known:
+            raise ConfigError(f"config.{name} must be {' or '.join(map(repr, known))}, got {chosen!r}.")
 
 
 def explain_flag_error(argv: list[str], error: Exception) -> str:

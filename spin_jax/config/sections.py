@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 from spin_jax.errors import ConfigError
 from spin_jax.learners.asm import ASMOptimiserConfig
@@ -122,7 +123,7 @@ class RunConfig:
     precision: str
     data: DataConfig
     asm: ASMSection
-    policy_config: object
+    policy_config: Any  # the dataclass that registry.py names for the policy
     learner_config: LearnerConfig
     train: TrainConfig
     eval: EvalConfig

@@ -14,7 +14,8 @@ def joint_counts(action: np.ndarray, cardinalities: tuple[int, ...]) -> np.ndarr
     Slots are packed into one integer a row (mixed radix); where that would overflow, the codes so far are numbered
     anew, of which there are at most T.
     """
-    code, size = np.zeros(len(action), np.uint64), 1
+    code: np.ndarray = np.zeros(len(action), np.uint64)
+    size = 1
     for slot, choices in enumerate(cardinalities):
         if size * choices > 2**63:
             known, code = np.unique(code, return_inverse=True)

@@ -72,7 +72,7 @@ def split_expression(level: str, episodes: int) -> str:
     return level
 
 
-def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int, where: str, first: int = 0):
+def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int, where: str, first: int = 0) -> None:
     """Raise DataError, naming the episode (counted from `first`) and the column, on NaN, wrong widths or choices."""
     cardinalities = np.asarray(spec.cardinalities)
     for i, episode in enumerate(episodes, first):
@@ -145,6 +145,7 @@ def load_dataset(
             statistics.add(episode.observation[:-1])
         if kept[i]:
             in_memory[i] = episode
+    train: Transition | TransitionStream
     if mode == "stream":
         rows = np.flatnonzero(~held_out)
         train = TransitionStream(

@@ -41,7 +41,7 @@ def free_memory() -> dict[str, int]:
     return free
 
 
-def check_fits(episodes: Sequence[Episode], where: str):
+def check_fits(episodes: Sequence[Episode], where: str) -> None:
     """Raise DataError, naming both sizes, where the log would not fit as arrays on the host or the accelerator."""
     size = resident_bytes(episodes)
     need = {"host": HOST_COPIES * size, "accelerator": size}

@@ -63,7 +63,7 @@ def from_rlds(rows: dict) -> Episode:
     )
 
 
-def write_shards(builder: tfds.core.DatasetBuilder, num_shards: int):
+def write_shards(builder: tfds.core.DatasetBuilder, num_shards: int) -> None:
     """Prepare `builder` in that many array_record shards a split; what TFDS prints of downloads is not shown."""
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -112,7 +112,7 @@ class EpisodeSource(Sequence):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Episode:
+    def __getitem__(self, index: int) -> Episode:  # type: ignore[override]  # nobody asks for slices
         try:
             return from_rlds(self._source[index]["steps"])
         except Exception as error:

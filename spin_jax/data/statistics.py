@@ -14,7 +14,7 @@ class RunningStatistics:
         """[S] standard deviation, 0 before the first row."""
         return np.sqrt(self.m2 / max(self.count, 1.0))
 
-    def add(self, rows: np.ndarray):
+    def add(self, rows: np.ndarray) -> None:
         """Take in rows [T, S], T at least 1."""
         rows = np.asarray(rows, np.float64)
         delta, total = rows.mean(0) - self.mean, self.count + len(rows)
@@ -26,6 +26,6 @@ class RunningStatistics:
         """What load_json takes, as plain lists."""
         return {"count": self.count, "mean": self.mean.tolist(), "m2": self.m2.tolist()}
 
-    def load_json(self, saved: dict):
+    def load_json(self, saved: dict) -> None:
         """Go on from what to_json gave."""
         self.count, self.mean, self.m2 = saved["count"], np.array(saved["mean"]), np.array(saved["m2"])

@@ -72,8 +72,9 @@ class TransitionStream:
         last = -(-stop // per_block)
         blocks = self._blocks(seed, batch_size, last)[first:last]
         with contextlib.closing(iter(blocks.to_iter_dataset(READ))) as blocks:
-            batches = (jax.tree.map(lambda x, i=i: x[i], block) for block in blocks for i in range(per_block))
-            batches = itertools.islice(batches, offset, None)
+            # a block is [m, B, …]: its m batches one by one, the first block from where the run stands
+            every = (jax.tree.map(lambda x, i=i: x[i], block) for block in blocks for i in range(per_block))
+            batches = itertools.islice(every, offset, None)
             for _ in range(start, stop, chunk):
                 yield jax.tree.map(lambda *rows: np.stack(rows), *itertools.islice(batches, chunk))
 

@@ -26,7 +26,7 @@ def _n_step(episode: Episode, n_step: int, gamma: float) -> tuple[np.ndarray, np
     n_step = min(n_step, length)
     end = np.minimum(np.arange(length) + n_step, length)
     padded = np.concatenate([episode.reward, np.zeros(n_step - 1)])
-    reward = sum(gamma**k * padded[k : k + length] for k in range(n_step))
+    reward = np.sum([gamma**k * padded[k : k + length] for k in range(n_step)], axis=0)
     discount = gamma ** (end - np.arange(length) - 1.0)
     if episode.terminal:
         discount[end == length] = 0.0

@@ -6,6 +6,7 @@ tasks terminates early, so the discount stays 1 at the time limit.
 """
 
 import os
+from types import ModuleType
 
 import numpy as np
 from absl import logging
@@ -14,7 +15,7 @@ from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import RenderingError
 
 
-def load_suite():
+def load_suite() -> ModuleType:
     """dm_control's suite module; rendering stays off unless MUJOCO_GL was set before.
 
     Raises RenderingError where the renderer that MUJOCO_GL names cannot be loaded.

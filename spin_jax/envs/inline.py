@@ -1,5 +1,8 @@
 """A few environments stepped one after another in this process."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from spin_jax.envs.base import MakeEnv
@@ -14,24 +17,24 @@ class InlineGroup:
         self._waiting = [None] * num_envs  # what an environment that is `last` answers
         self._result = None
 
-    def open(self):
+    def open(self) -> None:
         """Nothing: it is ready."""
 
-    def send(self, method, argument):
+    def send(self, method: str, argument: Any) -> None:
         """Ask for reset (seeds), reset_one ((index, seed)) or step (action [B, N])."""
         self._result = getattr(self, method)(argument)
 
-    def receive(self):
+    def receive(self) -> Any:
         """What was answered."""
         return self._result
 
-    def close(self):
+    def close(self) -> None:
         self._envs = []
 
-    def reset(self, seeds):
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
         return np.stack([self.reset_one((i, seed)) for i, seed in enumerate(seeds)])
 
-    def reset_one(self, argument):
+    def reset_one(self, argument: tuple[int, int]) -> np.ndarray:
         index, seed = argument
         self._waiting[index] = None
         return self._envs[index].reset(seed)
@@ -44,12 +47,12 @@ class InlineGroup:
             self._waiting[index] = (observation, 0.0, terminal, True)
         return observation, reward, terminal, last
 
-    def step(self, actions):
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
         steps = [self._step_one(i, action) for i, action in enumerate(actions)]
         observation, reward, terminal, last = zip(*steps, strict=True)
         return np.stack(observation), np.asarray(reward, np.float32), np.asarray(terminal), np.asarray(last)
 
-    def replay(self, argument):
+    def replay(self, argument: tuple[int, int, Sequence[np.ndarray]]) -> None:
         """argument (index, seed, actions [T, N]): bring that environment to where they lead from reset(seed)."""
         index, seed, actions = argument
         self.reset_one((index, seed))

@@ -5,10 +5,14 @@ memory that both sides see; the pipe carries a word a step.
 """
 
 import contextlib
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from multiprocessing.shared_memory import SharedMemory
+from typing import Any, cast
 
 import numpy as np
 
+from spin_jax.envs.base import MakeEnv
 from spin_jax.envs.inline import InlineGroup
 
 ANSWER = ("observation", "reward", "terminal", "last")
@@ -41,7 +45,7 @@ class Board:
         """A copy of what a step answered."""
         return tuple(self.arrays[name].copy() for name in ANSWER)
 
-    def close(self):
+    def close(self) -> None:
         self.arrays = {}
         self._memory.close()
         if self._mine:
@@ -54,10 +58,12 @@ class RemoteGroup:
     An episode follows from its seed and its actions, so the new worker repeats them, and nobody sees a difference.
     """
 
-    def __init__(self, context, task, bins, num_envs, make_env):
+    def __init__(self, context: BaseContext, task: str, bins: int, num_envs: int, make_env: MakeEnv):
         self._context, self._arguments, self._num_envs = context, (task, bins, num_envs, make_env), num_envs
-        self._history = [(None, [])] * num_envs  # seed and actions of each environment since its reset
-        self._pending, self._deaths, self._board = None, 0, None
+        # seed and actions of each environment since its reset
+        self._history: list[tuple[int | None, list[np.ndarray]]] = [(None, [])] * num_envs
+        self._pending: tuple[str, Any] = ("", None)
+        self._deaths, self._board = 0, cast(Board, None)  # made when the worker has said how wide its arrays are
         self._start()
 
     def _start(self):
@@ -66,7 +72,7 @@ class RemoteGroup:
         self._process.start()
         child.close()
 
-    def open(self):
+    def open(self) -> None:
         """Wait until it has made its environments; workers that are started together make them at the same time."""
         shapes = self._answer()
         if shapes is None:
@@ -77,7 +83,7 @@ class RemoteGroup:
             self._board = Board(self._num_envs, num_features, self.spec.num_slots)
         self._pipe.send((self._board.name, num_features))
 
-    def send(self, method, argument):
+    def send(self, method: str, argument: Any) -> None:
         self._pending = method, argument
         if method == "reset":
             self._history = [(seed, []) for seed in argument]
@@ -91,7 +97,7 @@ class RemoteGroup:
         with contextlib.suppress(OSError):  # where it is dead, nothing will answer
             self._pipe.send((method, None if method == "step" else argument))
 
-    def receive(self):
+    def receive(self) -> Any:
         method, argument = self._pending
         while self._answer() is None:
             self._bury()
@@ -132,7 +138,7 @@ class RemoteGroup:
                 self._post("replay", (index, seed, actions))
                 self._answer()  # where it died again, so does what comes next
 
-    def close(self):
+    def close(self) -> None:
         self._pipe.close()
         self._process.join(5)
         if self._process.is_alive():
@@ -141,7 +147,7 @@ class RemoteGroup:
             self._board.close()
 
 
-def serve(pipe, task, bins, num_envs, make_env):
+def serve(pipe: Connection, task: str, bins: int, num_envs: int, make_env: MakeEnv) -> None:
     """A worker: does what it is asked, writes the answer to the board, and sends True, or the text of an exception."""
     try:
         group = InlineGroup(task, bins, num_envs, make_env)

@@ -34,7 +34,8 @@ class VectorEnv:
         self._slices = np.array_split(np.arange(num_envs), max(num_workers, 1))
         if num_workers:
             context = multiprocessing.get_context("spawn")
-            self._groups = [RemoteGroup(context, task, bins, len(s), make_env) for s in self._slices]
+            groups = [RemoteGroup(context, task, bins, len(s), make_env) for s in self._slices]
+            self._groups: Sequence[RemoteGroup | InlineGroup] = groups
         else:
             self._groups = [InlineGroup(task, bins, num_envs, make_env)]
         try:
@@ -55,7 +56,8 @@ class VectorEnv:
         An environment that is `last` waits, its observation repeated at reward 0, until it is reset (reset_one).
         """
         results = self._call("step", [action[s] for s in self._slices])
-        return tuple(np.concatenate(parts) for parts in zip(*results, strict=True))
+        observation, reward, terminal, last = (np.concatenate(parts) for parts in zip(*results, strict=True))
+        return observation, reward, terminal, last
 
     def reset_one(self, index: int, seed: int) -> np.ndarray:
         """Reset environment `index` alone: [S]."""
@@ -68,7 +70,7 @@ class VectorEnv:
             group.send(method, argument)
         return [group.receive() for group in self._groups]
 
-    def close(self):
+    def close(self) -> None:
         for group in self._groups:
             group.close()
 
@@ -91,7 +93,7 @@ def play_episodes(
     Environments that finish early wait (their observation is repeated and their action ignored).
     """
     observation = envs.reset(seeds)
-    rows = [[] for _ in seeds]
+    rows: list[list[tuple]] = [[] for _ in seeds]
     first, running, terminal, step = observation, np.ones(len(seeds), bool), np.zeros(len(seeds), bool), 0
     while running.any():
         action = np.asarray(act(observation, step))

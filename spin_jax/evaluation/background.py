@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ class Background:
     def __init__(self, evaluate: Callable, report: Callable, clock: Callable[[], Any], asynchronous: bool):
         self._evaluate, self._report, self._clock = evaluate, report, clock
         self._pool = ThreadPoolExecutor(1, "evaluation") if asynchronous else None
-        self._pending = deque()  # (step, what the clock said, future)
+        self._pending: deque[tuple[int, Any, Future]] = deque()  # (step, what the clock said, its result)
         self.waited = 0.0  # seconds that training did not go on
 
     def __call__(self, step: int, state: Any):
@@ -36,7 +36,7 @@ class Background:
             self._pending.append((step, now, self._pool.submit(self._evaluate, step, snapshot)))
         self.waited += time.monotonic() - begin
 
-    def drain(self, before: int | None = None):
+    def drain(self, before: int | None = None) -> None:
         """Wait for what was handed in, or for what belongs to steps before one; raises what an evaluation raised."""
         begin = time.monotonic()
         later = sum(before is not None and step >= before for step, *_ in self._pending)

@@ -1,6 +1,7 @@
 """Playing a policy in its environment: all episodes of all seeds at once, one batched policy call a step."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,7 +31,7 @@ class Evaluator:
     def __init__(
         self,
         act: Callable,
-        frozen,
+        frozen: Any,
         normaliser: Normaliser,
         task: str,
         bins: int,
@@ -75,7 +76,7 @@ class Evaluator:
         returns = np.array([e.reward.sum() for e in episodes]).reshape(self._num, -1)
         return [score(row, self._task, self._bins) for row in returns]
 
-    def close(self):
+    def close(self) -> None:
         self._envs.close()
 
     def __enter__(self):

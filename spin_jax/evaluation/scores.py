@@ -29,7 +29,8 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 10_00
     """95 % percentile bootstrap interval of the mean of `values`."""
     rng = np.random.default_rng(seed)
     means = rng.choice(values, (resamples, len(values))).mean(-1)
-    return tuple(float(v) for v in np.percentile(means, [2.5, 97.5]))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def score(returns: np.ndarray, task: str, bins: int) -> Score:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ class AWACState(NamedTuple):
     step: jax.Array
 
 
-def no_penalty(utilities, frozen, batch, key):
+def no_penalty(utilities: jax.Array, frozen: Any, batch: Transition, key: jax.Array) -> float:
     """Plain AWAC."""
     return 0.0
 

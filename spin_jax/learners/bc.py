@@ -34,7 +34,8 @@ def make_bc(policy: Policy, spec: ActionSpec, config: BCConfig) -> Learner:
     actor = make_actor(policy, config.learning_rate)
 
     def init(key, frozen, observation) -> BCState:
-        return BCState(*actor.init(key, frozen, observation), jnp.zeros((), jnp.int32))
+        params, opt_state = actor.init(key, frozen, observation)
+        return BCState(params, opt_state, jnp.zeros((), jnp.int32))
 
     def update(state: BCState, frozen, batch: Transition, key):
         """One step of cloning with weight 1."""

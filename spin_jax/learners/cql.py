@@ -9,6 +9,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from spin_jax.learners.awac import AWACConfig, make_awac
 from spin_jax.learners.base import Learner
@@ -36,7 +37,7 @@ class CQLConfig(AWACConfig):
             raise ValueError(f"cql.penalty must be 'slots' or 'candidates', got {self.penalty!r}.")
 
 
-def slots_penalty(utilities: jax.Array, actions: jax.Array, valid) -> jax.Array:
+def slots_penalty(utilities: jax.Array, actions: jax.Array, valid: np.ndarray) -> jax.Array:
     """sum over critics of mean_B [logsumexp over ALL joint actions of Q - Q(s, a)]; utilities [E, B, N, K]."""
     everything = jax.nn.logsumexp(jnp.where(valid[None, None], utilities, -jnp.inf), axis=-1).sum(-1)
     return (everything - q_values(utilities, actions)).mean(-1).sum()
@@ -58,6 +59,7 @@ def make_cql(policy: Policy, spec: ActionSpec, config: CQLConfig) -> Learner:
     def penalty(utilities, frozen, batch: Transition, key):
         if config.penalty == "slots":
             return config.alpha * slots_penalty(utilities, batch.action, spec.valid)
+        assert policy.propose is not None  # refused above
         candidates = policy.propose(frozen, batch.observation, key, config.candidates)
         return config.alpha * candidates_penalty(utilities, batch.action, candidates)
 

@@ -1,8 +1,9 @@
 """The steps that offline learners share: decomposed critics, a gradient step, cloning under an injected weight."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,7 +15,13 @@ from spin_jax.policies.base import Policy, encoded, read
 from spin_jax.types import ActionSpec, Transition
 
 
-def check_ranges(section: str, config: Any, fractions=(), positive=(), not_negative=()):
+def check_ranges(
+    section: str,
+    config: Any,
+    fractions: Sequence[str] = (),
+    positive: Sequence[str] = (),
+    not_negative: Sequence[str] = (),
+) -> None:
     """Raise ValueError, naming section.field, unless `fractions` lie in (0, 1], `positive` above 0, and so on."""
     for name in fractions:
         if not 0 < getattr(config, name) <= 1:
@@ -29,7 +36,9 @@ def check_ranges(section: str, config: Any, fractions=(), positive=(), not_negat
         raise ValueError(f"{section}.q must be 'sum' or 'mean', got {config.q!r}.")
 
 
-def gradient_step(optimiser: optax.GradientTransformation, loss_fn: Callable, params: Any, opt_state: Any):
+def gradient_step(
+    optimiser: optax.GradientTransformation, loss_fn: Callable, params: Any, opt_state: Any
+) -> tuple[Any, Any, jax.Array, Any]:
     """(params, opt_state, loss, aux) after one step down loss_fn(params) -> (loss, aux)."""
     (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
     updates, opt_state = optimiser.update(grads, opt_state, params)
@@ -104,14 +113,22 @@ def make_actor(policy: Policy, learning_rate: float) -> ActorSteps:
     return ActorSteps(init, step)
 
 
-def wait_until(start: int, now: jax.Array, step: Callable, params: Any, opt_state: Any):
+def wait_until(start: int, now: jax.Array, step: Callable, params: Any, opt_state: Any) -> tuple[Any, Any, jax.Array]:
     """step(params, opt_state) -> (params, opt_state, loss), which changes nothing and costs nothing before `start`."""
     if start == 0:
         return step(params, opt_state)
     return jax.lax.cond(now >= start, step, lambda *same: (*same, jnp.zeros(())), params, opt_state)
 
 
-def init_networks(key, frozen, observation, actor: ActorSteps, critics: CriticSteps, value, optimiser):
+def init_networks(
+    key: jax.Array,
+    frozen: Any,
+    observation: jax.Array,
+    actor: ActorSteps,
+    critics: CriticSteps,
+    value: nn.Module,
+    optimiser: optax.GradientTransformation,
+) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
     """((policy, critics, value) parameters, their optimiser states): the start of a learner that has all three."""
     policy_key, critics_key, value_key = jax.random.split(key, 3)
     policy_params, policy_opt = actor.init(policy_key, frozen, observation)

@@ -26,13 +26,13 @@ class Problems:
     """Bad rows of one file, numbered from 0; `check()` raises one DataError for all of them."""
 
     def __init__(self, where: object):
-        self._where, self._rows = where, {}
+        self._where, self._rows = where, dict[int, str]()
 
-    def add(self, row: int, text: str):
+    def add(self, row: int, text: str) -> None:
         """Only the first problem of a row is kept."""
         self._rows.setdefault(int(row), text)
 
-    def add_entries(self, bad: np.ndarray, text: Callable[..., str]):
+    def add_entries(self, bad: np.ndarray, text: Callable[..., str]) -> None:
         """text(*index) for every True of `bad` [R, …]; one entry a row."""
         rows = np.flatnonzero(bad.any(tuple(range(1, bad.ndim))))
         for row in rows[:TOLD]:
@@ -40,7 +40,7 @@ class Problems:
         for row in rows[TOLD:]:
             self.add(row, "")
 
-    def check(self):
+    def check(self) -> None:
         if self._rows:
             rows = sorted(self._rows.items(), key=lambda item: (not item[1], item[0]))  # those with a text first
             told = "".join(f"\n  row {row} {text}" for row, text in rows[:TOLD])
@@ -116,7 +116,7 @@ def cut_episodes(columns: Columns) -> tuple[list[Episode], dict[str, int]]:
         jump[:-1] = known[:-1] & ~ended[:-1] & (columns.next_observation[:-1] != columns.observation[1:]).any(1)
     stops = np.flatnonzero(ended | jump | (np.arange(len(ended)) == len(ended) - 1)) + 1
     episodes, dropped, start = [], 0, 0
-    for stop in stops:
+    for stop in map(int, stops):
         last, terminal = stop - 1, bool(columns.terminal[stop - 1])
         if known[last]:
             final = columns.next_observation[last]

@@ -25,22 +25,24 @@ from spin_jax.record.progress import Progress, log, setup_logging
 from spin_jax.types import ActionSpec, Episode
 
 
-def read_log(path: pathlib.Path, done: str, widths, cardinalities) -> tuple[list[Episode], dict]:
+def read_log(
+    path: pathlib.Path, done: str, widths: tuple[int, int] | None, cardinalities: tuple[int, ...] | int | None
+) -> tuple[list[Episode], dict]:
     """The episodes of one file, and its record for the card: SHA-256, rows, what ended its episodes."""
     megabytes = (path.stat().st_size >> 20) + 1 if path.is_file() else 1
     with Progress(f"import: reading {path.name}", megabytes, unit="megabyte") as progress:
         if path.suffix in (".npz", ".parquet"):
             raw = (npz_columns if path.suffix == ".npz" else parquet_columns)(path)
-            columns, record = check_columns(raw, path, widths, cardinalities, every_next=False), {}
+            columns, about = check_columns(raw, path, widths, cardinalities, every_next=False), {}
         else:
             raw = suite_columns(path, done, widths, lambda count: progress.update(count >> 20))
             columns = check_columns(raw, path, widths, cardinalities, every_next=True)
-            record = {"done": done}
+            about = {"done": done}
         progress.update(megabytes)
     episodes, cuts = cut_episodes(columns)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    record = {"file": path.name, "sha256": digest, "rows": len(columns.reward)} | record | cuts
+    record = {"file": path.name, "sha256": digest, "rows": len(columns.reward), **about, **cuts}
     if cuts["dropped_transitions"]:
         log.info(
             f"import: {path.name}: {cuts['dropped_transitions']} transitions dropped: the last ones of episodes that a "
@@ -78,7 +80,8 @@ def import_log(
     if bins and cardinalities:
         raise DataError("Give --bins (of every slot) or --cardinalities (of each), not both.")
     widths = (TASKS[task].num_features, TASKS[task].num_slots) if task in TASKS else None
-    episodes, records = [], []
+    episodes: list[Episode] = []
+    records: list[dict] = []
     for path in files:
         found, record = read_log(path, done, widths, cardinalities or bins)
         if not found:
@@ -88,7 +91,7 @@ def import_log(
     if not (bins or cardinalities):
         cardinalities = tuple(int(k) + 1 for k in np.max([e.action.max(0) for e in episodes], axis=0))
         log.info(f"import: choices of each slot, from the largest that occurs: {','.join(map(str, cardinalities))}")
-    spec = ActionSpec(cardinalities or (bins,) * widths[1])
+    spec = ActionSpec(cardinalities or (bins or 0,) * episodes[0].action.shape[1])
     origin = {"imported_by": "python -m spin_jax.logs.import_log", "task": task, "bins": bins, "level": level}
     card = data_card(episodes, spec, origin | {"files": records})
     directory = write_log(target, episodes, card)
@@ -96,7 +99,7 @@ def import_log(
     return directory
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     setup_logging()
     files = [pathlib.Path(path) for path in argv[1:]]
     data_dir = pathlib.Path(FLAGS.data_dir).expanduser().absolute()

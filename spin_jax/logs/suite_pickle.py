@@ -9,6 +9,7 @@ import io
 import pathlib
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,11 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-ALLOWED = {("numpy", "dtype"): _DType, ("numpy", "ndarray"): None, ("_codecs", "encode"): _encode}
+ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): _DType,
+    ("numpy", "ndarray"): None,
+    ("_codecs", "encode"): _encode,
+}
 for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
     ALLOWED[f"{_core}.multiarray", "_reconstruct"] = lambda *_: _Array()
     ALLOWED[f"{_core}.multiarray", "scalar"] = lambda kind, raw: np.frombuffer(raw, kind.dtype, 1)[0]
@@ -114,8 +119,9 @@ def suite_columns(
     if not isinstance(rows, list) or not rows:
         found = "an empty list" if isinstance(rows, list) else f"a {type(rows).__name__}"
         raise DataError(f"{path} holds {found}, not a list of ({', '.join(FIELDS)}).")
-    need = (widths[0], widths[1], 1, widths[0], 1) if widths else None
-    problems, columns = Problems(path), tuple([] for _ in FIELDS)
+    need: tuple[int, ...] = (widths[0], widths[1], 1, widths[0], 1) if widths else ()
+    problems = Problems(path)
+    columns: tuple[list, ...] = tuple([] for _ in FIELDS)
     for i, row in enumerate(rows):
         try:
             values = [np.ravel(v.value if isinstance(v, _Array) else v) for v in row]

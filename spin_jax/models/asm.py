@@ -74,7 +74,7 @@ class ASM(nn.Module):
     spec: ActionSpec
     config: ASMConfig
 
-    def setup(self):
+    def setup(self) -> None:
         width = self.config.body.width
         dtype = self.config.body.dtype
         self.encoder_in = nn.Dense(2 * width, dtype=dtype)

@@ -1,5 +1,8 @@
 """Attention of queries to groups of keys, where some are the same in every row, and the projections to heads."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,7 +10,11 @@ import jax.numpy as jnp
 from spin_jax.models.dense import product, widen
 
 
-def attend(query: jax.Array, groups, drop=lambda weights: weights) -> jax.Array:
+def attend(
+    query: jax.Array,
+    groups: Sequence[tuple[jax.Array, jax.Array]],
+    drop: Callable[[jax.Array], jax.Array] = lambda weights: weights,
+) -> jax.Array:
     """softmax(q k / sqrt(W)) v over the keys of all groups together: [B, H, Q, W].
 
     query [B, H, Q, W]; groups: (key, value) pairs [B, H, K, W]. Any of them may lack B where it is the same in every
@@ -21,7 +28,8 @@ def attend(query: jax.Array, groups, drop=lambda weights: weights) -> jax.Array:
         return jnp.broadcast_to(found, (batch, *found.shape[-3:]))
 
     weights = drop(_softmax(jnp.concatenate([scores(key) for key, _ in groups], axis=-1)))
-    mixed, start = 0, 0
+    mixed: Any = 0
+    start = 0
     for key, value in groups:
         part = weights[..., start : start + key.shape[-2]]
         mixed += jnp.einsum(f"bhqk,{_rows(value)}hkw->bhqw", part, value)

@@ -6,9 +6,10 @@ Padding gets log-probability -inf, so it has no probability, is never sampled, a
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
-def log_softmax(logits: jax.Array, valid) -> jax.Array:
+def log_softmax(logits: jax.Array, valid: np.ndarray) -> jax.Array:
     """Log-probabilities [B, N, K] of logits [B, N, K]; valid [N, K] is False on padding (-inf there)."""
     chex.assert_rank(logits, 3)
     masked = jnp.where(valid[None], logits, -jnp.inf)
@@ -21,29 +22,29 @@ def take(values: jax.Array, actions: jax.Array) -> jax.Array:
     return jnp.take_along_axis(values, index, axis=-1)[..., 0]
 
 
-def log_prob(logits: jax.Array, actions: jax.Array, valid) -> jax.Array:
+def log_prob(logits: jax.Array, actions: jax.Array, valid: np.ndarray) -> jax.Array:
     """log p of joint actions [B, N] under independent slots: [B]."""
     chex.assert_shape(actions, logits.shape[:-1])
     return take(log_softmax(logits, valid), actions).sum(-1)
 
 
-def sample(key: jax.Array, logits: jax.Array, valid) -> jax.Array:
+def sample(key: jax.Array, logits: jax.Array, valid: np.ndarray) -> jax.Array:
     """Joint actions [B, N] int32, every slot drawn on its own."""
     return jax.random.categorical(key, jnp.where(valid[None], logits, -jnp.inf), axis=-1).astype(jnp.int32)
 
 
-def mode(logits: jax.Array, valid) -> jax.Array:
+def mode(logits: jax.Array, valid: np.ndarray) -> jax.Array:
     """The most probable joint action [B, N] int32."""
     return jnp.where(valid[None], logits, -jnp.inf).argmax(-1).astype(jnp.int32)
 
 
-def support(logits: jax.Array, valid, threshold: float) -> jax.Array:
+def support(logits: jax.Array, valid: np.ndarray, threshold: float) -> jax.Array:
     """[B, N, K] bool: choices whose probability is at least `threshold` times their slot's largest (BCQ)."""
     masked = jnp.where(valid[None], logits, -jnp.inf)
-    return valid[None] & (masked >= masked.max(-1, keepdims=True) + jnp.log(threshold))
+    return (masked >= masked.max(-1, keepdims=True) + jnp.log(threshold)) & valid[None]
 
 
-def kl_divergence(p_logits: jax.Array, q_logits: jax.Array, valid) -> jax.Array:
+def kl_divergence(p_logits: jax.Array, q_logits: jax.Array, valid: np.ndarray) -> jax.Array:
     """KL(p || q) summed over slots, [B]; both [B, N, K]."""
     p, q = (jnp.where(valid[None], log_softmax(x, valid), 0) for x in (p_logits, q_logits))
     return jnp.where(valid[None], jnp.exp(p) * (p - q), 0).sum((-2, -1))

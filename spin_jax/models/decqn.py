@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from spin_jax.types import Array
+
 
 def init_decqn(rng: np.random.Generator, num_features: int, num_slots: int, num_choices: int, width: int) -> dict:
     """Parameters of one critic: uniform fan-in kernels, the head uniform with fan-out scale 0.333; numpy float32."""
@@ -32,7 +34,7 @@ def init_decqn(rng: np.random.Generator, num_features: int, num_slots: int, num_
     }
 
 
-def decqn_utilities(params: dict, observation, num_slots: int, xp: Any = np):
+def decqn_utilities(params: dict, observation: Array, num_slots: int, xp: Any = np) -> Array:
     """Utilities [B, N, K] of normalised observations [B, S]; xp is numpy or jax.numpy."""
 
     def dense(name, x):
@@ -49,7 +51,7 @@ def decqn_utilities(params: dict, observation, num_slots: int, xp: Any = np):
     return dense("head", x).reshape(x.shape[0], num_slots, -1)
 
 
-def greedy(critics: list, observation, num_slots: int, xp: Any = np):
+def greedy(critics: list, observation: Array, num_slots: int, xp: Any = np) -> Array:
     """Per-slot argmax [B, N] of the mean of several critics' utilities; observation normalised [B, S]."""
     return sum(decqn_utilities(c, observation, num_slots, xp) for c in critics).argmax(-1)
 

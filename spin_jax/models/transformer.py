@@ -53,7 +53,7 @@ class SelfAttention(nn.Module):
         def drop(weights):
             return dropout(weights, deterministic)
 
-        if slots.ndim == 3:
+        if slots.ndim == 3:  # slots of their own in every row: states and slots are one sequence
             x = jnp.concatenate([state, slots], axis=1)
             if slots_only:
                 (q,), (k, v) = project(slots, query), project(x, key, value)
@@ -61,14 +61,16 @@ class SelfAttention(nn.Module):
                 q, k, v = project(x, query, key, value)
             mixed = attend(q, [(k, v)], drop)
         else:
-            q, *of_slots = project(slots, query, key, value)
+            # the same slots in every row: what they project to is computed once, not once a row
+            q, slot_key, slot_value = project(slots, query, key, value)
             *state_query, k, v = project(state, *(() if slots_only else (query,)), key, value)
+            of_slots = slot_key, slot_value
             if deterministic or self.config.dropout == 0:
                 mixed = attend_from_shared(q, of_slots, (k, v))
-            else:
+            else:  # dropout draws a weight for every row, so nothing can be shared between rows
                 mixed = attend(q, [(k, v), of_slots], drop)
             if not slots_only:
-                mixed = jnp.concatenate([attend(*state_query, [(k, v), of_slots], drop), mixed], axis=2)
+                mixed = jnp.concatenate([attend(state_query[0], [(k, v), of_slots], drop), mixed], axis=2)
         return Dense(width, self.config.dtype, axes=2, name="out")(mixed.swapaxes(1, 2))
 
 

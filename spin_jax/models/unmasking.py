@@ -6,6 +6,9 @@ slot's own draw, so the probability of a joint action is exact: the product over
 distribution; r = N chooses one slot at a time.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,14 +23,23 @@ def round_sizes(num_slots: int, rounds: int) -> np.ndarray:
     return np.diff(np.arange(rounds + 1) * num_slots // rounds)
 
 
-def next_slots(logits: jax.Array, masked: jax.Array, size: jax.Array, valid) -> jax.Array:
+def next_slots(logits: jax.Array, masked: jax.Array, size: jax.Array, valid: np.ndarray) -> jax.Array:
     """[B, N] bool: the `size` masked slots whose best choice has the largest probability."""
     confidence = jnp.where(masked, categorical.log_softmax(logits, valid).max(-1), -jnp.inf)
     rank = jnp.argsort(jnp.argsort(-confidence, axis=-1), axis=-1)
     return masked & (rank < size)
 
 
-def unmask(asm: ASM, params, observation: jax.Array, key, *, rounds: int, count: int = 1, threshold=0.0) -> jax.Array:
+def unmask(
+    asm: ASM,
+    params: Any,
+    observation: jax.Array,
+    key: jax.Array | None,
+    *,
+    rounds: int,
+    count: int = 1,
+    threshold: float | jax.Array = 0.0,
+) -> jax.Array:
     """`count` joint actions a state, [count, B, N] int32; key None chooses every slot's best instead of drawing.
 
     Choices less than `threshold` times as probable as their slot's best are not drawn. The first round is computed once
@@ -53,7 +65,7 @@ def unmask(asm: ASM, params, observation: jax.Array, key, *, rounds: int, count:
     return choices.reshape(count, batch, spec.num_slots).astype(jnp.int32)
 
 
-def unmasking_log_prob(asm: ASM, params, observation: jax.Array, actions: jax.Array, *, rounds: int) -> jax.Array:
+def unmasking_log_prob(asm: ASM, params: Any, observation: jax.Array, actions: jax.Array, *, rounds: int) -> jax.Array:
     """log-probability [B] that `unmask` with these rounds (and threshold 0) draws actions [B, N]."""
     spec = asm.spec
 
@@ -68,7 +80,7 @@ def unmasking_log_prob(asm: ASM, params, observation: jax.Array, actions: jax.Ar
     return jax.lax.scan(one_round, start, jnp.asarray(round_sizes(spec.num_slots, rounds)))[0][1]
 
 
-def proposals(asm: ASM):
+def proposals(asm: ASM) -> Callable[..., jax.Array]:
     """propose(frozen, observation, key, count) -> [count, B, N]: joint actions the ASM finds plausible, in one pass."""
 
     def propose(frozen, observation, key, count):

@@ -38,7 +38,7 @@ class MaskingConfig:
             )
 
 
-def choose_slots(key: jax.Array, shape: tuple[int, int], config: MaskingConfig) -> jax.Array:
+def choose_slots(key: jax.Array, shape: tuple[int, ...], config: MaskingConfig) -> jax.Array:
     """[B, N] bool, True where a slot is chosen; at least one in the batch."""
     slot_key, rate_key, full_key = jax.random.split(key, 3)
     draw = jax.random.uniform(slot_key, shape)
@@ -50,7 +50,7 @@ def choose_slots(key: jax.Array, shape: tuple[int, int], config: MaskingConfig) 
     return chosen | (~chosen.any() & (draw == draw.min()))
 
 
-def corrupt(key: jax.Array, actions: jax.Array, spec: ActionSpec, config: MaskingConfig):
+def corrupt(key: jax.Array, actions: jax.Array, spec: ActionSpec, config: MaskingConfig) -> tuple[jax.Array, jax.Array]:
     """(choices, chosen): actions [B, N] with the chosen slots replaced (K is [MASK]), and which were chosen, bool."""
     chex.assert_shape(actions, (None, spec.num_slots))
     choose_key, kind_key, random_key = jax.random.split(key, 3)
@@ -62,7 +62,9 @@ def corrupt(key: jax.Array, actions: jax.Array, spec: ActionSpec, config: Maskin
     return jnp.where(chosen, replaced, actions), chosen
 
 
-def masked_cross_entropy(logits: jax.Array, actions: jax.Array, chosen: jax.Array, valid) -> tuple[jax.Array, dict]:
+def masked_cross_entropy(
+    logits: jax.Array, actions: jax.Array, chosen: jax.Array, valid: np.ndarray
+) -> tuple[jax.Array, dict]:
     """Cross-entropy summed over the chosen slots divided by their number: scalar, and metrics.
 
     logits [B, N, K], actions [B, N] (the true ones), chosen [B, N] bool, valid [N, K]. Slots not chosen never count.

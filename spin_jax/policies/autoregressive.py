@@ -1,6 +1,7 @@
 """The autoregressive policy AR: an LSTM over the slots; pi(a|s) = prod_i pi(a_i | s, a_1 … a_{i-1})."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +93,9 @@ def _project_choice(params, config: AutoregressiveConfig, embedding):
     return product(embedding, params["lstm"]["layer_0"]["kernel_in"][config.state_width :])
 
 
-def forced_logits(params, config: AutoregressiveConfig, observation, actions, key=None):
+def forced_logits(
+    params: Any, config: AutoregressiveConfig, observation: jax.Array, actions: jax.Array, key: jax.Array | None = None
+) -> jax.Array:
     """Logits [B, N, K] of every slot given observation [B, S] and the choices actions [B, N] of the slots before it.
 
     Layer by layer, so that the input of a layer is projected for all slots in one product.

@@ -15,7 +15,7 @@ EXPECTATION_SAMPLES = 4  # joint actions of a Monte-Carlo expectation (AWAC, as 
 SUPPORT_CANDIDATES = 10  # joint actions drawn where the support cannot be listed slot by slot (BCQ, as published)
 
 
-def check_settings(section: str, settings) -> None:
+def check_settings(section: str, settings: Any) -> None:
     """Raise ValueError where a size in the dataclass `settings` is below 1 or its dropout outside of [0, 1)."""
     for name, value in dataclasses.asdict(settings).items():
         if name == "dropout":
@@ -49,7 +49,7 @@ class Policy(NamedTuple):
     propose(frozen, observation, key, count) -> [count, B, N], draws from the ASM; None where the policy reads no ASM
     """
 
-    init: Callable[[jax.Array, Any], Any]
+    init: Callable[..., Any]
     log_prob: Callable[..., jax.Array]
     sample: Callable[..., jax.Array]
     mode: Callable[..., jax.Array]

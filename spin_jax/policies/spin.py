@@ -85,7 +85,9 @@ def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Po
         return params
 
     def logits(params, frozen, observation, key):
+        # without a key there is no dropout; with one, body and heads draw their own
         body, head = ({}, {}) if key is None else ({"dropout": k} for k in jax.random.split(key))
+        # z_i: the queries stand in for the slots' tokens; parts that are fine-tuned replace the frozen ones
         z = asm.apply(
             {"params": frozen | params["asm"] if trained else frozen},
             observation,

@@ -62,7 +62,7 @@ class CheckpointStore:
         """Saved steps, ascending."""
         return sorted(self._manager().all_steps()) if self.directory.is_dir() else []
 
-    def save(self, step: int, tree: Any, record: dict):
+    def save(self, step: int, tree: Any, record: dict) -> None:
         """Save a tree of arrays and a JSON-able record as `step`, replacing a checkpoint of the same step."""
         manager = self._manager(write=True)
         if step in manager.all_steps():

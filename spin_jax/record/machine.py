@@ -24,7 +24,7 @@ PACKAGES = (
 
 def versions() -> dict[str, str | None]:
     """Versions of Python and of PACKAGES; None where one is not installed."""
-    found = {"python": platform.python_version()}
+    found: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

@@ -43,7 +43,7 @@ class MetricsWriter:
         """Wall-clock seconds of this stage, those before an interruption included."""
         return self._before + time.monotonic() - self._begin
 
-    def write(self, step: int, seconds: float | None = None, **values: float):
+    def write(self, step: int, seconds: float | None = None, **values: float) -> None:
         """Appends a row; `seconds` overrides the timestamp of results computed earlier."""
         seconds = round(self.seconds if seconds is None else seconds, 3)
         row = {"step": step, "seconds": seconds, **{k: float(v) for k, v in values.items()}}
@@ -56,7 +56,7 @@ class MetricsWriter:
         """What has been written."""
         return read_rows(self._path)
 
-    def close(self):
+    def close(self) -> None:
         self._board.close()
 
     def __enter__(self):

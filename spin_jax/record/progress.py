@@ -14,11 +14,11 @@ log = logging.getLogger("spin_jax")
 class _Handler(logging.Handler):
     """Lines on standard error, above a progress bar where there is one."""
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def setup_logging():
+def setup_logging() -> None:
     """Our own messages as plain lines on standard error; of the libraries beneath only errors."""
     absl_logging.set_verbosity(absl_logging.ERROR)
     if not log.handlers:
@@ -40,11 +40,11 @@ class Progress:
         if sys.stderr.isatty():
             self._bar = tqdm(total=total, initial=start, desc=what, unit=unit, unit_scale=True, dynamic_ncols=True)
 
-    def update(self, step: int, **shown: float):
+    def update(self, step: int, **shown: float) -> None:
         """Now at `step`, with a few figures to show beside it."""
-        shown = {k: f"{v:.4g}" for k, v in shown.items()}
+        texts = {name: f"{value:.4g}" for name, value in shown.items()}
         if self._bar is not None:
-            self._bar.set_postfix(shown, refresh=False)
+            self._bar.set_postfix(texts, refresh=False)
             self._bar.update(step - self._step)
         self._step = step
         now = time.monotonic()
@@ -52,13 +52,13 @@ class Progress:
             self._last = now
             rate = (step - self._first) / max(now - self._begin, 1e-9)
             left = (self._total - step) / max(rate, 1e-9)
-            figures = " ".join(f"{k}={v}" for k, v in shown.items())
+            figures = " ".join(f"{k}={v}" for k, v in texts.items())
             log.info(
                 f"{self._what}: {step}/{self._total} {self._unit}s, {rate:.1f}/s, {left:.0f} s left"
                 + (f", {figures}" if figures else "")
             )
 
-    def close(self):
+    def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 

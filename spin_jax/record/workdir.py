@@ -13,7 +13,7 @@ CONFIG = "config.json"
 MAY_CHANGE = ("eval", "data.num_workers", "seeds_per_batch")
 
 
-def write_json(path: pathlib.Path, values: dict):
+def write_json(path: pathlib.Path, values: dict) -> None:
     """Write atomically: readers see the old file or the new one."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w") as file:
@@ -26,7 +26,7 @@ def write_json(path: pathlib.Path, values: dict):
 
 def flat(values: dict, prefix: str = "") -> dict:
     """{'asm.width': 64, …}"""
-    result = {}
+    result: dict = {}
     for name, value in values.items():
         inner = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
         result |= inner

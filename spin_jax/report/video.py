@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ EVERY = 4  # control steps a picture
 STEPS = 500
 
 
-def write_video(path: pathlib.Path, run: RunConfig, act: Callable, state, asm: FrozenASM) -> pathlib.Path:
+def write_video(path: pathlib.Path, run: RunConfig, act: Callable, state: Any, asm: FrozenASM) -> pathlib.Path:
     """Play the first STEPS steps of evaluation episode 0 greedily and write them as animated WebP, in real time.
 
     Raises RenderingError where the renderer cannot be loaded.

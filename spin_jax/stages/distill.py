@@ -17,7 +17,9 @@ def distill(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     """
     config, stage = run.policy_config, Stage("distill", run, workdir, own_frozen=run.asm.per_seed)
     asms = load_asms(run, dataset, [member.asm for member in stage.members])
-    learner = POLICIES[run.policy].distiller(dataset.spec, run.asm.model, config)
+    make_distiller = POLICIES[run.policy].distiller
+    assert make_distiller is not None  # config.build.check_stages
+    learner = make_distiller(dataset.spec, run.asm.model, config)
     frozen = [asm.params for asm in asms]
     with stage:
         state = stage.begin(learner, frozen, dataset.blank, config.steps)

@@ -37,7 +37,7 @@ ROWS = 4096  # of the random log that the timed steps draw from
 SECONDS = 0.5  # the least time of a measurement
 
 
-def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]):
+def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
     """Log how long the stages that are not finished will take; where that is long, say what ends in minutes."""
     left = [name for name in stages if workdir.summary(name) is None]
     if not set(left) & {"pretrain", "distill", "policy"} or _cannot_begin(run, workdir, stages):
@@ -79,7 +79,9 @@ class Estimate:
         if self._entry.reads_asm:
             measures["pretrain"] = self._pretrain
         if self._entry.distiller is not None:
-            measures["distill"] = self._distill
+            config = self._run.policy_config
+            student = self._entry.distiller(self._spec, self._run.asm.model, config)
+            measures["distill"] = lambda: self._distill(student, config.batch_size, config.steps)
         return {name: measures[name]() for name in stages if name in measures}
 
     def _data(self) -> float:
@@ -96,11 +98,8 @@ class Estimate:
         seeds = self._seeds if config.per_seed else ONE
         return self._left("pretrain", steps) * self._step(learner, (), config.batch_size, seeds)(0)
 
-    def _distill(self) -> float:
-        config = self._run.policy_config
-        learner = self._entry.distiller(self._spec, self._run.asm.model, config)
-        step = self._step(learner, self._frozen["asm"], config.batch_size, self._seeds)
-        return self._left("distill", config.steps) * step(0)
+    def _distill(self, learner: Learner, batch_size: int, steps: int) -> float:
+        return self._left("distill", steps) * self._step(learner, self._frozen["asm"], batch_size, self._seeds)(0)
 
     def _train(self) -> float:
         """Gradient steps before and after the policy begins to learn, and the evaluations that training waits for."""

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -67,10 +68,10 @@ class Epochs:
         config = stage.run.asm
         self._stage, self._dataset, self._epoch_steps = stage, dataset, epoch_steps
         self._stores = [open_store(member.workdir.asm) for member in stage.members]
-        held_out = on_device(dataset.held_out, dataset.normaliser)
+        held_out = cast(Transition, on_device(dataset.held_out, dataset.normaliser))
         self._metrics = make_held_out_metrics(ASM(dataset.spec, config.model), config.masking_config, held_out)
 
-    def keep(self, step: int, state: ASMState):
+    def keep(self, step: int, state: ASMState) -> None:
         """Keep what `step` gradient steps have made."""
         stage, epoch, rows = self._stage, step // self._epoch_steps, []
         states = stage.seeds.split(state)
@@ -92,7 +93,7 @@ class Epochs:
 
 def _row(metrics: dict) -> dict[str, float]:
     """Held-out metrics as a row of numbers; those of single slots are numbered."""
-    row = {}
+    row: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, list):
             row |= {f"held_out/{name}_{i}": slot for i, slot in enumerate(value)}

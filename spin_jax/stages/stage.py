@@ -92,12 +92,12 @@ class Stage:
         """What was saved beside the first member's state at `start`."""
         return self._stores[0].record(self.start)
 
-    def save(self, step: int, state: Any, record: dict):
+    def save(self, step: int, state: Any, record: dict) -> None:
         """A checkpoint of every seed."""
         for store, own in zip(self._stores, self.seeds.split(state), strict=True):
             store.save(step, own, record)
 
-    def write(self, step: int, rows: dict | Sequence[dict], seconds: float | None = None):
+    def write(self, step: int, rows: dict | Sequence[dict], seconds: float | None = None) -> None:
         """A row of metrics for each seed: `rows`, one each, or arrays [seeds] by name as `fit` hands them out."""
         if isinstance(rows, dict):
             rows = [{name: values[i] for name, values in rows.items()} for i in range(len(self.members))]

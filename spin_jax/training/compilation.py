@@ -20,8 +20,8 @@ def cache_directory() -> pathlib.Path:
     return root / "spin_jax" / f"compiled-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"
 
 
-def keep_compilations():
+def keep_compilations() -> None:
     """Turn JAX's persistent compilation cache on, unless the user chose its place (JAX_COMPILATION_CACHE_DIR)."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # made when jax is imported
         jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)

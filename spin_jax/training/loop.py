@@ -67,11 +67,11 @@ class _Metrics:
         self._progress, self._show = progress, show
         self._pending: tuple[int, dict] | None = None
 
-    def hold(self, step: int, metrics: dict):
+    def hold(self, step: int, metrics: dict) -> None:
         """Of the chunk that ends at `step`, which is still being computed."""
         self._pending = step, metrics
 
-    def report(self):
+    def report(self) -> None:
         """Hand out what is held; raises DivergedError where it is not finite."""
         if self._pending is None:
             return
