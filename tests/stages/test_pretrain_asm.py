@@ -15,18 +15,18 @@ from spin_jax.types import ActionSpec, Transition
 MASKING = MaskingConfig("full_range", 0.15, 0.3, 1.0, 0.0)
 
 
-@pytest.mark.parametrize("num_slots", [2, 12, 38])
+@pytest.mark.parametrize("num_slots", [2, 12])
 def test_accuracies_are_the_shares_of_right_predictions_and_their_product_is_a_number(num_slots):
-    """12 slots: there XLA's own product of the means was NaN. The optimisations that did it are on here."""
+    """12 slots, 10 batches: XLA's own product of the means was NaN there. The optimisations that did it are on here."""
     spec = ActionSpec((2,) * num_slots)
     body = BodyConfig(width=8, num_heads=2, num_blocks=1, ffn_mult=2, dropout=0.0)
     asm = ASM(spec, ASMConfig(body, state_tokens=1, head_width=4))
     params = asm.init(jax.random.key(0), jnp.zeros((1, 3)), jnp.zeros((1, num_slots), int))["params"]
     rng = np.random.default_rng(0)
-    observation = rng.normal(size=(1000, 3)).astype(np.float32)
+    observation = rng.normal(size=(5000, 3)).astype(np.float32)
     predicted = np.asarray(categorical.mode(full_mask_logits(asm, params, observation), spec.valid))
     action = np.where(rng.random(predicted.shape) < 0.9, predicted, 1 - predicted).astype(np.int32)
-    log = Transition(observation, action, np.zeros(1000, np.float32), None, None)
+    log = Transition(observation, action, np.zeros(5000, np.float32), None, None)
     jax.config.update("jax_disable_most_optimizations", False)
     try:
         found = make_held_out_metrics(asm, MASKING, log)(params)
