@@ -1,7 +1,7 @@
 """Train SPIN from a log: `python main.py --config=configs/cheetah_run.py:quick --workdir=DIR`.
 
-Stages: data (make or find the log), pretrain (Algorithm 1), distill (where the policy has a student), policy (Algorithm
-2), evaluate. Rerunning the command resumes an interrupted run.
+Stages: data (make or find the log), pretrain (Algorithm 1), distill (only for a policy with a student), policy
+(Algorithm 2), evaluate. Rerunning the command resumes an interrupted run.
 """
 
 import os
@@ -17,7 +17,7 @@ FLAGS = flags.FLAGS
 
 
 def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | None:
-    """Run the stages; returns the results of `evaluate` where that is among them, else None."""
+    """Runs the stages; returns the results if `evaluate` is one of them, else None."""
     if config.eval.video:
         os.environ.setdefault("MUJOCO_GL", "egl")  # read once, when dm_control is first imported
     print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
@@ -84,7 +84,7 @@ def main(_: list[str]) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parsing, with one line instead of a traceback where a flag or a configuration field is wrong."""
+    """Parses flags as absl does; a wrong flag or configuration field ends in one line instead of a traceback."""
     try:
         return FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:

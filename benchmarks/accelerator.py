@@ -1,9 +1,10 @@
-"""What only an accelerator can show, in one go: `python -m benchmarks.accelerator --root=DIR --json=FILE`.
+"""Measures what only an accelerator can show: `python -m benchmarks.accelerator --root=DIR --json=FILE`.
 
-1. Dog-trot by main.py with evaluation beside training, and again without: by how much evaluation slows training.
-2. IQL updates a second of SPIN, SAINT and spin_cached with one seed and with --seeds in one program, and of eager
-   PyTorch SAINT (where torch is installed), interleaved.
-Made to stay under 8 minutes on one GPU; --tiny tries all of it on a CPU.
+1. How much evaluation beside training slows training: dog-trot by main.py, with evaluations and without.
+2. IQL updates a second, interleaved: SPIN, SAINT and spin_cached with one seed and with --seeds seeds in one program,
+   and SAINT in eager PyTorch if torch is installed.
+
+It takes less than 8 minutes on one GPU; --tiny tries all of it on a CPU.
 """
 
 import importlib.util
@@ -32,7 +33,7 @@ TINY = [
 
 
 def train(root: pathlib.Path, name: str, stage: str, every: int, asm: pathlib.Path | None, steps: int) -> pathlib.Path:
-    """The workdir of a dog-trot run by main.py, with an evaluation every `every` steps."""
+    """Runs main.py on --task with an evaluation every `every` steps; returns the workdir."""
     workdir = root / name
     command = [sys.executable, "main.py", f"--config=configs/{FLAGS.task}.py", f"--workdir={workdir}"]
     command += [f"--stage={stage}", f"--config.train.num_steps={steps}", f"--config.eval.every_steps={every}"]
@@ -45,7 +46,7 @@ def train(root: pathlib.Path, name: str, stage: str, every: int, asm: pathlib.Pa
 
 
 def evaluation_beside_training(root: pathlib.Path) -> dict:
-    """Seconds of stage 2 with an evaluation every 5000 steps and with none but the first and the last."""
+    """Seconds of stage 2 with an evaluation every 5000 steps, and with only the first and the last evaluation."""
     steps, every = (40, 10) if FLAGS.tiny else (100_000, 5_000)
     for stage in ("data", "pretrain"):
         first = train(root, "asm", stage, every, None, steps)

@@ -1,8 +1,8 @@
-"""Which policies can play combinations: `python -m benchmarks.coherence --json=FILE --figure=FILE`.
+"""Measures which policies can play combinations: `python -m benchmarks.coherence --json=FILE --figure=FILE`.
 
-The problem is spin_jax/envs/structured.py, known in closed form: in its coupled states the log plays one of a few joint
-actions that have little in common; in the others the slots have the same distributions but nothing to do with each
-other. Every policy clones the log by the learner bc (maximum likelihood), those that read an ASM on the same one;
+The problem is spin_jax/envs/structured.py, known in closed form. In its coupled states the log plays one of a few joint
+actions that have little in common. In the other states the slots have the same distributions but are independent.
+Every policy clones the log with the learner bc (maximum likelihood); those that read an ASM read the same one.
 spin_decode has nothing to train. Figures are exact probabilities of the policies, not counts of draws.
 """
 
@@ -61,7 +61,7 @@ JOINT: dict[str, tuple[Callable[..., Policy], Any]] = {
 }
 ROWS, ASM_STEPS, STEPS, BATCH, CHUNK = 50_000, 2_000, 800, 256, 200
 PRODUCTS_LABEL, JOINT_LABEL = "product over slots, given the state", "slots depend on each other"
-STATES = 1_000  # fresh ones that every figure is averaged over
+STATES = 1_000  # new states that every figure is averaged over
 
 
 def train(learner: Learner, data: Transition, frozen: Any = (), *, steps: int, what: str) -> Any:
@@ -73,12 +73,12 @@ def train(learner: Learner, data: Transition, frozen: Any = (), *, steps: int, w
 
 
 def steps_of(steps: int, share: float) -> int:
-    """A share of `steps`, in whole chunks."""
+    """A share of `steps`, rounded to whole chunks, at least one."""
     return max(1, round(share * steps / CHUNK)) * CHUNK
 
 
 def train_asm(task: StructuredTask, data: Transition, share: float) -> dict:
-    """Parameters of an ASM that was masked over the full range."""
+    """Parameters of an ASM trained with masking over the full range."""
     steps = steps_of(ASM_STEPS, share)
     optimiser = ASMOptimiserConfig(learning_rate=3e-3, clip_norm=1.0, decay_steps=steps)
     learner = make_asm_learner(task.spec, ASM_CONFIG, MASKING, optimiser)
@@ -86,7 +86,7 @@ def train_asm(task: StructuredTask, data: Transition, share: float) -> dict:
 
 
 def clone(name: str, task: StructuredTask, data: Transition, asm: dict, share: float) -> tuple[Policy, Any]:
-    """(policy, params) after cloning `data` by the learner bc."""
+    """(policy, params) after cloning `data` with the learner bc."""
     make, config = (PRODUCTS | JOINT)[name]
     policy = make(task.spec, ASM_CONFIG, config)
     if name == "spin_decode":
@@ -98,9 +98,10 @@ def clone(name: str, task: StructuredTask, data: Transition, asm: dict, share: f
 
 
 def measure(task: StructuredTask, policy: Policy, params: Any, asm: dict) -> dict:
-    """Figures of the coupled and the independent states: exact_match, the probability that one sampled joint action is
-    a mode of its state; log_likelihood, the expected log-probability of a uniformly drawn mode, nats; played, the share
-    of modes among one draw a state.
+    """Figures of a policy in the coupled and in the independent states.
+
+    exact_match: probability that a sampled joint action is a mode of its state. log_likelihood: expected
+    log-probability of a uniformly drawn mode, in nats. played: share of modes among one draw per state.
     """
     observation = task.observations(np.random.default_rng(1), STATES)
     cluster = task.cluster(observation)
@@ -126,7 +127,7 @@ def measure(task: StructuredTask, policy: Policy, params: Any, asm: dict) -> dic
 
 
 def choose_by_critics(task: StructuredTask, asm: dict, share: float = 1.0) -> float:
-    """Mean reward in coupled states of spin_decode with IQL's critics, which choose among 16 coherent draws."""
+    """Mean reward of spin_decode in coupled states, with IQL's critics choosing among 16 coherent draws."""
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
     policy = make_decode(task.spec, ASM_CONFIG, DecodeConfig(candidates=16, **DECODE))
     config = IQLConfig(
@@ -148,7 +149,7 @@ def choose_by_critics(task: StructuredTask, asm: dict, share: float = 1.0) -> fl
 
 
 def compare(task: StructuredTask, share: float = 1.0) -> tuple[dict, dict]:
-    """name -> figures of every policy, and the ASM's parameters."""
+    """({name: figures of the policy}, the ASM's parameters)."""
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
     asm = train_asm(task, data, share)
     figures = {}
@@ -159,7 +160,7 @@ def compare(task: StructuredTask, share: float = 1.0) -> tuple[dict, dict]:
 
 
 def draw(result: dict, path: pathlib.Path) -> None:
-    """Bars of every policy's exact-match rate in coupled and in independent states, with the lines it is held to."""
+    """Draws every policy's exact-match rate in coupled and in independent states, with lines for best and optimum."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     best, kinds = result["best_product"]["exact_match"], {PRODUCTS_LABEL: PRODUCTS, JOINT_LABEL: JOINT}
     titles = {"coupled": "The log plays one of three combinations"}
@@ -185,7 +186,7 @@ def draw(result: dict, path: pathlib.Path) -> None:
 
 
 def table(result: dict) -> str:
-    """The same in text, with the likelihoods."""
+    """The same rates as text, with the likelihoods."""
     lines = [f"{'exact match in states':<22}{'coupled':>10}{'independent':>13}{'nats (coupled)':>16}"]
     best, optimum = result["best_product"], result["optimum"]
     references = {"best product": {"coupled": best, "independent": best}}

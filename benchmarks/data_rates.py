@@ -1,10 +1,12 @@
-"""How fast transitions come on one core: `python -m benchmarks.data_rates --task=dog_trot --json=FILE`.
+"""Measures how fast one core delivers transitions: `python -m benchmarks.data_rates --task=dog_trot --json=FILE`.
 
-reading: whole episodes out of the shards; stream: `data.mode=stream` as training takes it, batches of 256 shuffled and
-stacked in chunks; resident: batches of 256 drawn inside a compiled step, every value read once (`data.mode=memory`).
-Rates are per second on the clock and per second of processor time: the clock tells what one core can do only where
-nobody else uses it. Without a data set in --data_dir it writes random episodes of the task's shapes; none of the three
-looks at values.
+- reading: whole episodes, read from the shards.
+- stream: `data.mode=stream` as in training, batches of 256 shuffled and stacked in chunks.
+- resident: `data.mode=memory`, batches of 256 drawn inside a compiled step, with every value read once.
+
+Rates are per second of wall-clock and per second of processor time, as wall-clock is only right on an idle core.
+Without a data set in --data_dir, random episodes with the task's shapes are written and read; rates do not depend on
+values.
 """
 
 import os
@@ -32,13 +34,13 @@ from spin_jax.record.progress import setup_logging
 from spin_jax.types import Episode
 
 BATCH = 256
-CHUNKS = 10  # of batches in one measurement: blocks begun and not used up then weigh little
+CHUNKS = 10  # chunks of batches in one measurement, so that blocks that are not used up weigh little
 BINS = 3
 SPLIT = "expert"
 
 
 def synthetic(directory: str, task: str, episodes: int) -> pathlib.Path:
-    """A prepared data set of random episodes with the shapes of `task`, in array_record shards like all others."""
+    """Writes a data set of random episodes with the shapes of `task`, in array_record shards like all others."""
     num_features, num_slots = TASKS[task].num_features, TASKS[task].num_slots
 
     class Synthetic(tfds.core.GeneratorBasedBuilder):
@@ -65,13 +67,13 @@ def synthetic(directory: str, task: str, episodes: int) -> pathlib.Path:
 
 
 def find(data_dir: str, task: str) -> pathlib.Path | None:
-    """A prepared data set of the task below `data_dir`, None where there is none."""
+    """A prepared data set of the task in `data_dir`; None if there is none."""
     records = pathlib.Path(data_dir).expanduser().glob(f"factorised_dmc/{task}-{BINS}bins-*/*/dataset_info.json")
     return next((path.parent for path in sorted(records)), None)
 
 
 def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
-    """name -> function that runs once and returns the number of transitions that came."""
+    """{name: function that runs the measurement once and returns the number of transitions}."""
     split, spec = f"{SPLIT}[:{episodes}]", TASKS[task].spec(BINS)
     memory, stream = (
         load_dataset(directory, split, spec, TASKS[task].num_features, True, mode=mode) for mode in ("memory", "stream")
@@ -104,7 +106,7 @@ def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
 
 
 def rates_of(measures: dict, repeats: int) -> dict:
-    """name -> clock -> median, min and max of transitions a second; interleaved, so that a bad minute meets all."""
+    """{name: {clock: median, min and max of transitions a second}}; interleaved, so that a slow minute hits all."""
     clocks = {"wall": time.perf_counter, "processor": time.process_time}
     rates: dict[str, dict[str, list[float]]] = {}
     for _ in range(repeats):

@@ -1,7 +1,7 @@
-"""IQL updates against eager PyTorch in the published style: `python -m benchmarks.eager_reference --task=dog_trot`.
+"""Times IQL updates against eager PyTorch in the published style: `python -m benchmarks.eager_reference`.
 
-Needs `pip install torch` (any build; its CPU build is enough). Same architecture, same batch, dropout as published on
-both sides; outputs are compared with the same weights before anything is timed. Measurements are interleaved.
+Needs `pip install torch` (the CPU build is enough). Both sides have the same architecture, the same batch and dropout
+as published. Their outputs are compared on the same weights before anything is timed. Measurements are interleaved.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def eager_policy(run: RunConfig, spec: ActionSpec, num_features: int) -> torch.n
 
 
 def check_outputs(program: Program, policy: torch.nn.Module, num_features: int) -> float:
-    """Largest difference of log-probabilities with the same weights, without dropout; raises where it is above 1e-3."""
+    """Largest difference of log-probabilities with the same weights and no dropout; raises SystemExit from 1e-3 on."""
     run, data = program.run, jax.tree.map(lambda x: x[:32], program.data)
     params, ours = program.start().policy, make_policy(run, program.spec)
     frozen = program.frozen
@@ -53,7 +53,7 @@ def check_outputs(program: Program, policy: torch.nn.Module, num_features: int) 
 def eager_ticking(
     program: Program, policy: torch.nn.Module, num_features: int, steps: int, device: str
 ) -> Callable[[], None]:
-    """A function that makes `steps` eager updates, each on a batch drawn from the same log."""
+    """A function that takes `steps` eager updates, each on a batch drawn from the program's log."""
     spec, size = program.spec, program.run.train.batch_size
     columns = ("observation", "action", "reward", "discount", "next_observation")
     data = [torch.tensor(np.asarray(getattr(program.data, name))).to(device) for name in columns]
@@ -71,7 +71,7 @@ def eager_ticking(
 def compare(
     task: str, policies: Sequence[str], batch: int, steps: int, rounds: int, device: str, **changes
 ) -> list[dict]:
-    """Rows {policy, task, batch, ours: ms, eager: ms, ratio, difference}, everything timed in one interleaved run."""
+    """Rows {policy, task, batch, ours: ms, eager: ms, ratio, largest_difference}, all timed in one interleaved run."""
     measures: dict[tuple[str, str], Callable] = {}
     differences, num_features = {}, TASKS[task].num_features
     for name in policies:

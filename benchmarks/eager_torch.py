@@ -1,8 +1,8 @@
-"""The published style in PyTorch, as a baseline to measure against: our own SAINT, SPIN, factored and LSTM policies.
+"""A baseline for timing: our own SAINT, SPIN, factored and LSTM policies in PyTorch, in the style of the public code.
 
-One Python call an update, a module a slot, three optimisers, every logged figure fetched in every step. Layers,
-initial values aside, are those of spin_jax; `load` copies its weights, and benchmarks/eager_reference.py compares the
-outputs before it times anything.
+Each update is one Python call, each slot has its own module, there are three optimisers, and every logged figure is
+fetched in every step. Layers are those of spin_jax, except for their initial values; `load` copies its weights, and
+benchmarks/eager_reference.py compares the outputs before it times anything.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from spin_jax.types import ActionSpec
 
-EPSILON = 1e-6  # of LayerNorm, as flax has it
+EPSILON = 1e-6  # of LayerNorm, as in flax
 
 
 def mlp(num_inputs: int, outputs: int, width: int = 256) -> nn.Sequential:
@@ -24,7 +24,7 @@ def mlp(num_inputs: int, outputs: int, width: int = 256) -> nn.Sequential:
 
 
 class TransformerPolicy(nn.Module):
-    """SAINT; with frozen=True SPIN, whose encoder and body get no gradient (and keep their dropout, as published)."""
+    """SAINT; with frozen=True SPIN: encoder and body get no gradient (and keep their dropout, as published)."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class TransformerPolicy(nn.Module):
 
 
 class FactoredPolicy(nn.Module):
-    """Two hidden layers of width 256 with ReLU and dropout, a linear head a slot."""
+    """An MLP of two hidden layers (config.width) with ReLU and dropout, and one linear head per slot."""
 
     def __init__(self, num_features: int, num_slots: int, num_choices: int, config: Any):
         super().__init__()
@@ -94,7 +94,7 @@ class FactoredPolicy(nn.Module):
 
 
 class AutoregressivePolicy(nn.Module):
-    """A two-layer LSTM over the slots, which reads the state and the choice before."""
+    """An LSTM over the slots (config.num_layers layers) that reads the state and the previous slot's choice."""
 
     def __init__(self, num_features: int, num_slots: int, num_choices: int, config: Any):
         super().__init__()
@@ -117,7 +117,7 @@ class AutoregressivePolicy(nn.Module):
 
 
 class IQL:
-    """IQL's update in the published order, one call a step."""
+    """IQL's update in the published order, one call per step."""
 
     def __init__(
         self, policy: nn.Module, num_features: int, num_slots: int, num_choices: int, config: Any, device: str = "cpu"
@@ -173,7 +173,7 @@ class IQL:
 
 
 def load(policy: nn.Module, params: Any, spec: ActionSpec) -> None:
-    """Copy the parameters of the spin_jax policy of the same kind into `policy`."""
+    """Copies the parameters of the spin_jax policy of the same kind into `policy`."""
 
     def copy(target, source):
         target.data.copy_(torch.from_numpy(np.array(source, np.float32)))

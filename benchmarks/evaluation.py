@@ -1,9 +1,9 @@
-"""How fast policies are played: `python -m benchmarks.evaluation --tasks=cheetah_run,dog_trot --json=FILE`.
+"""Measures how fast policies are played: `python -m benchmarks.evaluation --tasks=cheetah_run,dog_trot --json=FILE`.
 
-Environment steps a second of `--episodes` episodes with SPIN's policy in its published size: one state after another,
-all episodes in one batched call with the environments in this process, and with the environments in worker processes;
-with --eager (needs torch) also the published style, one state after another through eager PyTorch. Interleaved; each
-measurement plays the first `--steps` steps of every episode.
+Environment steps a second of `--episodes` episodes with SPIN's policy in its published size, played in three ways: one
+state after another; all episodes in one batched call, with the environments in this process; the same with the
+environments in worker processes. --eager (needs torch) adds the published style, one state after another through eager
+PyTorch. Interleaved; each measurement plays the first `--steps` steps of every episode.
 """
 
 import contextlib
@@ -42,7 +42,10 @@ def eager_act(run: RunConfig, num_features: int, spec: ActionSpec) -> Callable[[
 
 
 def measures(open_envs: Callable, task: str, policy: str, episodes: int, steps: int, workers: int, eager: bool) -> dict:
-    """name -> a function that plays `steps` steps of `episodes` episodes; open_envs will close the environments."""
+    """{name: function that plays `steps` steps of `episodes` episodes}.
+
+    open_envs registers the environments, so that the caller closes them.
+    """
     run = settings(task, policy=policy)
     single = open_envs(VectorEnv(task, run.bins, 1))
     learner = make_learner(run, make_policy(run, single.spec), single.spec)

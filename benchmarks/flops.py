@@ -1,4 +1,4 @@
-"""Floating-point operations of an update step: as XLA counts them, and by hand."""
+"""Floating-point operations of an update step, as counted by XLA and by hand."""
 
 from unittest import mock
 
@@ -12,7 +12,7 @@ from spin_jax.types import ActionSpec
 
 
 def xla_gflop(program: Program) -> float:
-    """What XLA counts in an update of one seed before it optimises; scans are unrolled, as it counts a body once."""
+    """XLA's count for an update of one seed, before optimisation; scans are unrolled, as XLA counts a body once."""
     scan = jax.lax.scan
 
     def unrolled(f, init, xs=None, length=None, **options):
@@ -34,8 +34,9 @@ def xla_gflop(program: Program) -> float:
 def hand_gflop(run: RunConfig, spec: ActionSpec, num_features: int) -> float | None:
     """The matrix products of one IQL update, counted by hand; None for other learners and for spin_decode.
 
-    A product with a trained weight costs three times its forward pass (its own, the weight's and the input's gradient),
-    one with a frozen weight twice, one that nothing is asked of behind it (a network's first layer) one less.
+    A product with a trained weight costs three times its forward pass: the forward pass itself, the weight's gradient
+    and the input's gradient. A frozen weight needs no gradient: twice. The first layer of a network needs no gradient
+    of its input: once less.
     """
     if run.learner != "iql" or run.policy == "spin_decode":
         return None

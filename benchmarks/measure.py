@@ -1,4 +1,4 @@
-"""What the benchmarks share: the update steps of a configuration as compiled programs, and interleaved timing."""
+"""Shared by all benchmarks: the update steps of a configuration as compiled programs, and interleaved timing."""
 
 import importlib
 import json
@@ -24,15 +24,18 @@ from spin_jax.types import ActionSpec, Transition
 
 
 def settings(task: str, preset: str = "paper", **changes: Any) -> RunConfig:
-    """The checked configuration of a task; changes: field__name=value."""
+    """The checked configuration of a task; changes: section__field=value, such as train__batch_size=64."""
     config = importlib.import_module(f"configs.{task}").get_config(preset)
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
     return build(resolve(config))
 
 
 class Program(NamedTuple):
-    """The update steps of a learner: start() gives a state, chunk(state) the next one, waiting for neither; compile()
-    compiles the chunk, and returns what XLA made."""
+    """The update steps of a learner as a compiled program.
+
+    start() returns a state and chunk(state) the state after the next steps; neither waits for the result. compile()
+    compiles the chunk and returns XLA's compiled program.
+    """
 
     run: RunConfig
     learner: Learner
@@ -47,9 +50,9 @@ class Program(NamedTuple):
 def make_program(
     run: RunConfig, steps: int, rows: int = 4096, spec: ActionSpec | None = None, num_features: int | None = None
 ) -> Program:
-    """`steps` updates of the configured learner and policy a call, drawn from a random log of `rows` transitions.
+    """A Program that takes `steps` updates per call, with batches from a random log of `rows` transitions.
 
-    Of run.num_seeds seeds in one program, which share the frozen arrays.
+    It trains run.num_seeds seeds at once, which share the frozen arrays.
     """
     task = TASKS[run.task]
     spec, num_features = spec or task.spec(run.bins), num_features or task.num_features
@@ -76,7 +79,7 @@ def make_program(
 
 
 def interleave(measures: Mapping[Any, Callable[[], Any]], rounds: int, warm_up: int = 1) -> dict[Any, list[float]]:
-    """Seconds of each call, round by round, so that a bad minute of a shared machine meets all of them."""
+    """Seconds of each call, measured in turn, so that a slow minute of a shared machine hits all measures alike."""
     seconds: dict[Any, list[float]] = {name: [] for name in measures}
     for number in range(warm_up + rounds):
         for name, measure in measures.items():
@@ -88,7 +91,7 @@ def interleave(measures: Mapping[Any, Callable[[], Any]], rounds: int, warm_up: 
 
 
 def ticking(program: Program) -> Callable[[], None]:
-    """A function that runs one chunk after the other and waits for each."""
+    """A function that runs the next chunk at each call and waits for it."""
     state = [program.start()]
 
     def tick():
@@ -104,11 +107,11 @@ def spread(values: Any, digits: int = 2) -> dict[str, float]:
 
 
 def milliseconds(seconds: list[float], steps: int) -> dict[str, float]:
-    """{ms_median, ms_min, ms_max} of one of `steps` steps."""
+    """{ms_median, ms_min, ms_max} of one step; seconds: measurements of `steps` steps each."""
     return {f"ms_{name}": value for name, value in spread(1e3 * np.asarray(seconds) / steps, 4).items()}
 
 
 def write(path: str, **results) -> None:
-    """JSON with the machine's facts; nothing where `path` is empty."""
+    """Writes the results and the machine's facts as JSON; writes nothing if `path` is empty."""
     if path:
         pathlib.Path(path).write_text(json.dumps(facts() | results, indent=1) + "\n")

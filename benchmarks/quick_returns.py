@@ -1,8 +1,9 @@
-"""Returns of every system in quick settings: `python -m benchmarks.quick_returns --root=DIR`.
+"""Measures the returns of every system in quick settings: `python -m benchmarks.quick_returns --root=DIR`.
 
-Runs `main.py` for every policy with IQL and for SPIN, SAINT and factored with every learner; SPIN, spin_warm, SAINT and
-factored with IQL over three seeds. Policies that mask their ASM alike share one a seed. A killed call goes on where it
-was; what is finished is not run again. Prints the table of the README and writes JSON.
+Runs `main.py` for every policy with IQL, and for SPIN, SAINT and factored with every learner; SPIN, spin_warm, SAINT
+and factored with IQL run over three seeds. Policies with the same masking of the ASM share one ASM per seed. Rerunning
+the command resumes; finished runs are not repeated. Prints a table of returns, for README.md and docs/results.md, and
+writes JSON.
 """
 
 import json
@@ -22,7 +23,10 @@ EVERY_LEARNER = ("spin", "saint", "factored")
 
 
 def jobs() -> list[tuple[str, str, int]]:
-    """(policy, learner, seed), cheap and telling ones first; one that trains an ASM comes before those that load it."""
+    """(policy, learner, seed) of every run, cheap and informative runs first.
+
+    A run that trains an ASM comes before those that load it.
+    """
     order = ["spin_warm", "spin", "factored", "saint", *sorted(set(POLICIES) - set(THREE_SEEDS))]
     found = [(policy, "iql", 0) for policy in order]
     found += [(policy, learner, 0) for learner in LEARNERS if learner != "iql" for policy in EVERY_LEARNER]
@@ -30,7 +34,7 @@ def jobs() -> list[tuple[str, str, int]]:
 
 
 def run(root: pathlib.Path, task: str, job: tuple[str, str, int], extra: list[str]) -> dict:
-    """The results.json of a job, run if it is not there yet; raises CalledProcessError where main.py fails."""
+    """Runs a job unless it is finished, and returns its results.json; raises CalledProcessError if main.py fails."""
     policy, learner, seed = job
     workdir = root / f"{policy}-{learner}-seed{seed}"
     if not (workdir / "results.json").exists():
@@ -49,7 +53,7 @@ def run(root: pathlib.Path, task: str, job: tuple[str, str, int], extra: list[st
 
 
 def table(results: dict[tuple[str, str, int], dict]) -> str:
-    """Markdown: a line for each policy, a column for each learner; the mean over seeds, then each seed's return."""
+    """A Markdown table, a line per policy, a column per learner; cells: mean over seeds, then each seed's return."""
 
     def cell(policy, learner):
         returns = [r["return_mean"] for (p, k, _), r in results.items() if (p, k) == (policy, learner)]

@@ -1,8 +1,8 @@
-"""How a step's cost grows: `python -m benchmarks.scaling --json=FILE --figure=FILE`.
+"""Measures how the cost of a step grows: `python -m benchmarks.scaling --json=FILE --figure=FILE`.
 
-IQL's update of SPIN, SAINT, the autoregressive policy and spin_cached against the number of slots N, of choices K, the
-batch, and the number of transitions in the log, each around one base case; interleaved within an axis. The slopes are
-fitted in the logarithms over the upper half of an axis.
+Times IQL's update of SPIN, SAINT, the autoregressive policy and spin_cached. One axis at a time varies around a base
+case: the number of slots N, of choices K, the batch size, the number of transitions in the log. The policies are
+interleaved at each value. Slopes are fitted on logarithmic scales over the upper half of an axis.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def measure(axis: str, values: Any, policies: Sequence[str], steps: int, rounds:
         for policy in policies:
             size = case["transitions"] * case["slots"] * FLAGS.width * 2
             if policy == "spin_cached" and size > FLAGS.cache_gb * 1e9:
-                continue  # z of this log would not fit
+                continue  # z(s) of this log would not fit into --cache_gb
             ticks[policy] = ticking(program(policy, case, steps))
         for policy, seconds in interleave(ticks, rounds).items():
             rows.append({"axis": axis, "value": value, "policy": policy} | milliseconds(seconds, steps))
@@ -74,7 +74,7 @@ def table(rows: list[dict], policies: Sequence[str]) -> str:
 
 
 def plot(path: str, rows: list[dict], policies: Sequence[str]) -> None:
-    """Milliseconds a step on logarithmic axes, one panel an axis."""
+    """Draws milliseconds per step on logarithmic scales, one panel for each axis."""
     axes = list(dict.fromkeys(r["axis"] for r in rows))
     figure = Figure(figsize=(3.4 * len(axes), 4), layout="constrained")
     panels = figure.subplots(1, len(axes), sharey=True, squeeze=False)[0]

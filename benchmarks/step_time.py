@@ -1,7 +1,8 @@
-"""What an update step costs: `python -m benchmarks.step_time --tasks=dog_trot --learners=iql --json=FILE`.
+"""Measures the cost of an update step: `python -m benchmarks.step_time --tasks=dog_trot --learners=iql --json=FILE`.
 
-Every policy with every learner at the tasks' shapes, in the published sizes, everything of one task interleaved.
-peak_share: XLA's operations a second over those of a matrix product measured in the same rounds.
+Times every policy with every learner at the tasks' shapes and the published sizes; all measurements of a task are
+interleaved. peak_share: the step's operations per second (XLA's count) over those of a matrix product in the same
+rounds.
 """
 
 import time
@@ -22,14 +23,14 @@ from spin_jax.registry import LEARNERS, POLICIES
 
 
 def matmul(size: int, dtype: str) -> tuple[Callable[[], Any], float]:
-    """(tick, gflop) of a square matrix product in the precision that the policies' bodies compute in."""
+    """(tick, gflop) of a square matrix product; dtype: the precision of the policies' Transformer products."""
     a = jnp.ones((size, size), dtype)
     product = jax.jit(jnp.matmul)
     return lambda: jax.block_until_ready(product(a, a)), 2 * size**3 / 1e9
 
 
 def compile_program(run: RunConfig, steps: int) -> tuple[Program, float, float]:
-    """(program, seconds of tracing and compiling its chunk, MB that it needs at most)."""
+    """(program, seconds to trace and compile its chunk, MB of memory that it needs)."""
     program = make_program(run, steps)
     begin = time.perf_counter()
     compiled = program.compile()
@@ -70,7 +71,7 @@ def measure(task: str, pairs: Sequence[tuple[str, str]], batch: int, seeds: int,
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown, a line a row; the last column is the step's time over that of saint with the same learner."""
+    """A Markdown table; the last column is the step's time divided by that of saint with the same learner."""
     columns = ("task", "policy", "learner", "ms a step (min–max)", "GFLOP (by hand)", "of peak", "MB", "compile s")
     lines = ["| " + " | ".join((*columns, "of SAINT")) + " |", "|---" * (len(columns) + 1) + "|"]
     saint = {(r["task"], r["learner"]): r["ms_median"] for r in rows if r["policy"] == "saint"}

@@ -1,9 +1,9 @@
 """Return against wall-clock: `python -m benchmarks.wallclock_vs_saint --task=cheetah_run --root=DIR --json=FILE`.
 
-Trains every system on the same log with the same seeds, by main.py, one process each; pre-training, distillation,
-caching and compilation are counted, evaluation (the same for all) is not. The target is 95 % of SAINT's best mean
-return over seeds. A killed call goes on where it was; finished runs are not run again. Systems that mask their ASM
-alike load one ASM a seed, and each of them is charged with its training. Prints a table, writes JSON and a figure.
+Trains every system on the same log with the same seeds by main.py, each stage in its own process. Pre-training,
+distillation, caching and compilation are counted; evaluation, the same for all, is not. The target is 95 % of SAINT's
+best mean return over seeds. Systems with the same masking of the ASM load one ASM per seed, and its training counts for
+each of them. Rerunning the command resumes; finished runs are not repeated. Prints a table, writes JSON and a figure.
 """
 
 import json
@@ -30,7 +30,7 @@ SHARE = 0.95  # of SAINT's best
 
 
 def call(workdir: pathlib.Path, policy: str, seed: int, stage: str, extra: list[str]) -> None:
-    """main.py with one stage, in a process that finds nothing compiled."""
+    """Runs one stage of main.py in its own process, with an empty compilation cache."""
     command = [sys.executable, "main.py", f"--config=configs/{FLAGS.task}.py:{FLAGS.preset}", f"--workdir={workdir}"]
     command += [f"--config.data.level={FLAGS.level}", f"--config.policy={policy}", f"--config.seed={seed}"]
     with tempfile.TemporaryDirectory() as cache:
@@ -44,7 +44,7 @@ def summary(workdir: pathlib.Path, stage: str) -> dict | None:
 
 
 def run(root: pathlib.Path, policy: str, seed: int, extra: list[str]) -> list[tuple[float, float]]:
-    """(seconds of training so far, mean return) of each evaluation of a run, made if it is not there yet."""
+    """Trains a run unless it is finished; returns (seconds of training so far, mean return) of each evaluation."""
     workdir, before, entry = root / f"{policy}-seed{seed}", 0.0, POLICIES[policy]
     if entry.reads_asm:
         owner = "spin_warm" if entry.all_masked else "spin"
@@ -57,7 +57,7 @@ def run(root: pathlib.Path, policy: str, seed: int, extra: list[str]) -> list[tu
         extra = [*extra, f"--config.asm.path={asm / 'asm'}"]
     if summary(workdir, "policy") is None:
         if entry.reads_asm:
-            shutil.rmtree(asm / "encodings", ignore_errors=True)  # each pays for its own
+            shutil.rmtree(asm / "encodings", ignore_errors=True)  # so that each system computes its own
         if entry.distiller is not None:
             call(workdir, policy, seed, "distill", extra)
         call(workdir, policy, seed, "policy", extra)
@@ -68,7 +68,10 @@ def run(root: pathlib.Path, policy: str, seed: int, extra: list[str]) -> list[tu
 
 
 def compare(curves: dict[str, list[list[tuple[float, float]]]]) -> tuple[float, list[dict]]:
-    """(target, a row for each system) of curves[system][seed]; times are means over seeds, inf where not reached."""
+    """(target, a row for each system) of curves[system][seed]; times are means over seeds.
+
+    If a system does not reach the target, its seconds_to_target is None and sooner is 0.
+    """
     means = {name: np.mean(np.asarray(runs), axis=0) for name, runs in curves.items()}
     target = SHARE * float(means["saint"][:, 1].max())
     rows: list[dict[str, Any]] = []
@@ -99,7 +102,7 @@ def table(target: float, rows: list[dict]) -> str:
 
 
 def plot(path: str, target: float, curves: dict, title: str) -> None:
-    """Mean return over seeds against minutes, on a logarithmic axis; the band goes from the lowest to the highest."""
+    """Draws the mean return over seeds against minutes (logarithmic); the band spans the lowest to the highest seed."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axis = figure.subplots()
     for i, (name, runs) in enumerate(curves.items()):

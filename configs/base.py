@@ -1,7 +1,7 @@
 """Every field of the configuration with its published value (preset `paper`), its unit, and the presets' changes.
 
-Presets: `paper` = the published settings; `quick` = two CPU cores, minutes; `smoke` = every stage for real with tiny
-sizes, under a minute (what tests use).
+Presets: `paper` = the published settings; `quick` = minutes on two CPU cores; `smoke` = every stage for real with tiny
+sizes, in under a minute (tests use it).
 """
 
 from ml_collections import ConfigDict
@@ -17,15 +17,15 @@ def get_config(task: str, preset: str) -> ConfigDict:
     config.policy = "spin"  # a name in spin_jax.registry.POLICIES
     config.learner = "iql"  # a name in spin_jax.registry.LEARNERS
     config.seed = 0  # of both training stages and of evaluation
-    config.num_seeds = 1  # runs of the seeds seed, seed + 1, … in one program, each with its own folder and figures
-    config.seeds_per_batch = 0  # of those, trained as one batch; 0 = all on accelerators, 1 on CPU
+    config.num_seeds = 1  # the seeds seed, seed + 1, … run in one program, each with its own folder and figures
+    config.seeds_per_batch = 0  # seeds that are trained as one batch; 0 = all on accelerators, 1 on CPU
     config.precision = "auto"  # of the Transformer's products: float32 | bfloat16 (parameters, softmax and losses stay
     # float32) | auto = bfloat16 on accelerators, float32 on CPU
 
     config.data = data = ConfigDict()
     data.dir = "~/tensorflow_datasets"  # where TFDS data sets are kept; shared between runs
     data.path = ""  # a prepared RLDS data set to read instead of ours (folder with dataset_info.json); data.level is
-    # then a split expression of it, such as train
+    # then one of its split expressions, such as train
     data.level = "medium-expert"  # random | medium | expert | medium-expert | random-medium-expert (67 + 67 + 66
     # episodes, 200k transitions) | a TFDS split expression over random, medium and expert
     data.episodes = 1000  # episodes of each of the splits random, medium, expert (1000 steps each)
@@ -33,13 +33,13 @@ def get_config(task: str, preset: str) -> ConfigDict:
     data.seed = 0  # of the roll-outs
     data.normalise = False  # scale observations by the data's mean and standard deviation (kept in the ASM artefact)
     data.mode = "memory"  # memory = transitions on the device | stream = read from disk while training
-    data.block_episodes = 16  # episodes whose transitions are shuffled together (stream)
-    data.num_workers = -1  # environment processes; -1 = one a core, 0 = none
+    data.block_episodes = 16  # the transitions of this number of episodes are shuffled together (stream)
+    data.num_workers = -1  # environment processes; -1 = one per core, 0 = none
 
     config.asm = asm = ConfigDict()
-    asm.path = ""  # stage 2 loads the ASM from here; "" = the one that stage 1 left in the workdir
-    asm.per_seed = False  # with several seeds: False = all share the ASM of the first | True = an ASM for each
-    asm.epoch = -1  # which of its epochs; -1 = the last
+    asm.path = ""  # stage 2 loads the ASM from this folder; "" = the ASM that stage 1 saved in the workdir
+    asm.per_seed = False  # with several seeds: False = all share the first seed's ASM | True = an ASM for each seed
+    asm.epoch = -1  # the epoch of the ASM that stage 2 loads; -1 = the last
     asm.other_data = False  # accept an ASM that was trained on other data of the same shape
     asm.width = 256  # D
     asm.num_heads = 4  # H
@@ -51,7 +51,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     asm.positions = "none"  # none (published: slots are a set) | learned | sinusoidal, for ordered sub-actions
     asm.masking = "auto"  # fixed (published) | full_range (ours) | auto = fixed for spin, full_range for spin_…
     asm.mask_rate = 0.15  # probability that a slot is chosen (fixed)
-    asm.full_mask_share = 0.3  # share of rows whose slots are all chosen (full_range)
+    asm.full_mask_share = 0.3  # share of rows in which all slots are chosen (full_range)
     asm.replace_mask = 0.8  # share of the chosen slots that become [MASK] (fixed; full_range replaces all)
     asm.replace_random = 0.1  # share of the chosen slots that become a random choice (fixed)
     asm.learning_rate = 4e-4  # Adam
@@ -68,9 +68,9 @@ def get_config(task: str, preset: str) -> ConfigDict:
     spin.dropout = 0.1  # in the heads
     spin.frozen_dropout = False  # keep dropout on inside the frozen ASM, as the public code does
 
-    spin.finetune = "frozen"  # frozen (published) | trained = encoder and body go on learning in stage 2
-    spin.asm_learning_rate = 3e-5  # Adam, of those (finetune = trained)
-    spin.finetune_after = 0  # policy steps before they start to learn
+    spin.finetune = "frozen"  # frozen (published) | trained = encoder and body keep learning in stage 2
+    spin.asm_learning_rate = 3e-5  # Adam, for encoder and body (finetune = trained)
+    spin.finetune_after = 0  # policy steps before encoder and body start to learn (finetune = trained)
 
     config.spin_cached = cached = ConfigDict()
     cached.heads = "fresh"  # fresh | asm = start from the ASM's slot heads (the warm start)
@@ -78,32 +78,32 @@ def get_config(task: str, preset: str) -> ConfigDict:
     cached.dropout = 0.1  # in the heads
 
     config.spin_distill = distill = ConfigDict()
-    distill.width = 256  # of the student's two hidden layers
+    distill.width = 256  # units of each of the student's two hidden layers
     distill.heads = "fresh"  # fresh | asm
     distill.head_width = 128  # hidden units of each policy head
     distill.dropout = 0.1  # in the heads
     distill.steps = 50_000  # gradient steps of the distillation
     distill.batch_size = 256  # transitions, of the distillation
     distill.learning_rate = 1e-3  # Adam, of the distillation
-    distill.kl_weight = 1.0  # of the divergence from the ASM's slot predictions, beside the squared error
+    distill.kl_weight = 1.0  # weight of the divergence from the ASM's slot predictions, beside the squared error
 
     config.spin_decode = decode = ConfigDict()
     decode.candidates = 32  # joint actions drawn from the ASM in each state
-    decode.rounds = 4  # of unmasking (1 = one pass, a product distribution)
-    decode.select = "argmax"  # argmax of the critics | softmax of beta times them
-    decode.beta = 3.0  # of the softmax
+    decode.rounds = 4  # rounds of unmasking (1 = one pass, a product distribution)
+    decode.select = "argmax"  # argmax of the critics' values | softmax of beta times them
+    decode.beta = 3.0  # factor of the critics' values in the softmax
 
-    config.saint = saint = ConfigDict()  # its body is that of section asm, trained from scratch with asm.dropout
+    config.saint = saint = ConfigDict()  # body as in section asm, trained from scratch with asm.dropout
     saint.head_width = 128  # hidden units of each slot head
     saint.dropout = 0.1  # in the heads
 
     config.factored = factored = ConfigDict()
-    factored.width = 256  # of the two hidden layers
-    factored.dropout = 0.1  # after each
+    factored.width = 256  # units of each of the two hidden layers
+    factored.dropout = 0.1  # after each hidden layer
 
     config.autoregressive = autoregressive = ConfigDict()
-    autoregressive.state_width = 128  # embedding of the state
-    autoregressive.choice_width = 32  # embedding of the previous slot's choice
+    autoregressive.state_width = 128  # width of the state's embedding
+    autoregressive.choice_width = 32  # width of the embedding of the previous slot's choice
     autoregressive.lstm_width = 256
     autoregressive.num_layers = 2
     autoregressive.dropout = 0.1  # before the heads
@@ -117,7 +117,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     iql.learning_rate = 3e-4  # Adam, all networks
     iql.q = "sum"  # Q(s, a) is the sum (SPIN) | mean (DecQN) of the slots' utilities
     iql.extract_after = 0  # gradient steps of critics and value alone before the policy starts to learn; -1 = three
-    #   quarters of train.num_steps where the policy starts from the ASM's predictions, else 0
+    #   quarters of train.num_steps if the policy starts from the ASM's slot heads, else 0
 
     config.awac = awac = ConfigDict()
     awac.temperature = 0.3  # lambda: the weight is exp(advantage / lambda)
@@ -128,7 +128,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     awac.q = "sum"  # sum | mean
 
     config.bcq = bcq = ConfigDict()
-    bcq.threshold = 0.3  # a choice is allowed if it is at least so many times as probable as its slot's best
+    bcq.threshold = 0.3  # a choice is allowed if its probability is at least this share of its slot's highest
     bcq.gamma = 0.99  # discount a step
     bcq.tau = 0.005  # Polyak step of the target critics
     bcq.learning_rate = 3e-4  # Adam, all networks
@@ -145,22 +145,22 @@ def get_config(task: str, preset: str) -> ConfigDict:
     config.train = train = ConfigDict()
     train.num_steps = 1_000_000  # gradient steps of stage 2
     train.batch_size = 256  # transitions
-    train.n_step = 1  # steps of reward before a target bootstraps (1 = published); more tell policies in a mixed log
-    #   apart by what they lead to
+    train.n_step = 1  # steps of reward before a target bootstraps (1 = published); more steps help critics to tell the
+    #   policies of a mixed log apart
     train.policy_schedule = "constant"  # constant (published) | cosine = the policy's learning rate falls to 0
-    train.max_chunk = 1000  # gradient steps compiled into one program, at most
+    train.max_chunk = 1000  # most gradient steps that are compiled into one program
     train.checkpoint_every_steps = 10_000  # gradient steps
 
     config.eval = evaluation = ConfigDict()
     evaluation.every_steps = 5_000  # gradient steps between evaluations during stage 2
-    evaluation.episodes = 10  # episodes of those
+    evaluation.episodes = 10  # episodes of each evaluation during stage 2
     evaluation.final_episodes = 20  # episodes of the evaluation at the end
     evaluation.mode = "sample"  # sample actions from the policy | greedy
-    evaluation.num_workers = -1  # environment processes; -1 = one a core, 0 = none
-    evaluation.asynchronous = "auto"  # beside training: on | off | auto = where there is an accelerator or more than
-    # two cores
-    evaluation.device = "auto"  # where the evaluated policy computes: cpu | accelerator | auto = cpu where evaluation
-    # goes on beside training
+    evaluation.num_workers = -1  # environment processes; -1 = one per core, 0 = none
+    evaluation.asynchronous = "auto"  # evaluation beside training: on | off | auto = on with an accelerator or more
+    # than two cores
+    evaluation.device = "auto"  # where the evaluated policy computes during stage 2: cpu | accelerator | auto = cpu if
+    # evaluation runs beside training
     evaluation.video = False  # also write an animated picture of one episode
 
     if preset in ("quick", "smoke"):

@@ -1,4 +1,4 @@
-"""From a configuration to what it names: the policy, its learner, their evaluator."""
+"""Makes the policy, the learner and the evaluator that a configuration names."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from spin_jax.types import ActionSpec
 
 
 def make_policy(run: RunConfig, spec: ActionSpec) -> Policy:
-    """The configured policy; its optimiser follows train.policy_schedule over the steps in which the policy learns."""
+    """The configured policy; its learning rate follows train.policy_schedule over the steps in which it learns."""
     policy = POLICIES[run.policy].make(spec, run.asm.model, run.policy_config)
     if run.train.policy_schedule == "constant":
         return policy
@@ -25,7 +25,7 @@ def make_policy(run: RunConfig, spec: ActionSpec) -> Policy:
 
 
 def make_learner(run: RunConfig, policy: Policy, spec: ActionSpec) -> Learner:
-    """The configured learner of a policy."""
+    """The configured learner, for this policy."""
     return LEARNERS[run.learner].make(policy, spec, run.learner_config)
 
 
@@ -39,7 +39,7 @@ def make_evaluator(
     episodes: int,
     beside_training: bool,
 ) -> Evaluator:
-    """The evaluator of all seeds; beside training, the policy computes on config.eval.device."""
+    """The evaluator of all seeds; beside training, the evaluated policy computes on config.eval.device."""
     on_host = beside_training and run.eval.device == "cpu" and jax.default_backend() != "cpu"
     return Evaluator(
         learner.act,

@@ -1,1 +1,1 @@
-"""Making data: behaviour policies, roll-outs, shipped weights, the TFDS builder."""
+"""Makes the data: behaviour policies, roll-outs, shipped weights, the TFDS builder."""

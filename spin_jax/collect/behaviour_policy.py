@@ -1,4 +1,4 @@
-"""The shipped behaviour policies: float16 weights with a JSON card, played with numpy alone."""
+"""The shipped behaviour policies: float16 weights with a JSON card, played with numpy only."""
 
 import json
 import pathlib
@@ -17,12 +17,12 @@ Act = Callable[[np.ndarray], np.ndarray]
 
 
 def weights_path(task: str, bins: int, level: str) -> pathlib.Path:
-    """Where the weights of a policy are; its card has the suffix .json."""
+    """The file of a policy's weights; its card has the suffix .json."""
     return WEIGHTS / f"{task}_{bins}bins_{level}.npz"
 
 
 def policy_card(task: str, bins: int, level: str) -> dict:
-    """What is known of the policy of a level: its name and the mean return of its own 20 greedy episodes."""
+    """The name of a level's policy and the mean return of its own 20 greedy episodes (no return for 'random')."""
     path = weights_path(task, bins, level).with_suffix(".json")
     if level == "random":
         return {"policy": "random: uniform over joint actions"}
@@ -30,7 +30,7 @@ def policy_card(task: str, bins: int, level: str) -> dict:
 
 
 def save_policy(path: pathlib.Path, critics: list, normaliser: Normaliser, card: dict) -> None:
-    """Write weights as float16 (statistics as float32) and the card beside them."""
+    """Writes weights as float16 (statistics as float32) and the card beside them."""
     arrays = {"mean": normaliser.mean, "std": normaliser.std, "clip": normaliser.clip}
     for i, critic in enumerate(critics):
         for layer, parameters in critic.items():
@@ -56,7 +56,7 @@ def load_policy(path: pathlib.Path, num_slots: int) -> Act:
 def behaviour_policy(task: str, bins: int, level: str, epsilon: float, rng: np.random.Generator) -> Act:
     """The policy of a level; each sub-action is replaced by a uniform choice with probability epsilon.
 
-    'random' is uniform over joint actions. Raises DataError where no weights are shipped.
+    'random' is uniform over joint actions. Raises DataError if no weights are shipped.
     """
     num_slots = TASKS[task].num_slots
     if level == "random":

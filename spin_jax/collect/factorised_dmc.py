@@ -1,7 +1,7 @@
 """The TFDS data sets `factorised_dmc`: the suite's levels, rolled out from the shipped behaviour policies.
 
-One configuration a task, number of bins and size; splits `random`, `medium`, `expert`. Mixed levels are TFDS split
-expressions over those (`medium+expert`), so nothing is stored twice.
+Every task, number of bins and size is one configuration, with splits `random`, `medium` and `expert`. Mixed levels are
+TFDS split expressions over those (`medium+expert`), so nothing is stored twice.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ PUBLISHED_EPISODES = 1000  # of each split in the published suite: 1M transition
 
 @dataclasses.dataclass(kw_only=True)
 class FactorisedConfig(tfds.core.BuilderConfig):
-    """task, bins, episodes a split, epsilon of random sub-actions (medium, expert), seed; all of it is in the name."""
+    """Task, bins, episodes per split, epsilon of random sub-actions (medium, expert), seed; the name has them all."""
 
     name: str = ""  # made from the rest
     task: str = "cheetah_run"
@@ -65,14 +65,15 @@ class FactorisedDmc(tfds.core.GeneratorBasedBuilder):
 
 
 def dataset_directory(data_dir: pathlib.Path, config: FactorisedConfig) -> pathlib.Path:
-    """Where the prepared data set of a configuration is."""
+    """The directory of a configuration's prepared data set."""
     return data_dir / "factorised_dmc" / config.name / str(FactorisedDmc.VERSION)
 
 
 def prepare(data_dir: pathlib.Path, config: FactorisedConfig, num_workers: int) -> dict[str, dict]:
-    """Make the data set where it is not there yet; returns the cards of its splits, written beside its shards.
+    """Makes the data set if it does not exist yet; returns the cards of its splits, which lie beside its shards.
 
-    A killed call goes on where it was. Before it plays anything, it says how long that will take.
+    Calling it again resumes a killed call. It logs how long the roll-outs will take before it starts them. Raises
+    DataError if the directory exists but holds no TFDS data set.
     """
     directory = dataset_directory(data_dir, config)
     if not (directory / "dataset_info.json").exists():
@@ -127,7 +128,7 @@ def _play(pieces: pathlib.Path, config: FactorisedConfig, num_workers: int, dire
 
 
 def _encoding_seconds(config: FactorisedConfig) -> float:
-    """What TFDS takes for one episode (about 30 ms on one core: as long as a fast task's simulation)."""
+    """Seconds that TFDS takes to encode one episode (about 30 ms on one core, as long as a fast task's simulation)."""
     task = TASKS[config.task]
     features = rlds_features(task.num_features, task.num_slots)
     observation = np.zeros((EPISODE_STEPS + 1, task.num_features), np.float32)

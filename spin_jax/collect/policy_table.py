@@ -1,7 +1,7 @@
-"""The shipped behaviour policies, played again: `python -m spin_jax.collect.policy_table`.
+"""Plays the shipped behaviour policies again: `python -m spin_jax.collect.policy_table`.
 
-Prints the table of the README. Every policy plays the episodes of its card (the same seeds, in float16 weights with
-numpy), so on the same machine and versions the returns repeat exactly; --noplay prints the cards' figures.
+Prints the table of docs/behaviour.md. Every policy plays the episodes of its card (the same seeds, float16 weights,
+numpy), so the returns repeat exactly on the same machine and versions. --noplay prints the cards' figures instead.
 """
 
 import json
@@ -21,14 +21,14 @@ from spin_jax.record.progress import Progress, setup_logging
 
 
 def shipped() -> list[tuple[pathlib.Path, dict]]:
-    """(weights, card) of every shipped policy, by the suite's order of tasks, bins, and level (medium first)."""
+    """(weights, card) of every shipped policy, sorted by task (in the suite's order), bins and level (medium first)."""
     cards = [(path.with_suffix(".npz"), json.loads(path.read_text())) for path in WEIGHTS.glob("*.json")]
     order = list(TASKS)
     return sorted(cards, key=lambda pc: (order.index(pc[1]["task"]), pc[1]["bins"], pc[1]["level"] != "medium"))
 
 
 def play(path: pathlib.Path, card: dict, workers: int) -> tuple[float, float]:
-    """Mean and standard deviation of the returns of the card's episodes, played again."""
+    """Plays the card's episodes again; returns the mean and the standard deviation of their returns."""
     with VectorEnv(card["task"], card["bins"], EPISODES, workers) as envs:
         act = load_policy(path, envs.spec.num_slots)
         episodes = play_policy(envs, act, [episode_seed(EVALUATION_SEED, i) for i in range(EPISODES)])
@@ -37,7 +37,7 @@ def play(path: pathlib.Path, card: dict, workers: int) -> tuple[float, float]:
 
 
 def row(card: dict, mean: float, std: float) -> str:
-    """One line of the table; the published expert's return is beside ours."""
+    """One line of the table; an expert's line also has the published expert's return."""
     _, published = reference_returns(card["task"], card["bins"])
     share = f"{published:.2f} ({mean / published:.0%})" if card["level"] == "expert" else ""
     name = card["task"].replace("_", "-")

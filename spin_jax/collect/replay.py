@@ -1,4 +1,4 @@
-"""A uniform replay of whole episodes on the host: n-step transitions by index, no next observation stored."""
+"""A uniform replay of whole episodes on the host: n-step transitions by index, without storing next observations."""
 
 import pathlib
 
@@ -8,10 +8,10 @@ from spin_jax.learners.decqn import NStep
 
 
 class Replay:
-    """Ring of `capacity // episode_steps` episodes; `num_envs` of them are being written at any time.
+    """A ring of `capacity // episode_steps` episodes (at least 2 `num_envs`); `num_envs` of them are being written.
 
-    Its arrays are memory-mapped files in `directory`, so a killed run finds them again as they were (episodes that
-    were running then count as cut by a time limit).
+    Its arrays are memory-mapped files in `directory`, so they survive a kill. Episodes that were running then count as
+    cut by a time limit. Raises ValueError if the files have the shapes of another run.
     """
 
     def __init__(self, directory: pathlib.Path, capacity: int, num_envs: int, episode_steps: int, widths: tuple):
@@ -40,7 +40,7 @@ class Replay:
         return int(self.length.sum())
 
     def begin(self, env: int, observation: np.ndarray) -> None:
-        """Start an episode of environment `env` in the oldest slot that no other environment writes to."""
+        """Starts an episode of environment `env` in the oldest slot that no other environment writes to."""
         while (slot := self._begun[0] % len(self.length)) in np.delete(self._open, env):
             self._begun[0] += 1
         self._begun[0] += 1
@@ -49,7 +49,7 @@ class Replay:
         self.observation[slot, 0] = observation
 
     def add(self, observation: np.ndarray, action: np.ndarray, reward: np.ndarray, terminal: np.ndarray) -> None:
-        """One step of all environments; observation [num_envs, S] follows action [num_envs, N]."""
+        """Adds one step of all environments; observation [num_envs, S] comes after action [num_envs, N]."""
         slot, t = self._open, self.length[self._open]
         self.observation[slot, t + 1] = observation
         self.action[slot, t] = action
@@ -58,7 +58,10 @@ class Replay:
         self.length[slot] += 1
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...], n_step: int, gamma: float) -> NStep:
-        """n-step transitions of leading shape `shape`; cut at the episode's end, bootstrapped there unless terminal."""
+        """Random n-step transitions of leading shape `shape`.
+
+        They are cut at the episode's end, and bootstrap there unless it is terminal.
+        """
         ends = np.cumsum(self.length)
         index = rng.integers(0, ends[-1], shape)
         slot = np.searchsorted(ends, index, side="right")

@@ -1,4 +1,4 @@
-"""Roll out behaviour policies in worker processes, in pieces that survive a kill."""
+"""Rolls out behaviour policies in worker processes, in pieces that survive a kill."""
 
 import os
 import pathlib
@@ -12,20 +12,21 @@ from spin_jax.collect.behaviour_policy import LEVELS, Act, behaviour_policy
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.types import Episode
 
-PIECE = 20  # episodes played in lockstep and saved together; part of what a seed means
+PIECE = 20  # episodes played in lockstep and saved together; another number gives other episodes for a seed
 
 
 def play_policy(envs: VectorEnv, act: Act, seeds: Sequence[int]) -> list[Episode]:
-    """One episode on every environment with a numpy policy, on one BLAS thread.
+    """Plays one episode on every environment with a numpy policy, on one BLAS thread.
 
-    More threads only wait for each other at these sizes (measured on two cores: 0.3 against 7-56 ms a call).
+    At these sizes more threads only wait for each other (measured on two cores: 0.3 ms a call with one thread, 7-56 ms
+    with two).
     """
     with threadpool_limits(limits=1, user_api="blas"):
         return play_episodes(envs, lambda observation, _: act(observation), seeds)
 
 
 class Environments:
-    """VectorEnvs of one task by size: `environments(count)`; the last one is kept, as making one takes seconds."""
+    """environments(count) -> VectorEnv of one task; the last one is kept for reuse, as making one takes seconds."""
 
     def __init__(self, task: str, bins: int, num_workers: int):
         self.task, self.bins, self.num_workers = task, bins, num_workers
@@ -50,9 +51,9 @@ class Environments:
 
 
 def measure_speed(environments: Environments, episodes: int, epsilon: float, seconds: float = 2.0) -> float:
-    """Transitions a second of the expert on as many environments as a piece has; at most `seconds` and 100 steps.
+    """Transitions a second of the expert on one piece's environments; plays at most `seconds` and 100 steps.
 
-    No episode depends on it: each starts from a reset with its own seed. Raises DataError where no expert is shipped.
+    It changes no later episode: each starts from a reset with its own seed. Raises DataError if no expert is shipped.
     """
     act = behaviour_policy(environments.task, environments.bins, "expert", epsilon, np.random.default_rng(0))
     envs = environments(min(PIECE, episodes))
@@ -82,9 +83,9 @@ def roll_out(
     seed: int,
     on_episodes: Callable[[int], None],
 ) -> None:
-    """Play `episodes` episodes of a level into `directory`/NNNNN.npz; pieces that are there already are kept.
+    """Plays `episodes` episodes of a level into `directory`/NNNNNNN.npz; pieces that exist already are kept.
 
-    The episodes depend on (task, bins, level, epsilon, seed) and the weights alone, not on the number of workers.
+    The episodes depend only on (task, bins, level, epsilon, seed) and the weights, not on the number of workers.
     on_episodes(n) is called after every piece with the number of episodes done so far.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,7 @@ def roll_out(
 
 
 def read_pieces(directory: pathlib.Path) -> Iterator[Episode]:
-    """The episodes of `roll_out`, in order."""
+    """The episodes that `roll_out` saved, in order."""
     for path in sorted(directory.glob("*.npz")):
         with np.load(path, allow_pickle=False) as arrays:
             bounds = np.concatenate([[0], np.cumsum(arrays["length"])])

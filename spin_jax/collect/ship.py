@@ -1,8 +1,8 @@
-"""Choose and ship behaviour policies: `python -m spin_jax.collect.ship --task=cheetah_run --workdir=DIR`.
+"""Chooses and ships behaviour policies: `python -m spin_jax.collect.ship --task=cheetah_run --workdir=DIR`.
 
-Out of the checkpoints of a training run, the best few by their greedy returns are played again for 20 episodes each:
-the best becomes `expert`; of those from before training first passed 60 % of its return, the one nearest to
-`medium_share` of it becomes `medium`.
+For each level, the CANDIDATES most fitting checkpoints of a training run, by their greedy returns, are played again for
+20 episodes. `expert` is the one with the highest return. `medium` is the one nearest to `medium_share` of the expert's
+return; it is taken from the checkpoints up to the first that reached 60 % of the expert's return.
 """
 
 import json
@@ -23,7 +23,7 @@ from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.progress import log, setup_logging
 
 EPISODES = 20
-EVALUATION_SEED = 10_000  # of the episodes that a card reports
+EVALUATION_SEED = 10_000  # seed of the episodes that a card reports
 CANDIDATES = 5
 
 
@@ -35,7 +35,7 @@ def ship(
     num_workers: int,
     levels: Sequence[str] = ("expert", "medium"),
 ) -> None:
-    """Write the weights and cards of the levels into the package; 'medium' alone goes by the expert that is there."""
+    """Writes the weights and cards of the levels into the package; 'medium' alone uses the expert already shipped."""
     store = CheckpointStore(workdir / "policies", keep=None)
     records = {step: store.record(step) for step in store.steps()}
     mean = {step: np.mean(record["returns"]) for step, record in records.items()}
@@ -50,7 +50,7 @@ def ship(
             save_policy(path, store.restore(like, step).critics, exploration_normaliser(statistics), card)
 
         def played(step: int, path: pathlib.Path) -> dict:
-            """Save the checkpoint at `path` and play it as it will be used, in float16 with numpy; its card."""
+            """Saves the checkpoint at `path`, plays it as it will be used (float16, numpy) and returns its card."""
             record = records[step]
             card = {"task": task, "bins": bins, "level": path.stem.rsplit("_", 1)[-1], "frames": record["frame"]}
             save(step, path, card)

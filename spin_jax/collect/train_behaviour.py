@@ -1,8 +1,8 @@
-"""Train behaviour policies online with DecQN: `python -m spin_jax.collect.train_behaviour --task=cheetah_run`.
+"""Trains behaviour policies online with DecQN: `python -m spin_jax.collect.train_behaviour --task=… --workdir=DIR`.
 
-Environments run in lockstep with one batched policy call a step. Every `eval_every_frames` a checkpoint is kept with
-its greedy returns; `ship.py` makes `medium` and `expert` of two of them. The same command resumes an
-interrupted run: learner, replay and frames continue (not bit for bit: running episodes start afresh).
+Environments run in lockstep, with one batched policy call per step. Every `eval_every_frames` frames a checkpoint is
+kept with its greedy returns; `ship.py` chooses `medium` and `expert` among them. Rerunning the command resumes an
+interrupted run: learner, replay and frames continue, but not bit for bit, as running episodes start afresh.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ class BehaviourConfig:
 
 
 def config_for(task: str) -> BehaviourConfig:
-    """The recipe by number of slots: from about 20 on, larger batches, fewer updates, a smaller step, min targets."""
+    """The settings for a task: above 12 slots, larger batches, fewer updates, a lower learning rate and min targets."""
     if TASKS[task].num_slots <= 12:
         return BehaviourConfig()
     learner = DecQNConfig(learning_rate=1.5e-4, target="min")
@@ -59,7 +59,10 @@ def config_for(task: str) -> BehaviourConfig:
 
 
 def with_settings(config: BehaviourConfig, settings: list[str]) -> BehaviourConfig:
-    """Replace fields by 'name=value' strings ('explore=0.4', 'learner.width=512'); ValueError names an unknown one."""
+    """Replaces fields by 'name=value' strings ('explore=0.4', 'learner.width=512').
+
+    Raises ValueError, with the known names, for an unknown name or a missing value.
+    """
     for setting in settings:
         path, _, text = setting.partition("=")
         owner, _, name = path.rpartition(".")
@@ -75,15 +78,15 @@ def with_settings(config: BehaviourConfig, settings: list[str]) -> BehaviourConf
 
 
 def exploration_normaliser(statistics: RunningStatistics) -> Normaliser:
-    """What the behaviour policy sees: every feature is scaled, by 1e-3 at least."""
+    """The behaviour policy's normaliser: every feature is scaled, by a standard deviation of at least 1e-3."""
     std = np.maximum(statistics.std, 1e-3)
     return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
 
 def start_from(workdir: pathlib.Path, frame: int | None, task: str, bins: int) -> tuple[list, dict]:
-    """(critics, record) of a run with fewer bins at a frame (None = the last), the critics refined to `bins`.
+    """(critics, record) of a run with fewer bins at a frame (None = the last); the critics are refined to `bins`.
 
-    Raises CheckpointError where there is none or it is of another task.
+    Raises CheckpointError if there is no such checkpoint, or if it is of another task or has more bins.
     """
     store, facts = CheckpointStore(workdir / "policies", keep=None), TASKS[task]
     record = store.record(frame)
@@ -101,15 +104,15 @@ def fresh_state(learner: Learner, task: str, seed: int) -> DecQNState:
 
 
 def learner_config(record: dict) -> DecQNConfig:
-    """The learner's settings of a checkpoint."""
+    """The learner settings that a checkpoint was trained with."""
     return DecQNConfig(**record["config"]["learner"]) if "config" in record else config_for(record["task"]).learner
 
 
 class Training:
-    """What an online run carries: the learner's state, the statistics of observations, the frames played so far.
+    """The state of an online run: the learner's state, the statistics of observations, the frames played so far.
 
-    It starts where the checkpoints in workdir/policies end; without any, from fresh critics, or from those of a run
-    with fewer bins (`coarse`, at coarse_frame).
+    It resumes from the last checkpoint in workdir/policies. Without one, it starts from fresh critics, or from those of
+    a run with fewer bins (workdir `coarse`, at coarse_frame).
     """
 
     def __init__(
@@ -154,7 +157,7 @@ class Training:
         return np.asarray(self._act(self.state, exploration_normaliser(self.statistics), observation))
 
     def explore(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """What is played while learning: uniform at first, then greedy with some sub-actions replaced at random."""
+        """Joint actions [B, N] to play while learning: first uniform, then greedy with some random sub-actions."""
         num_slots = TASKS[self.task].num_slots
         action = rng.integers(0, self.bins, (len(observation), num_slots))
         if self.frame < self.config.random_frames and not self.started_from:
@@ -164,7 +167,7 @@ class Training:
         return np.where(rng.random(action.shape) < share, action, self.act(observation))
 
     def learn(self, batches: NStep) -> dict:
-        """UPDATES_AT_ONCE gradient steps; their metrics."""
+        """Takes UPDATES_AT_ONCE gradient steps and returns their metrics."""
         self.state, metrics = self._learn(self.state, exploration_normaliser(self.statistics), batches)
         return metrics
 
@@ -174,7 +177,7 @@ class Training:
         return [float(e.reward.sum()) for e in play_episodes(envs, lambda observation, _: self.act(observation), seeds)]
 
     def save(self, returns: list[float], seconds: float) -> None:
-        """Keep the policy of this frame with its greedy returns."""
+        """Saves the policy of this frame with its greedy returns."""
         record = {"task": self.task, "bins": self.bins, "seed": self.seed, "frame": self.frame, "returns": returns}
         record |= {"config": dataclasses.asdict(self.config), "started_from": self.started_from}
         self._store.save(self.frame, self.state, record | {"statistics": self.statistics.to_json(), "seconds": seconds})
@@ -189,10 +192,10 @@ def train_behaviour(
     coarse: pathlib.Path | None = None,
     coarse_frame: int | None = None,
 ) -> None:
-    """Explore, learn from the replay, evaluate and keep, until config.num_frames frames have been played.
+    """Explores, learns from the replay, evaluates and saves until config.num_frames frames have been played.
 
-    coarse: workdir of a run with fewer bins, whose policy of coarse_frame (None = the last) a new run starts from, and
-    explores with at once.
+    coarse: workdir of a run with fewer bins. A new run starts from that run's policy of coarse_frame (None = the last)
+    and explores with it at once, without random frames first.
     """
     rng = np.random.default_rng([seed, time.time_ns()])  # exploration and sampling; not replayed after a resume
     training = Training(task, bins, workdir, seed, config, coarse, coarse_frame)

@@ -1,4 +1,4 @@
-"""Every 'auto' of a configuration is decided here, once; the decisions stand in the workdir's config.json."""
+"""Decides every 'auto' of a configuration, once; the decisions are recorded in the workdir's config.json."""
 
 import jax
 from ml_collections import ConfigDict
@@ -8,9 +8,9 @@ from spin_jax.registry import POLICIES, PolicyEntry
 
 
 def resolve(config: ConfigDict) -> ConfigDict:
-    """A copy of the configuration with what the policy implies filled in and every 'auto' decided for this machine.
+    """A copy of the configuration: the policy's implied fields are set and every 'auto' is decided for this machine.
 
-    Names and values that are wrong are left for `config.build.build` to name.
+    Wrong names and values are left as they are; `config.build.build` reports them.
     """
     config = ConfigDict(config.to_dict())
     entry = POLICIES.get(config.policy)
@@ -26,7 +26,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     if config.eval.asynchronous == "auto":
         config.eval.asynchronous = "on" if accelerated or usable_cores() > 2 else "off"
     if config.eval.device == "auto":
-        # an accelerator answers after the chunk of training that it is at, so beside training the host computes
+        # an accelerator answers only after its current chunk of training, so beside training the host computes
         beside = config.eval.asynchronous == "on"
         config.eval.device = "accelerator" if accelerated and not beside else "cpu"
     _masking(config, entry)
@@ -35,7 +35,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
 
 
 def worker_processes(configured: int) -> int:
-    """Environment processes: -1 means one a usable core, or none where there is only one."""
+    """Number of environment processes; -1 means one per usable core, or none if only one core is usable."""
     cores = usable_cores()
     return configured if configured >= 0 else (cores if cores > 1 else 0)
 
@@ -48,7 +48,7 @@ def _masking(config: ConfigDict, entry: PolicyEntry | None):
 
 
 def _extraction(config: ConfigDict, entry: PolicyEntry | None):
-    """iql.extract_after=-1: critics come first where the policy starts as the ASM's own cloning."""
+    """Decides iql.extract_after=-1: the critics learn alone first if the policy starts from the ASM's slot heads."""
     if config.iql.extract_after < 0:
         cloned = entry is not None and entry.has_asm_heads and config[entry.section].heads == "asm"
         config.iql.extract_after = config.train.num_steps * 3 // 4 if cloned else 0

@@ -1,4 +1,4 @@
-"""From a resolved ConfigDict to checked settings: every section becomes a frozen dataclass before anything is run."""
+"""Checks a resolved ConfigDict and turns each of its sections into a frozen dataclass before anything runs."""
 
 import dataclasses
 import difflib
@@ -18,14 +18,14 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """' Did you mean …?' or, where nothing is close, the known names."""
+    """' Did you mean …?' with the closest known name or, if none is close, all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
 
 
 def build(config: ConfigDict) -> RunConfig:
-    """Check a resolved configuration and freeze it. Raises ConfigError naming the field and what would do."""
+    """Checks and freezes a resolved configuration; raises ConfigError with the wrong field and what it accepts."""
     for field, table in (("task", ENVS), ("policy", POLICIES), ("learner", LEARNERS)):
         if config[field] not in table:
             raise ConfigError(f"config.{field} is {config[field]!r}.{did_you_mean(config[field], table)}")
@@ -61,7 +61,7 @@ def build(config: ConfigDict) -> RunConfig:
 
 
 def check_stages(run: RunConfig, stages: Sequence[str]) -> None:
-    """Raise ConfigError where a single stage is asked for that the configured policy does not have."""
+    """Raises ConfigError if only one stage is asked for and the configured policy does not have it."""
     have = {
         "pretrain": [name for name, entry in POLICIES.items() if entry.reads_asm],
         "distill": [name for name, entry in POLICIES.items() if entry.distiller is not None],
@@ -89,7 +89,10 @@ def _section(config: ConfigDict, name: str, kind: type):
 
 
 def _check_together(run: RunConfig):
-    """Refuse settings that do not go together before anything is read or trained: making functions costs nothing."""
+    """Refuses settings that do not go together, before anything is read or trained.
+
+    The policy and the learner are made for this, which costs nothing: only functions are made.
+    """
     spec = ActionSpec((run.bins,))
     policy = POLICIES[run.policy].make(spec, run.asm.model, run.policy_config)
     LEARNERS[run.learner].make(policy, spec, run.learner_config)
@@ -148,7 +151,7 @@ def _check_ranges(run: RunConfig):
 
 
 def explain_flag_error(argv: list[str], error: Exception) -> str:
-    """One line for an error of flag parsing; an unknown --config.… field is named with the nearest known one."""
+    """An error of flag parsing in one line; for an unknown --config.… field it suggests the nearest known one."""
     message = " ".join(str(error).split())
     if isinstance(error, AttributeError | KeyError | TypeError):
         fields = [argument.split("=")[0].lstrip("-") for argument in argv if argument.lstrip("-").startswith("config.")]

@@ -1,4 +1,4 @@
-"""The sections of a configuration as frozen dataclasses; what each field means stands in configs/base.py."""
+"""The sections of a configuration as frozen dataclasses; configs/base.py explains every field."""
 
 import dataclasses
 import pathlib
@@ -28,7 +28,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ASMSection:
-    """The section `asm`, flat; the properties below are what the makers take."""
+    """The section `asm`, flat; its properties are the configurations that the model and its learner take."""
 
     path: str
     per_seed: bool
@@ -57,7 +57,7 @@ class ASMSection:
 
     @property
     def model(self) -> ASMConfig:
-        """The architecture."""
+        """The ASM's architecture."""
         body = BodyConfig(
             width=self.width,
             num_heads=self.num_heads,
@@ -72,7 +72,7 @@ class ASMSection:
 
     @property
     def masking_config(self) -> MaskingConfig:
-        """Which slots are hidden and by what."""
+        """Which slots are hidden, and what replaces them."""
         return MaskingConfig(
             masking=self.masking,
             mask_rate=self.mask_rate,
@@ -82,7 +82,7 @@ class ASMSection:
         )
 
     def optimiser(self, num_steps: int) -> ASMOptimiserConfig:
-        """The optimiser of a pre-training of num_steps gradient steps."""
+        """The optimiser for pre-training over num_steps gradient steps."""
         decay_steps = num_steps if self.schedule == "cosine" else 0
         return ASMOptimiserConfig(learning_rate=self.learning_rate, clip_norm=self.clip_norm, decay_steps=decay_steps)
 
@@ -111,7 +111,7 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """All settings of a run; `policy_config` and `learner_config` are those of the chosen ones."""
+    """All settings of a run; `policy_config` and `learner_config` belong to the chosen policy and learner."""
 
     task: str
     bins: int
@@ -130,7 +130,7 @@ class RunConfig:
 
     @property
     def data_dir(self) -> pathlib.Path:
-        """The expanded config.data.dir; raises ConfigError where it is something else than a directory."""
+        """config.data.dir as an absolute path; raises ConfigError if it exists and is not a directory."""
         path = pathlib.Path(self.data.dir).expanduser().absolute()
         if path.exists() and not path.is_dir():
             raise ConfigError(f"config.data.dir is {path}, which is a file, not a directory.")

@@ -1,4 +1,4 @@
-"""Work beside training: evaluations in a thread, delivered in their order."""
+"""Runs evaluations in a thread beside training and reports them in order."""
 
 import time
 from collections import deque
@@ -11,11 +11,11 @@ import jax.numpy as jnp
 
 
 class Background:
-    """Evaluations in a thread beside training, in their order; with asynchronous=False each before the call returns.
+    """Runs evaluations one after another in a thread; with asynchronous=False, each ends before the call returns.
 
-    evaluate(step, state) -> result; report(step, clock, result) is called in the thread of the caller, by the next call
-    or drain, with what clock() said when the state was handed in. At most QUEUED evaluations wait behind the one that
-    runs: then a call waits, too.
+    evaluate(step, state) -> result. The next call, or drain, calls report(step, clock, result) in the caller's thread,
+    where clock is the value of clock() when the state was handed in. At most QUEUED evaluations wait behind the one
+    that runs; beyond that, a call waits.
     """
 
     QUEUED = 2
@@ -23,8 +23,8 @@ class Background:
     def __init__(self, evaluate: Callable, report: Callable, clock: Callable[[], Any], asynchronous: bool):
         self._evaluate, self._report, self._clock = evaluate, report, clock
         self._pool = ThreadPoolExecutor(1, "evaluation") if asynchronous else None
-        self._pending: deque[tuple[int, Any, Future]] = deque()  # (step, what the clock said, its result)
-        self.waited = 0.0  # seconds that training did not go on
+        self._pending: deque[tuple[int, Any, Future]] = deque()  # (step, value of clock(), future result)
+        self.waited = 0.0  # seconds that training waited for evaluations
 
     def __call__(self, step: int, state: Any):
         begin, now = time.monotonic(), self._clock()
@@ -32,12 +32,12 @@ class Background:
             self._report(step, now, self._evaluate(step, state))
         else:
             self._deliver(self.QUEUED)
-            snapshot = jax.tree.map(jnp.copy, state)  # the next chunk is given the state's own memory
+            snapshot = jax.tree.map(jnp.copy, state)  # the next chunk reuses the state's own memory
             self._pending.append((step, now, self._pool.submit(self._evaluate, step, snapshot)))
         self.waited += time.monotonic() - begin
 
     def drain(self, before: int | None = None) -> None:
-        """Wait for what was handed in, or for what belongs to steps before one; raises what an evaluation raised."""
+        """Waits for all evaluations, or only for those of steps below `before`; raises what an evaluation raised."""
         begin = time.monotonic()
         later = sum(before is not None and step >= before for step, *_ in self._pending)
         self._deliver(later)

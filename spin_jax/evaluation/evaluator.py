@@ -1,4 +1,4 @@
-"""Playing a policy in its environment: all episodes of all seeds at once, one batched policy call a step."""
+"""Plays a policy in its environment: all episodes of all seeds at once, with one batched policy call per step."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,17 +15,19 @@ from spin_jax.types import Normaliser, normalise
 
 
 def evaluation_seed(seed: int, index: int) -> int:
-    """Seed of episode `index` in every evaluation of the run with this seed."""
+    """The seed of episode `index`, the same in every evaluation of the run with seed `seed`."""
     return episode_seed(seed, number("evaluate/episodes"), index)
 
 
 class Evaluator:
-    """Plays `episodes` episodes of a learner for each seed, all of them at once; the environments live as long as this.
+    """Plays `episodes` episodes for each seed, all at once; the environments are kept until `close`.
 
-    Environment i of every evaluation starts from evaluation_seed(run seed, i); where greedy is False, actions are
-    sampled with a key that follows from the run's seed, the gradient step and the control step. Results depend neither
-    on num_workers nor on the other seeds. frozen and the states that calls get are what `seeds` bundles. device: where
-    the policy computes; None = where JAX computes by default.
+    Episode i of every evaluation starts from evaluation_seed(run seed, i). If greedy is False, actions are sampled with
+    a key that follows from the run's seed, the gradient step and the control step. Results depend neither on
+    num_workers nor on the other seeds.
+
+    frozen, and the states that calls take, are bundled by `seeds`. device: where the policy computes; None is JAX's
+    default device.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Evaluator:
         return tree if self._device is None else jax.device_put(tree, self._device)
 
     def __call__(self, step: int, state) -> list[Score]:
-        """The scores of each seed's state after `step` gradient steps."""
+        """The score of each seed; `state` is bundled and has taken `step` gradient steps."""
         fixed, keys = (self._place(state), self._frozen, self._normaliser), self._place(self._keys)
         episodes = play_episodes(
             self._envs, lambda observation, t: self._policy(*fixed, observation, keys, step, t), self._episode_seeds

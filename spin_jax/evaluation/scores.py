@@ -1,4 +1,4 @@
-"""What returns are worth: normalised scores, means and intervals, of one seed and of several."""
+"""Scores of returns: normalised scores, means and intervals, for one seed and for several."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from spin_jax.envs.tasks import TASKS
 
 
 class Score(NamedTuple):
-    """Undiscounted returns of single episodes and what follows from them."""
+    """Undiscounted returns of single episodes and their statistics."""
 
     returns: np.ndarray  # [episodes]
     mean: float
@@ -20,7 +20,7 @@ class Score(NamedTuple):
 
 
 def reference_returns(task: str, bins: int) -> tuple[float, float]:
-    """(random, expert) returns of the published suite; the 3-bin expert where the suite has none for `bins`."""
+    """(random, expert) returns of the published suite; the 3-bin expert if the suite has none for `bins`."""
     known = TASKS[task].expert_return
     return TASKS[task].random_return, known.get(bins, known[3])
 
@@ -34,19 +34,19 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 10_00
 
 
 def score(returns: np.ndarray, task: str, bins: int) -> Score:
-    """Normalised score = (return - random) / (expert - random) with the published references."""
+    """The Score of episode returns; normalised = (return - random) / (expert - random), published references."""
     low, high = reference_returns(task, bins)
     mean = float(np.mean(returns))
     return Score(returns, mean, float(np.std(returns)), bootstrap_interval(returns), (mean - low) / (high - low))
 
 
 def interquartile_mean(values: np.ndarray) -> float:
-    """The mean without the lowest and the highest quarter of `values`, rounded down to whole values."""
+    """The mean of `values` without the lowest and the highest quarter; a quarter is rounded down to whole values."""
     return float(trim_mean(values, 0.25))
 
 
 def summary(found: Score) -> dict:
-    """A score as JSON."""
+    """A score as a JSON-able dict."""
     return {
         "returns": found.returns.tolist(),
         "return_mean": found.mean,
@@ -57,9 +57,9 @@ def summary(found: Score) -> dict:
 
 
 def aggregate_seeds(run_seeds: Sequence[int], scores: Sequence[Score], task: str, bins: int) -> dict:
-    """The scores of several seeds as one, as JSON: over the seeds' means, as every seed is one run.
+    """The scores of several seeds as one JSON-able dict; statistics are over the seeds' means, one value per seed.
 
-    return_iqm: their interquartile mean, with the 95 % interval of a bootstrap over seeds (Agarwal et al. 2021).
+    return_iqm: interquartile mean of those means, with a 95 % bootstrap interval over seeds (Agarwal et al. 2021).
     """
     means = np.array([found.mean for found in scores])
     rng = np.random.default_rng(0)

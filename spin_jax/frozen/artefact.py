@@ -1,4 +1,4 @@
-"""The ASM that stage 1 leaves and stage 2 loads: arrays and, beside them, everything that must agree."""
+"""The ASM artefact that stage 1 saves and stage 2 loads: arrays, and a record of everything that must match."""
 
 import dataclasses
 import pathlib
@@ -27,14 +27,14 @@ class FrozenASM(NamedTuple):
 
 
 def open_store(path: str | pathlib.Path) -> CheckpointStore:
-    """Every kept epoch of an ASM is a numbered checkpoint of this store."""
+    """The checkpoint store of an ASM artefact; each kept epoch is one numbered checkpoint."""
     return CheckpointStore(pathlib.Path(path).expanduser(), keep=None)
 
 
 def describe(run: RunConfig, dataset: Dataset) -> dict:
-    """What an artefact of this run says of itself, and what stage 2 of this run expects one to say.
+    """The description that stage 1 of this run saves with its ASM, and that stage 2 expects of the ASM it loads.
 
-    The precision is not part of it: parameters are float32 in every one.
+    The precision is not part of it: an ASM's parameters are always float32.
     """
     architecture = dataclasses.asdict(run.asm.model)
     del architecture["body"]["dtype"]
@@ -51,15 +51,15 @@ def describe(run: RunConfig, dataset: Dataset) -> dict:
 
 
 def params_like(spec: ActionSpec, num_features: int, config: ASMConfig) -> Any:
-    """Shapes and dtypes of an ASM's parameters, nothing computed."""
+    """Shapes and dtypes of an ASM's parameters; nothing is computed."""
     blank = jnp.zeros((1, num_features)), jnp.zeros((1, spec.num_slots), jnp.int32)
     return jax.eval_shape(lambda: ASM(spec, config).init(jax.random.key(0), *blank))["params"]
 
 
 def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: Dataset) -> FrozenASM:
-    """Load an ASM (epoch None: the last one) after comparing its record with `describe(run, dataset)` field by field.
+    """Loads an ASM (epoch None: the last one) after comparing its record with `describe(run, dataset)` field by field.
 
-    Raises CheckpointError naming the first field that differs with both values, or the file that is missing or damaged.
+    Raises CheckpointError that names the first field that differs, with both values, or the missing or damaged file.
     """
     store, expected = open_store(path), describe(run, dataset)
     if not store.steps():

@@ -1,4 +1,4 @@
-"""z(s) of the whole log, computed once for a policy that encodes observations, and kept beside its ASM."""
+"""Computes z(s) of the whole log once, for a policy that encodes observations, and keeps it beside its ASM."""
 
 import functools
 import hashlib
@@ -31,11 +31,11 @@ def encode_log(
     fingerprint: str,
     n_step: int,
 ) -> Transition | TransitionStream:
-    """`data` (on the device) with x of every state, as packed bfloat16, where the policy encodes; else `data`.
+    """Adds x of every state, as packed bfloat16, to `data` on the device; returns `data` if the policy has no encoder.
 
-    n_step: how many steps after s the state s' comes; 0 = the learner does not ask about s'. Computed once, in chunks,
-    and kept in `encodings_dir` under a key of ASM, normaliser and log. Raises DataError with the sizes where it would
-    not fit, ConfigError for a log that streams.
+    n_step: how many steps s' comes after s; 0 = the learner does not use s'. x is computed once, in chunks, and kept in
+    `encodings_dir` under a key of ASM, normaliser and log. Raises DataError with the sizes if x does not fit into
+    memory, and ConfigError for a log that streams.
     """
     if policy.encode is None:
         return data
@@ -55,7 +55,7 @@ def encode_log(
 
 
 def _check_room(need: int):
-    """Raise DataError where `need` bytes are not free."""
+    """Raises DataError if fewer than `need` bytes are free."""
     free = free_memory()
     place = "accelerator" if "accelerator" in free else "host"
     if need > free.get(place, need):
@@ -66,7 +66,7 @@ def _check_room(need: int):
 
 
 def _encoded(path: pathlib.Path, encode: Callable, observation: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """encode(observation) [T, N, D] uint16, read from `path` or computed and written there."""
+    """encode(observation) [T, N, D] uint16, read from `path`, or computed and written there."""
     if path.exists():
         log.info(f"policy: z(s) of {shape[0]} transitions from {path}")
         return jnp.asarray(np.load(path, mmap_mode="r"))

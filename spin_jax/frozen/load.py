@@ -16,18 +16,18 @@ from spin_jax.registry import POLICIES
 
 
 def has_own_frozen(run: RunConfig) -> bool:
-    """Whether each seed has its own frozen arrays."""
+    """Whether each seed has its own frozen arrays: its own ASM or its own student."""
     return run.asm.per_seed or POLICIES[run.policy].distiller is not None
 
 
 def load_frozen(
     run: RunConfig, dataset: Dataset, asms: Sequence[pathlib.Path], students: Sequence[pathlib.Path]
 ) -> list[FrozenASM]:
-    """The frozen arrays of the configured policy, from the directories `asms`, those that are equal read once.
+    """The frozen arrays of the configured policy, one for each directory in `asms`; equal directories are read once.
 
-    A policy that reads no ASM gets an empty tree and the data's own normaliser. One with a distiller gets
-    {"asm": …, "student": …}, the student from the same place in `students`. Raises CheckpointError where something is
-    missing or does not fit, naming the stage to run.
+    A policy that reads no ASM gets an empty tree and the data's own normaliser. A policy with a distiller gets
+    {"asm": …, "student": …}; `students` lists the students' directories in the order of `asms`. Raises CheckpointError,
+    naming the stage to run, if something is missing or does not fit.
     """
     entry = POLICIES[run.policy]
     if not entry.reads_asm:
@@ -50,7 +50,10 @@ def load_asms(run: RunConfig, dataset: Dataset, paths: Sequence[pathlib.Path]) -
 
 
 def load_student(path: pathlib.Path, learner: Learner, steps: int, dataset: Dataset) -> Any:
-    """The parameters of a student that was distilled to the end, from the checkpoints of the stage `distill`."""
+    """The parameters of a fully distilled student, from the checkpoints of the stage `distill`.
+
+    Raises CheckpointError if the distillation has not run or not finished.
+    """
     store = CheckpointStore(path)
     step = max(store.steps(), default=None)
     if step is None or step < steps:

@@ -1,1 +1,1 @@
-"""What a run leaves on disk and tells while it works."""
+"""What a run writes to disk and reports while it runs."""

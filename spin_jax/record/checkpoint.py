@@ -1,6 +1,6 @@
-"""Checkpoints and artefacts: Orbax directories whose content is compared name by name before anything is loaded.
+"""Checkpoints and artefacts as Orbax directories; array names, shapes and dtypes are compared before loading.
 
-Arrays are stored flat, under names like `params/body/block_0/query/kernel`; a JSON record lies beside them.
+Arrays are stored flat, under names like `params/body/block_0/query/kernel`, with a JSON record beside them.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ def flatten(tree: Any) -> dict[str, jax.Array]:
 
 
 def digest(arrays: dict[str, jax.Array]) -> str:
-    """SHA-256 of named arrays, in the order of their names."""
+    """SHA-256 of named arrays, sorted by name."""
     found = hashlib.sha256()
     for name in sorted(arrays):
         found.update(name.encode() + np.asarray(arrays[name]).tobytes())
@@ -30,9 +30,9 @@ def digest(arrays: dict[str, jax.Array]) -> str:
 
 
 class CheckpointStore:
-    """Numbered checkpoints (arrays + JSON record) in `directory`; atomic, so a killed save leaves no trace.
+    """Numbered checkpoints (arrays + JSON record) in `directory`; a save is atomic, so a killed one leaves no trace.
 
-    keep: how many of the latest are kept; None keeps all. Nothing is created on disk before the first save.
+    keep: number of latest checkpoints to keep; None keeps all. Nothing is created on disk before the first save.
     """
 
     def __init__(self, directory: str | pathlib.Path, keep: int | None = 1):
@@ -41,7 +41,7 @@ class CheckpointStore:
         self._reader = self._writer = None
 
     def _manager(self, write: bool = False) -> ocp.CheckpointManager:
-        """One that only reads until the first save: a directory that somebody else made is never touched."""
+        """Orbax's manager, read-only until the first save: reading never changes a directory."""
         if write and self._writer is None:
             self._writer = self._make(
                 preservation_policy=managers.LatestN(self._keep or 10**9),
@@ -63,7 +63,7 @@ class CheckpointStore:
         return sorted(self._manager().all_steps()) if self.directory.is_dir() else []
 
     def save(self, step: int, tree: Any, record: dict) -> None:
-        """Save a tree of arrays and a JSON-able record as `step`, replacing a checkpoint of the same step."""
+        """Saves a tree of arrays and a JSON-able record as `step`, replacing a checkpoint of the same step."""
         manager = self._manager(write=True)
         if step in manager.all_steps():
             manager.delete(step)
@@ -74,7 +74,7 @@ class CheckpointStore:
         manager.wait_until_finished()
 
     def record(self, step: int | None = None) -> dict:
-        """The JSON record of a step (default: the latest); raises CheckpointError where it cannot be read."""
+        """The JSON record of a step (default: the latest); raises CheckpointError if it cannot be read."""
         return self._stored(self._resolve(step))["record"]
 
     def restore(self, like: Any, step: int | None = None) -> Any:

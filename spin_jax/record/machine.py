@@ -1,4 +1,4 @@
-"""What figures were measured with: device, processor, versions, commit."""
+"""The machine and software that figures were measured with: device, processor, versions, commit."""
 
 import importlib.metadata
 import os
@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of PACKAGES; None where one is not installed."""
+    """Versions of Python and of PACKAGES; None for a package that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -41,7 +41,7 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """The commit of this source tree; '' where it is not a checkout."""
+    """The git commit of this source tree; '' if it is not a checkout."""
     here = pathlib.Path(__file__).parent
     command = ["git", "rev-parse", "HEAD"]
     try:
@@ -51,12 +51,12 @@ def commit() -> str:
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on."""
+    """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def facts() -> dict:
-    """{device, processor, cores, versions, commit}: goes with every measured figure."""
+    """{device, processor, cores, versions, commit}, saved with every measured figure."""
     return {
         "device": str(jax.devices()[0].device_kind),
         "processor": processor(),

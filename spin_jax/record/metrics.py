@@ -1,4 +1,4 @@
-"""What a run tells programs while it works: JSONL rows and TensorBoard scalars."""
+"""The metrics of a run, for programs: JSONL rows and TensorBoard scalars."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ from tensorboardX import SummaryWriter
 
 
 def read_rows(path: str | pathlib.Path) -> list[dict]:
-    """Rows of a JSONL file, [] where there is none; a last line cut by a kill is left out."""
+    """Rows of a JSONL file, [] if it does not exist; a last line that was cut off by a kill is left out."""
     path = pathlib.Path(path)
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -20,10 +20,10 @@ def read_rows(path: str | pathlib.Path) -> list[dict]:
 
 
 class MetricsWriter:
-    """Rows {step, seconds, …} to `directory`/metrics.jsonl and TensorBoard.
+    """Writes rows {step, seconds, …} to `directory`/metrics.jsonl and TensorBoard.
 
-    Resumed at `start_step`, it drops the rows beyond that step, which are computed again, and counts the seconds of the
-    run from there.
+    When a run resumes at `start_step`, rows beyond that step are dropped, because they are computed again, and
+    `seconds` continues from the last row kept.
     """
 
     def __init__(self, directory: str | pathlib.Path, start_step: int = 0):
@@ -40,7 +40,7 @@ class MetricsWriter:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of this stage, those before an interruption included."""
+        """Wall-clock seconds of this stage, including those before an interruption."""
         return self._before + time.monotonic() - self._begin
 
     def write(self, step: int, seconds: float | None = None, **values: float) -> None:
@@ -53,7 +53,7 @@ class MetricsWriter:
             self._board.add_scalar(name, float(value), step)
 
     def rows(self) -> list[dict]:
-        """What has been written."""
+        """All rows written so far."""
         return read_rows(self._path)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a run tells people while it works: lines, and a bar with the time left on a terminal."""
+"""The progress of a run, for people: log lines and, on a terminal, a bar with the time left."""
 
 import logging
 import sys
@@ -12,14 +12,14 @@ log = logging.getLogger("spin_jax")
 
 
 class _Handler(logging.Handler):
-    """Lines on standard error, above a progress bar where there is one."""
+    """Writes log lines to standard error, above the progress bar if one is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
 
 
 def setup_logging() -> None:
-    """Our own messages as plain lines on standard error; of the libraries beneath only errors."""
+    """Shows this package's messages as plain lines on standard error; of libraries that use absl, only errors."""
     absl_logging.set_verbosity(absl_logging.ERROR)
     if not log.handlers:
         handler = _Handler()
@@ -30,7 +30,7 @@ def setup_logging() -> None:
 
 
 class Progress:
-    """A bar with rate and time left on a terminal; elsewhere a plain line every `every_seconds`."""
+    """On a terminal, a bar with rate and time left; elsewhere a plain line every `every_seconds`."""
 
     def __init__(self, what: str, total: int, start: int = 0, unit: str = "step", every_seconds: float = 15.0):
         self._what, self._total, self._unit, self._every = what, total, unit, every_seconds
@@ -41,7 +41,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=start, desc=what, unit=unit, unit_scale=True, dynamic_ncols=True)
 
     def update(self, step: int, **shown: float) -> None:
-        """Now at `step`, with a few figures to show beside it."""
+        """Moves to `step` and shows a few figures beside it."""
         texts = {name: f"{value:.4g}" for name, value in shown.items()}
         if self._bar is not None:
             self._bar.set_postfix(texts, refresh=False)
@@ -70,7 +70,7 @@ class Progress:
 
 
 def watched(items: Sequence, what: str, unit: str) -> Iterator:
-    """The items one by one, with their Progress."""
+    """Yields the items one by one and shows their Progress."""
     with Progress(what, len(items), unit=unit) as progress:
         for number, item in enumerate(items, 1):
             yield item
@@ -78,7 +78,7 @@ def watched(items: Sequence, what: str, unit: str) -> Iterator:
 
 
 def duration(seconds: float) -> str:
-    """'40 s', '12 minutes', '5.2 hours', '9.1 days'."""
+    """Seconds as text: '40 s', '12 minutes', '5.2 hours', '9.1 days'."""
     for unit, length, digits in (("days", 86400, 1), ("hours", 3600, 1), ("minutes", 60, 0 if seconds >= 600 else 1)):
         if seconds >= 2 * length:
             return f"{seconds / length:.{digits}f} {unit}"

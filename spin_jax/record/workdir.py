@@ -1,4 +1,4 @@
-"""A run's directory: one configuration, never mixed with another; its stages' summaries as JSON."""
+"""A run's directory: it holds one configuration, never a second one, and a JSON summary of each finished stage."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from ml_collections import ConfigDict
 from spin_jax.errors import WorkdirError
 
 CONFIG = "config.json"
-# may differ between two calls on one workdir: they do not change what is trained
+# these may differ between two calls on one workdir: they do not change what is trained
 MAY_CHANGE = ("eval", "data.num_workers", "seeds_per_batch")
 
 
 def write_json(path: pathlib.Path, values: dict) -> None:
-    """Write atomically: readers see the old file or the new one."""
+    """Writes JSON atomically: readers see the old file or the new one."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w") as file:
         json.dump(values, file, indent=1)
@@ -25,7 +25,7 @@ def write_json(path: pathlib.Path, values: dict) -> None:
 
 
 def flat(values: dict, prefix: str = "") -> dict:
-    """{'asm.width': 64, …}"""
+    """A nested dict as one level: {'asm.width': 64, …}."""
     result: dict = {}
     for name, value in values.items():
         inner = flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
@@ -34,9 +34,10 @@ def flat(values: dict, prefix: str = "") -> dict:
 
 
 class Workdir:
-    """`path` with `config` (resolved). Refuses a directory that holds another configuration, naming the differences.
+    """The directory `path` of a run with the resolved configuration `config`.
 
-    Nothing is created on disk before the first stage() call.
+    Raises WorkdirError if the directory holds another configuration, naming the differences, or if it is not the
+    directory of a run. Nothing is created on disk before the first stage() call.
     """
 
     def __init__(self, path: str, config: ConfigDict):
@@ -70,7 +71,10 @@ class Workdir:
             )
 
     def member(self, seed: int, own_asm: bool) -> "Workdir":
-        """The workdir of one seed inside of this one, as if that seed had been run alone."""
+        """The workdir of one seed inside this one, with the configuration of that seed run alone.
+
+        own_asm: the seed has its own ASM; otherwise it uses the ASM of this workdir.
+        """
         config = ConfigDict(self._config)
         config.update(seed=seed, num_seeds=1)
         config.asm.per_seed = False
@@ -81,7 +85,7 @@ class Workdir:
         return member
 
     def stage(self, name: str) -> pathlib.Path:
-        """The directory of a stage, created; the configuration is recorded before anything else."""
+        """Creates and returns the directory of a stage; the configuration is recorded first."""
         self._record()
         directory = self.path / name
         directory.mkdir(exist_ok=True)
@@ -95,11 +99,11 @@ class Workdir:
             write_json(self.path / CONFIG, self._config)
 
     def finish(self, name: str, summary: dict) -> dict:
-        """Record a stage as finished, with its figures."""
+        """Records a stage as finished, with its figures."""
         write_json(self.stage(name) / "summary.json", summary)
         return summary
 
     def summary(self, name: str) -> dict | None:
-        """The figures of a finished stage, None where it has not been finished."""
+        """The figures of a finished stage; None if it is not finished."""
         path = self.path / name / "summary.json"
         return json.loads(path.read_text()) if path.exists() else None

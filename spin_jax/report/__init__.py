@@ -1,1 +1,1 @@
-"""What a person sees at the end."""
+"""The results of a run, for people: a table, curves and a video."""

@@ -1,4 +1,4 @@
-"""The curves of a run as a picture."""
+"""Draws the curves of a run as a picture."""
 
 import pathlib
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from spin_jax.record.metrics import read_rows
 
 
 def plot_curves(members: Sequence[pathlib.Path], workdir: pathlib.Path, results: dict) -> pathlib.Path:
-    """curves.png: stage 1's loss and held-out accuracy, stage 2's losses, and the return beside the data's.
+    """Draws curves.png: stage 1's loss and held-out accuracy, stage 2's losses, the return and that of the data.
 
-    members: the workdirs of the seeds; of several, every one has its line.
+    members: the workdirs of the seeds; every seed has its own line.
     """
     figure = Figure(figsize=(11, 7), layout="constrained")
     axes = figure.subplots(2, 2)

@@ -1,4 +1,4 @@
-"""What a person sees at the end: a table, curves, a video; and the same facts for programs, results.json."""
+"""Reports a finished run: a table, curves and a video for people, and results.json for programs."""
 
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
@@ -13,9 +13,9 @@ from spin_jax.stages.members import members
 
 
 def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
-    """The facts of a finished run; stages that were run elsewhere are null.
+    """The facts of a finished run; those of stages that ran elsewhere are null.
 
-    Of several seeds, return_mean, return_std and return_ci95 are over the seeds' means.
+    With several seeds, return_mean, return_std and return_ci95 are over the seeds' means.
     """
     summaries = {name: workdir.summary(name) or {} for name in STAGES}
     data, pretrain, policy, evaluated = (summaries[name] for name in ("data", "pretrain", "policy", "evaluate"))
@@ -50,7 +50,7 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
 
 
 def table(results: dict) -> str:
-    """The returns side by side, and where the time went."""
+    """A table of the policy's, the data's and the published returns, the ASM's accuracy, and the minutes per stage."""
     low, high = results["reference_returns"]["random"], results["reference_returns"]["expert"]
 
     def row(name, value, extra=""):
@@ -79,7 +79,7 @@ def table(results: dict) -> str:
 
 
 def _policy_rows(results: dict, row, name: str) -> list[str]:
-    """The trained policy's row; of several seeds, each one's and theirs together."""
+    """The trained policy's row; with several seeds, a row for each and one for all together."""
     interval = "  95 % of the {}: {:.1f} to {:.1f}"
     if results["by_seed"] is None:
         return [row(name, results["return_mean"], interval.format("mean", *results["return_ci95"]))]
@@ -92,7 +92,7 @@ def _policy_rows(results: dict, row, name: str) -> list[str]:
 
 
 def report(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
-    """Write results.json, curves.png and, where asked for, video.webp; print the table and where everything is."""
+    """Writes results.json, curves.png and, with config.eval.video, video.webp; prints the table and all paths."""
     results = collect_results(run, workdir, dataset)
     write_json(workdir.path / "results.json", results)
     team = members(run, workdir)

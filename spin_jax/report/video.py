@@ -1,4 +1,4 @@
-"""An animated picture of a policy at work."""
+"""Makes an animated picture of a policy that plays."""
 
 import pathlib
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from spin_jax.record.progress import Progress
 from spin_jax.registry import ENVS
 from spin_jax.types import normalise
 
-EVERY = 4  # control steps a picture
-STEPS = 500
+EVERY = 4  # control steps between pictures
+STEPS = 500  # control steps at most
 
 
 def write_video(path: pathlib.Path, run: RunConfig, act: Callable, state: Any, asm: FrozenASM) -> pathlib.Path:
-    """Play the first STEPS steps of evaluation episode 0 greedily and write them as animated WebP, in real time.
+    """Plays the first STEPS steps of evaluation episode 0 greedily and writes them as animated WebP, in real time.
 
-    Raises RenderingError where the renderer cannot be loaded.
+    Raises RenderingError if the renderer cannot be loaded.
     """
     env = ENVS[run.task](run.task, run.bins)
     policy = jax.jit(lambda observation: act(state, asm.params, normalise(asm.normaliser, observation), None))

@@ -1,3 +1,3 @@
 """The stages of a run, one file each."""
 
-STAGES = ("data", "pretrain", "distill", "policy", "evaluate")  # in the order in which `--stage=all` runs them
+STAGES = ("data", "pretrain", "distill", "policy", "evaluate")  # in the order of `--stage=all`

@@ -1,4 +1,4 @@
-"""Between the stages: distil the frozen ASM into a student without a Transformer, for a policy that has a distiller."""
+"""Distils the frozen ASM into a student without a Transformer, between stages 1 and 2 (policies with a distiller)."""
 
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
@@ -11,9 +11,9 @@ from spin_jax.training.loop import Hook
 
 
 def distill(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
-    """Run or resume the distillation of all seeds; workdir/distill holds the students, the summary is returned.
+    """Runs or resumes the distillation of all seeds; saves the students in workdir/distill and returns the summary.
 
-    Raises CheckpointError where there is no ASM that fits.
+    Raises CheckpointError if no matching ASM is found.
     """
     config, stage = run.policy_config, Stage("distill", run, workdir, own_frozen=run.asm.per_seed)
     asms = load_asms(run, dataset, [member.asm for member in stage.members])

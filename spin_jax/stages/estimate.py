@@ -1,4 +1,4 @@
-"""Says before the first long stage how long all stages will take on this machine, from a few timed steps of each."""
+"""Estimates, before the first long stage, how long all stages will take on this machine, from a few timed steps."""
 
 import functools
 import math
@@ -31,14 +31,14 @@ from spin_jax.training.loop import make_run_chunk
 from spin_jax.training.seeds import ONE, Seeds
 from spin_jax.types import ActionSpec, Transition
 
-LONG = 12 * 3600  # seconds; beyond, the estimate also names the command that ends in minutes
+LONG = 12 * 3600  # seconds; a longer run is also told the command that ends in minutes
 STEPS = 2  # gradient steps in one timed call
-ROWS = 4096  # of the random log that the timed steps draw from
-SECONDS = 0.5  # the least time of a measurement
+ROWS = 4096  # transitions of the random log that the timed steps draw from
+SECONDS = 0.5  # shortest measurement
 
 
 def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
-    """Log how long the stages that are not finished will take; where that is long, say what ends in minutes."""
+    """Logs how long the unfinished stages will take; for a long run, also the command that ends in minutes."""
     left = [name for name in stages if workdir.summary(name) is None]
     if not set(left) & {"pretrain", "distill", "policy"} or _cannot_begin(run, workdir, stages):
         return
@@ -56,14 +56,14 @@ def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
 
 
 def _cannot_begin(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> bool:
-    """Whether the stages need an ASM that is not there: then they say so themselves, at once."""
+    """Whether the stages need an ASM that is missing; they then raise their own error at once."""
     if not POLICIES[run.policy].reads_asm or ("pretrain" in stages and not run.asm.path):
         return False
     return not all(open_store(member.asm).steps() for member in members(run, workdir))
 
 
 class Estimate:
-    """Times single steps of a run on random arrays of its shapes."""
+    """Times single steps of a run on random arrays with the run's shapes."""
 
     def __init__(self, run: RunConfig, workdir: Workdir):
         self._run, self._workdir, self._task = run, workdir, TASKS[run.task]
@@ -74,7 +74,7 @@ class Estimate:
         self._learner = make_learner(run, self._policy, self._spec)
 
     def seconds(self, stages: Sequence[str]) -> dict[str, float]:
-        """Seconds of each of `stages` that the configured policy has."""
+        """{stage: seconds} for those of `stages` that the configured policy has."""
         measures = {"data": self._data, "policy": self._train, "evaluate": self._evaluate}
         if self._entry.reads_asm:
             measures["pretrain"] = self._pretrain
@@ -85,7 +85,7 @@ class Estimate:
         return {name: measures[name]() for name in stages if name in measures}
 
     def _data(self) -> float:
-        """The roll-outs of the three splits; 0 where the data set is there."""
+        """Seconds to roll out the three splits; 0 if the data set exists."""
         if directory_of(self._run).is_dir():
             return 0.0
         steps = len(LEVELS) * self._run.data.episodes * EPISODE_STEPS
@@ -102,7 +102,7 @@ class Estimate:
         return self._left("distill", steps) * self._step(learner, self._frozen["asm"], batch_size, self._seeds)(0)
 
     def _train(self) -> float:
-        """Gradient steps before and after the policy begins to learn, and the evaluations that training waits for."""
+        """Seconds of gradient steps before and after the policy starts to learn, and of evaluations if they block."""
         run, num_steps = self._run, self._run.train.num_steps
         left, starts = self._left("policy", num_steps), self._run.learner_config.policy_starts_at
         later = min(left, num_steps - min(starts, num_steps))
@@ -116,13 +116,13 @@ class Estimate:
         return self._playing_seconds(self._run.eval.final_episodes)
 
     def _left(self, name: str, steps: int) -> int:
-        """Gradient steps that a stage still has to take."""
+        """Gradient steps left in a stage."""
         return max(steps - Stage(name, self._run, self._workdir).start, 0)
 
     def _step(
         self, learner: Learner, frozen: Any, batch_size: int, seeds: Seeds, policy: Policy | None = None
     ) -> Callable[[int], float]:
-        """seconds(at) of one gradient step of all seeds, where `at` steps have been taken."""
+        """A function seconds(at): the time of one gradient step of all seeds after `at` steps."""
         data = random_log(self._spec, self._task.num_features, ROWS, policy, frozen)
         run_chunk = make_run_chunk(learner, batch_size, STEPS, seeds=seeds)
         key = seeds.bundle([stream(0, "estimate")] * seeds.num)
@@ -140,7 +140,7 @@ class Estimate:
 
     @functools.cached_property
     def _control_seconds(self) -> float:
-        """Of a control step of one environment."""
+        """Seconds of a control step of one environment."""
         env = ENVS[self._run.task](self._run.task, self._run.bins)
         action = np.zeros(self._spec.num_slots, int)
         env.reset(0)
@@ -152,7 +152,7 @@ class Estimate:
         return _seconds_of(step)
 
     def _playing_seconds(self, episodes: int) -> float:
-        """Of whole episodes of all seeds, in lockstep, with one call of the policy a control step."""
+        """Seconds to play `episodes` whole episodes of each seed in lockstep, with one policy call per control step."""
         observation = np.zeros((episodes * self._seeds.num, self._task.num_features), np.float32)
         state = _blank_state(self._learner, self._frozen, observation[:1])
         act = jax.jit(self._learner.act)
@@ -162,13 +162,13 @@ class Estimate:
 
 
 def _blank_state(learner: Learner, frozen: Any, observation: Any) -> Any:
-    """A state of zeros: nothing is compiled to make it."""
+    """The learner's state with zeros everywhere; making it compiles nothing."""
     shapes = jax.eval_shape(lambda: learner.init(stream(0, "estimate"), frozen, observation))
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def _seconds_of(call: Callable[[], Any]) -> float:
-    """Of one call, after a first one that compiles."""
+    """Mean seconds of a call; a first call, which compiles, is not counted."""
     call()
     begin, calls = time.perf_counter(), 0
     while calls < 2 or time.perf_counter() - begin < SECONDS:
@@ -180,7 +180,7 @@ def _seconds_of(call: Callable[[], Any]) -> float:
 def random_log(
     spec: ActionSpec, num_features: int, rows: int, policy: Policy | None = None, frozen: Any = ()
 ) -> Transition:
-    """Transitions of random numbers on the device, with x where the policy encodes; no step's time depends on them."""
+    """Random transitions on the device, with x if the policy has an encoder; no step's time depends on the values."""
     rng = np.random.default_rng(0)
     observation, following = rng.normal(size=(2, rows, num_features)).astype(np.float32)
     action = rng.integers(0, np.asarray(spec.cardinalities), (rows, spec.num_slots)).astype(np.int32)
@@ -193,7 +193,7 @@ def random_log(
 
 
 def random_frozen(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
-    """Random arrays in place of what stage 2 reads but never trains."""
+    """Random arrays with the shapes of what stage 2 reads but never trains."""
     entry, shapes = POLICIES[run.policy], params_like(spec, num_features, run.asm.model)
     if not entry.reads_asm:
         return ()

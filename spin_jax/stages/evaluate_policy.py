@@ -20,7 +20,7 @@ from spin_jax.stages.members import Member, frozen_of, members, seeds_of
 
 
 def load_policy(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> tuple[Learner, list[Any], list[FrozenASM]]:
-    """(learner, states, frozen ASMs) of a finished stage 2; raises CheckpointError where it has not been run."""
+    """(learner, states, frozen ASMs) after stage 2; raises CheckpointError if stage 2 has not run."""
     asms = frozen_of(team, dataset)
     learner, states = make_learner(run, make_policy(run, dataset.spec), dataset.spec), []
     for member, asm in zip(team, asms, strict=True):
@@ -33,10 +33,10 @@ def load_policy(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> tup
 
 
 def evaluate_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
-    """Play config.eval.final_episodes episodes of the trained policies; the figures are recorded and returned.
+    """Plays config.eval.final_episodes episodes of each trained policy; records and returns the figures.
 
-    Those of several seeds are aggregated: the mean and standard deviation of the seeds' means, and their interquartile
-    mean with its bootstrap interval (Agarwal et al. 2021).
+    Several seeds are aggregated: the mean and standard deviation of the seeds' means, and their interquartile mean with
+    its bootstrap interval (Agarwal et al. 2021).
     """
     team, seeds = members(run, workdir), seeds_of(run, has_own_frozen(run))
     run_seeds = [member.run.seed for member in team]

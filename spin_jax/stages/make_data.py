@@ -1,4 +1,4 @@
-"""The data stage: make the configured data set where it is not there yet, and read it."""
+"""The data stage: makes the configured data set if it does not exist yet, and reads it."""
 
 import pathlib
 import time
@@ -25,9 +25,9 @@ def factorised_config(run: RunConfig) -> FactorisedConfig:
 
 
 def make_data(run: RunConfig, workdir: Workdir) -> dict:
-    """Roll out what is missing (nothing where config.data.path names a data set) and show the cards of its splits.
+    """Rolls out missing episodes (none if config.data.path names a data set) and logs the cards of the splits.
 
-    The mean return of every stored split is recorded and returned.
+    Records and returns the summary, with the mean return of every stored split.
     """
     begin = time.monotonic()
     task, directory = TASKS[run.task], directory_of(run)
@@ -43,7 +43,7 @@ def make_data(run: RunConfig, workdir: Workdir) -> dict:
 
 
 def directory_of(run: RunConfig) -> pathlib.Path:
-    """The data set that the section `data` names: config.data.path, or ours."""
+    """The directory of the configured data set: config.data.path, or that of our own in config.data.dir."""
     if run.data.path:
         return pathlib.Path(run.data.path).expanduser().absolute()
     return dataset_directory(run.data_dir, factorised_config(run))
@@ -55,9 +55,9 @@ def _expression(run: RunConfig) -> str:
 
 
 def expected_episodes(run: RunConfig) -> int:
-    """Episodes of the configured level: those of the data set where it is there, else those that it will have.
+    """Number of episodes of the configured level, also for a data set that is not made yet.
 
-    Raises DataError as `EpisodeSource` does where the data set does not have such a level.
+    Raises DataError, as `EpisodeSource` does, if an existing data set does not have the level.
     """
     data, directory = run.data, directory_of(run)
     if data.path or directory.is_dir():
@@ -69,7 +69,7 @@ def expected_episodes(run: RunConfig) -> int:
 
 
 def load_data(run: RunConfig) -> Dataset:
-    """The configured level of the data set; raises DataError where it has not been made or cannot be trained on."""
+    """The configured level of the data set; raises DataError if it does not exist or cannot be trained on."""
     task, data, directory = TASKS[run.task], run.data, directory_of(run)
     if not data.path and not directory.is_dir():
         raise DataError(

@@ -1,4 +1,4 @@
-"""The runs of single seeds that a run consists of, and where each of them keeps its things."""
+"""The single-seed runs that make up a run, and the directories of each."""
 
 import dataclasses
 import pathlib
@@ -14,25 +14,25 @@ from spin_jax.training.seeds import Seeds
 
 
 class Member(NamedTuple):
-    """A run of one seed. With several, it has a workdir of its own, as if it had been run alone."""
+    """The run of one seed; in a run of several seeds, each has its own workdir, as if it ran alone."""
 
     run: RunConfig
     workdir: Workdir
 
     @property
     def asm(self) -> pathlib.Path:
-        """The ASM that config.asm.path names, or the one that stage 1 of this run leaves."""
+        """The directory of the ASM: config.asm.path, or where stage 1 of this run saves it."""
         return pathlib.Path(self.run.asm.path).expanduser() if self.run.asm.path else self.workdir.asm
 
     def state(self, stage: str) -> pathlib.Path:
-        """The directory of the checkpoints of a stage."""
+        """The directory of a stage's checkpoints."""
         return self.workdir.path / stage / "state"
 
 
 def members(run: RunConfig, workdir: Workdir) -> list[Member]:
-    """The runs of the seeds config.seed, config.seed + 1, …; the run itself where there is one.
+    """The runs of the seeds config.seed, config.seed + 1, …; with one seed, only the run itself.
 
-    Those of several lie in workdir/seed_<seed>; unless config.asm.per_seed, they share the ASM of workdir/asm.
+    Several seeds have the workdirs workdir/seed_<seed>; unless config.asm.per_seed, they share the ASM of workdir/asm.
     """
     if run.num_seeds == 1:
         return [Member(run, workdir)]
@@ -44,7 +44,7 @@ def members(run: RunConfig, workdir: Workdir) -> list[Member]:
 
 
 def seeds_of(run: RunConfig, own_frozen: bool = False) -> Seeds:
-    """How the seeds are trained; own_frozen: each has frozen arrays of its own."""
+    """How one program trains the seeds; own_frozen: each seed has its own frozen arrays."""
     return Seeds(
         num=run.num_seeds,
         at_once=min(run.seeds_per_batch, run.num_seeds),

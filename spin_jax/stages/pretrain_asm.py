@@ -1,4 +1,4 @@
-"""Algorithm 1: pre-train the Action Structure Model by masked modelling of the log's joint actions."""
+"""Algorithm 1: pre-trains the Action Structure Model by masked modelling of the log's joint actions."""
 
 import dataclasses
 import math
@@ -24,15 +24,16 @@ from spin_jax.training.keys import stream
 from spin_jax.training.loop import Hook
 from spin_jax.types import Transition
 
-HELD_OUT_ROWS = 10_000  # the most held-out transitions that the metrics look at
+HELD_OUT_ROWS = 10_000  # the metrics use at most this number of held-out transitions
 HELD_OUT_BATCH = 500
 
 
 def make_held_out_metrics(asm: ASM, masking: MaskingConfig, held_out: Transition) -> Callable[[dict], dict]:
     """metrics(params) on held-out transitions, under full masking and under the masking of training.
 
-    exact_match: share of rows whose N slots are all predicted from the state alone; accuracy_product: the product of
-    the per-slot accuracies, what independent errors would give; slot_accuracy [N] and masked_slot_accuracy [N].
+    Full masking (from the state alone): exact_match, the share of rows with all N slots right; slot_accuracy [N];
+    accuracy_product, the product of the slot accuracies, which equals exact_match if errors are independent. Masking of
+    training: masked_slot_accuracy [N], over the chosen positions.
     """
     rows = np.linspace(0, len(held_out.reward) - 1, min(HELD_OUT_ROWS, len(held_out.reward))).astype(int)
     batch = min(HELD_OUT_BATCH, len(rows))
@@ -66,7 +67,7 @@ def make_held_out_metrics(asm: ASM, masking: MaskingConfig, held_out: Transition
 
 
 class Epochs:
-    """Keeps an ASM at the end of an epoch: the artefact of every seed with its held-out metrics, and a checkpoint."""
+    """Saves the ASM after an epoch: an artefact of every seed with its held-out metrics, and a checkpoint to resume."""
 
     def __init__(self, stage: Stage, dataset: Dataset, epoch_steps: int):
         config = stage.run.asm
@@ -76,7 +77,7 @@ class Epochs:
         self._metrics = make_held_out_metrics(ASM(dataset.spec, config.model), config.masking_config, held_out)
 
     def keep(self, step: int, state: ASMState) -> None:
-        """Keep what `step` gradient steps have made."""
+        """Saves the ASM after `step` gradient steps."""
         stage, epoch, rows = self._stage, step // self._epoch_steps, []
         states = stage.seeds.split(state)
         for member, store, own in zip(stage.members, self._stores, states, strict=True):
@@ -89,14 +90,14 @@ class Epochs:
         stage.save(step, state, {"epoch": epoch})
 
     def records(self) -> list[dict]:
-        """The held-out metrics of every seed, of the untrained ASM and of the last epoch."""
+        """{untrained, trained} of every seed: the held-out metrics of the untrained ASM and of the last epoch."""
         return [
             {"untrained": store.record(0)["held_out"], "trained": store.record()["held_out"]} for store in self._stores
         ]
 
 
 def _row(metrics: dict) -> dict[str, float]:
-    """Held-out metrics as a row of numbers; those of single slots are numbered."""
+    """Held-out metrics as a row of numbers; a metric of single slots becomes one number for each slot."""
     row: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, list):
@@ -107,10 +108,11 @@ def _row(metrics: dict) -> dict[str, float]:
 
 
 def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
-    """Run or resume stage 1; kept epochs are checkpoints of workdir/asm, the summary of the first seed is returned.
+    """Runs or resumes stage 1; saves the kept epochs in workdir/asm and returns the summary of the first seed.
 
-    ceil(T / batch_size) steps are an epoch, whether batches are drawn with replacement (memory) or in blocks (stream).
-    One ASM for all seeds, or with config.asm.per_seed one each, trained together, in the workdirs of the seeds.
+    An epoch has ceil(T / batch_size) steps, whether batches are drawn with replacement (memory) or in blocks (stream).
+    All seeds share one ASM. With config.asm.per_seed, each seed has its own ASM in its own workdir, and all are trained
+    together.
     """
     if not run.asm.per_seed:
         run = dataclasses.replace(run, num_seeds=1)

@@ -17,10 +17,10 @@ from spin_jax.types import Transition
 
 
 class Stage:
-    """Stage `name` of every seed, from `start`, the last step that all of them have saved.
+    """Stage `name` of every seed, which starts or resumes at step `start`, the last step that all seeds have saved.
 
-    A state is that of all seeds together, as `seeds` bundles it; `frozen` is a sequence with the arrays of each. The
-    metrics are open while the stage is entered. own_frozen: each seed has frozen arrays of its own.
+    States are of all seeds together, as `seeds` bundles them; `frozen` is a sequence with the frozen arrays of each
+    seed. Use it as a context manager: metrics are open inside. own_frozen: each seed has its own frozen arrays.
     """
 
     def __init__(self, name: str, run: RunConfig, workdir: Workdir, own_frozen: bool = False):
@@ -42,11 +42,11 @@ class Stage:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of this stage, those before an interruption included."""
+        """Wall-clock seconds of this stage, including those before an interruption."""
         return self._writers[0].seconds
 
     def begin(self, learner: Learner, frozen: Sequence[Any], observation: Any, num_steps: int) -> Any:
-        """The state at `start`: restored, or initialised where nothing has been saved."""
+        """The state at `start`: restored, or initialised if nothing is saved."""
         keys = [stream(member.run.seed, f"{self.name}/init") for member in self.members]
         states = [learner.init(key, arrays, observation) for key, arrays in zip(keys, frozen, strict=True)]
         if self.resumed:
@@ -67,7 +67,7 @@ class Stage:
         hooks: Sequence[loop.Hook],
         show: Sequence[str],
     ) -> Any:
-        """Train `state` from `start` to num_steps and return it; arguments as of `training.loop.fit`."""
+        """Trains `state` from `start` to num_steps and returns it; the arguments are those of `training.loop.fit`."""
         if self.start >= num_steps:
             return state
         keys = [stream(member.run.seed, f"{self.name}/loop") for member in self.members]
@@ -89,27 +89,27 @@ class Stage:
         )
 
     def record(self) -> dict:
-        """What was saved beside the first member's state at `start`."""
+        """The record that was saved with the first member's state at `start`."""
         return self._stores[0].record(self.start)
 
     def save(self, step: int, state: Any, record: dict) -> None:
-        """A checkpoint of every seed."""
+        """Saves a checkpoint of every seed."""
         for store, own in zip(self._stores, self.seeds.split(state), strict=True):
             store.save(step, own, record)
 
     def write(self, step: int, rows: dict | Sequence[dict], seconds: float | None = None) -> None:
-        """A row of metrics for each seed: `rows`, one each, or arrays [seeds] by name as `fit` hands them out."""
+        """Writes a row of metrics for each seed; rows: one dict for each seed, or, as `fit` gives, {name: [seeds]}."""
         if isinstance(rows, dict):
             rows = [{name: values[i] for name, values in rows.items()} for i in range(len(self.members))]
         for writer, row in zip(self._writers, rows, strict=True):
             writer.write(step, seconds, **row)
 
     def has(self, step: int, name: str) -> bool:
-        """Whether metric `name` of that step has been written for every seed."""
+        """Whether metric `name` of a step is written for every seed."""
         return all(any(row["step"] == step and name in row for row in writer.rows()) for writer in self._writers)
 
     def finish(self, summaries: Sequence[dict]) -> dict:
-        """Record the figures of every seed; those of the first stand for the run, and are returned."""
+        """Records the figures of every seed; those of the first seed also stand for the run, and are returned."""
         for member, summary in zip(self.members, summaries, strict=True):
             member.workdir.finish(self.name, summary)
         return self._workdir.finish(self.name, summaries[0])

@@ -1,4 +1,4 @@
-"""Algorithm 2: train a light policy on the frozen ASM by offline reinforcement learning, and evaluate it."""
+"""Algorithm 2: trains a light policy on the frozen ASM by offline reinforcement learning, and evaluates it."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -27,23 +27,23 @@ from spin_jax.types import Transition
 
 
 def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
-    """Run or resume stage 2 of all seeds; the final state is the last checkpoint of workdir/policy.
+    """Runs or resumes stage 2 of all seeds; the last checkpoint of workdir/policy is the final state.
 
-    The summary of the first seed is returned. Raises CheckpointError where what stage 2 reads is missing or does not
-    fit: nothing has been written then.
+    Returns the summary of the first seed. Raises CheckpointError, before anything is written, if what stage 2 reads is
+    missing or does not fit.
     """
     stage, num_steps = Stage("policy", run, workdir, has_own_frozen(run)), run.train.num_steps
     asms = frozen_of(stage.members, dataset)
     policy = make_policy(run, dataset.spec)
     learner = make_learner(run, policy, dataset.spec)
     frozen = [asm.params for asm in asms]
-    waited = stage.record()["eval_seconds"] if stage.resumed else 0.0  # by training for evaluations, in earlier calls
+    waited = stage.record()["eval_seconds"] if stage.resumed else 0.0  # for evaluations, before a resume
 
     with stage, evaluating(stage, learner, asms, waited) as evaluate:
         state = stage.begin(learner, frozen, dataset.blank, num_steps)
 
         def save(step: int, state: Any):
-            evaluate.drain(before=step)  # a run that resumes here makes up for the evaluation of this step alone
+            evaluate.drain(before=step)  # so that a run resumed here repeats at most this step's evaluation
             stage.save(step, state, {"eval_seconds": waited + evaluate.waited, "asm": asms[0].record["describes"]})
 
         due = stage.start % run.eval.every_steps == 0 or stage.start == num_steps
@@ -69,10 +69,10 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
 
 @contextlib.contextmanager
 def evaluating(stage: Stage, learner: Learner, asms: Sequence[FrozenASM], waited: float) -> Iterator[Background]:
-    """evaluate(step, state) plays the policies of all seeds, beside training or while it waits, and reports them.
+    """Yields evaluate(step, state), which plays the policies of all seeds and writes their scores.
 
-    waited: seconds that training has waited for evaluations in earlier calls. The time of a row is that at which its
-    state was handed in; train_seconds leaves out what training waited.
+    It works beside training, or training waits for it. waited: seconds that training waited for evaluations before a
+    resume. A row's `seconds` is the time at which its state was handed in; train_seconds leaves out the waiting.
     """
     run = stage.run
 
@@ -103,7 +103,7 @@ def evaluating(stage: Stage, learner: Learner, asms: Sequence[FrozenASM], waited
 def _log_on_device(
     stage: Stage, dataset: Dataset, policy: Policy, learner: Learner, asm: FrozenASM
 ) -> Transition | TransitionStream:
-    """The log to train on, with x of its states where the policy encodes."""
+    """The log to train on, on the device, with x of its states if the policy has an encoder."""
     encodings_dir = stage.members[0].asm.parent / "encodings"
     n_step = stage.run.train.n_step if learner.asks_next else 0
     data = on_device(dataset.train, asm.normaliser)
@@ -111,7 +111,7 @@ def _log_on_device(
 
 
 def _summaries(stage: Stage, state: Any, asms: Sequence[FrozenASM], seconds: float, eval_seconds: float) -> list[dict]:
-    """The figures of every seed; the time is that of all seeds together, as they are trained in one program."""
+    """The figures of every seed; times are of all seeds together, as one program trains them."""
     run = stage.run
     return [
         {

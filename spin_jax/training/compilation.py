@@ -1,4 +1,4 @@
-"""Compiled programs are kept between runs: the second start of a configuration compiles nothing."""
+"""Keeps compiled programs on disk: the second start of a configuration compiles nothing."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ SECONDS = 0.3  # programs that compile faster are not kept
 
 
 def cache_directory() -> pathlib.Path:
-    """Where programs are kept: a folder of the user's cache for this kind of processor."""
+    """The folder of compiled programs in the user's cache, one for each kind of processor."""
     root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     # a home directory may be shared by machines, and a program for one processor can be illegal on another
@@ -21,7 +21,7 @@ def cache_directory() -> pathlib.Path:
 
 
 def keep_compilations() -> None:
-    """Turn JAX's persistent compilation cache on, unless the user chose its place (JAX_COMPILATION_CACHE_DIR)."""
+    """Turns on JAX's persistent compilation cache, unless JAX_COMPILATION_CACHE_DIR already sets its place."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]  # made when jax is imported
         jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)

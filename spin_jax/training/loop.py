@@ -1,4 +1,4 @@
-"""The one training loop of both stages: compiled chunks of gradient steps, hooks at their boundaries."""
+"""The training loop of both stages: compiled chunks of gradient steps, with hooks between chunks."""
 
 import functools
 import itertools
@@ -20,14 +20,14 @@ from spin_jax.training.seeds import ONE, Seeds
 
 
 class Hook(NamedTuple):
-    """call(step, state) after every `every_steps` steps and after the last one."""
+    """A function call(step, state) that runs every `every_steps` steps and after the last step."""
 
     every_steps: int
     call: Callable[[int, Any], None]
 
 
 def chunk_length(limit: int, *intervals: int) -> int:
-    """The longest chunk up to `limit` that divides every interval, so that one program serves the whole run."""
+    """The most steps, up to `limit`, that divide every interval, so that one program serves the whole run."""
     common = math.gcd(*intervals)
     return max(c for c in range(1, min(limit, common) + 1) if common % c == 0)
 
@@ -37,7 +37,7 @@ def make_run_chunk(
 ) -> Callable:
     """run(state, frozen, data, key, start) -> (state, metrics averaged over the chunk); the state is donated.
 
-    data: arrays [T, …] that batches are drawn from; where `streamed`, the batches themselves, [chunk, B, …].
+    data: arrays [T, …] that batches are drawn from; if `streamed`, the batches themselves, [chunk, B, …].
     """
 
     def run_one(state, frozen, key, data, start):
@@ -60,7 +60,7 @@ def make_run_chunk(
 
 
 class _Metrics:
-    """The last chunk's metrics, fetched and checked only after the next chunk was started."""
+    """The last chunk's metrics, fetched and checked only after the next chunk has started."""
 
     def __init__(self, what: str, chunk: int, on_metrics: Callable, progress: Progress, show: Sequence[str]):
         self._what, self._chunk, self._on_metrics = what, chunk, on_metrics
@@ -68,11 +68,11 @@ class _Metrics:
         self._pending: tuple[int, dict] | None = None
 
     def hold(self, step: int, metrics: dict) -> None:
-        """Of the chunk that ends at `step`, which is still being computed."""
+        """Takes the metrics of the chunk that ends at `step`; they may still be being computed."""
         self._pending = step, metrics
 
     def report(self) -> None:
-        """Hand out what is held; raises DivergedError where it is not finite."""
+        """Hands the held metrics to on_metrics; raises DivergedError if one of them is not finite."""
         if self._pending is None:
             return
         (step, metrics), self._pending = self._pending, None
@@ -104,13 +104,14 @@ def fit(
     what: str = "training",
     show: Sequence[str] = (),
 ) -> Any:
-    """Run gradient steps start_step … num_steps and return the final state.
+    """Runs the gradient steps from start_step to num_steps and returns the final state.
 
-    data: a tree of arrays [T, …] on the device, from which every step draws its batch, or a TransitionStream, whose
-    batch number `step` it gets (the next chunk of them is transferred while one runs). on_metrics(step, metrics) gets
-    every chunk's means, an array [seeds] each (fetched after the next chunk was started); `show` names those whose mean
-    over seeds goes beside the bar. Raises DivergedError, naming the steps, where a metric is not finite: before
-    any hook sees that state.
+    data: a tree of arrays [T, …] on the device, from which every step draws its batch; or a TransitionStream, from
+    which step i gets batch i (the next chunk of batches is transferred while one runs).
+
+    on_metrics(step, metrics) gets the means of every chunk, each an array [seeds]; they are fetched after the next
+    chunk has started. `show` names the metrics that the progress bar shows, as means over seeds. Raises DivergedError,
+    naming the steps, if a metric is not finite; no hook sees that state.
     """
     streamed = isinstance(data, TransitionStream)
     limit = min(max_chunk, data.max_chunk(batch_size)) if streamed else max_chunk

@@ -1,4 +1,4 @@
-"""Several seeds in one program: which trees carry a seed axis, and how a function runs over it."""
+"""Several seeds in one program: which trees have a seed axis, and how a function runs over it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 
 class Seeds(NamedTuple):
-    """How many seeds one program trains: `at_once` of them as one batch, the others after them.
+    """How one program trains `num` seeds: `at_once` of them as one batch, one batch after the other.
 
-    With num > 1, states, keys and metrics have the seed as their leading axis; `frozen` too where own_frozen says that
-    each seed has its own.
+    With num > 1, the seed is the leading axis of states, keys and metrics. It is also that of `frozen` if own_frozen is
+    True, which means that each seed has its own frozen arrays.
     """
 
     num: int = 1
@@ -30,7 +30,7 @@ class Seeds(NamedTuple):
         return [jax.tree.unflatten(structure, [leaf[i] for leaf in leaves]) for i in range(self.num)]
 
     def bundle_frozen(self, trees: Sequence[Any]) -> Any:
-        """One tree for all seeds, or the one that they share."""
+        """The frozen arrays of all seeds as one tree, or the one tree that they share."""
         return self.bundle(trees) if self.own_frozen else trees[0]
 
     def map(self, run: Callable, state: Any, frozen: Any, key: jax.Array) -> Any:
