@@ -9,9 +9,11 @@ import pytest
 
 import main
 from spin_jax.collect.policy_table import shipped
-from spin_jax.config import build as settings
+from spin_jax.config.auto import resolve
+from spin_jax.config.build import build
 from spin_jax.envs.tasks import TASKS
 from spin_jax.evaluation.scores import reference_returns
+from spin_jax.stages import STAGES, estimate
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 FILES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem not in ("base", "__init__"))
@@ -32,7 +34,7 @@ def test_there_is_a_file_for_every_task():
 @pytest.mark.parametrize("preset", ["paper", "quick", "smoke"])
 @pytest.mark.parametrize("name", FILES)
 def test_every_configuration_loads(name, preset):
-    run = settings.build(settings.resolve(get_config(name, preset)))
+    run = build(resolve(get_config(name, preset)))
     assert run.task == name
 
 
@@ -46,11 +48,12 @@ def test_a_file_opens_with_command_hardware_time_and_return(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_quick_runs_end_to_end_in_few_steps(name, tmp_path):
-    """The preset's own networks, data from the task's shipped policies, all four stages."""
+def test_quick_runs_end_to_end_in_few_steps(name, tmp_path, monkeypatch):
+    """The preset's own networks, data from the task's shipped policies, all stages."""
+    monkeypatch.setattr(estimate, "announce", lambda *_: None)  # tests/stages/test_estimate.py
     config = get_config(name, "quick")
     config.update_from_flattened_dict({"data.dir": str(tmp_path / "data"), **FEW_STEPS})
-    main.run(config, str(tmp_path / "work"), main.STAGES)
+    main.run(config, str(tmp_path / "work"), STAGES)
     results = json.loads((tmp_path / "work" / "results.json").read_text())
     assert results["task"] == name
     assert np.isfinite(results["return_mean"])
