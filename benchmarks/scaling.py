@@ -113,7 +113,7 @@ FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_list("policies", ["spin", "saint", "autoregressive", "spin_cached"], "policies")
     flags.DEFINE_list("axes", list(AXES), "what to vary")
-    flags.DEFINE_integer("first", 99, "only so many values of each axis, from the smallest", lower_bound=1)
+    flags.DEFINE_integer("first", 99, "the number of values of each axis, from the smallest", lower_bound=1)
     flags.DEFINE_integer("width", 64, "D", lower_bound=4)
     flags.DEFINE_float("cache_gb", 4.0, "spin_cached is left out where z of the log is larger")
     flags.DEFINE_integer("steps", 2, "gradient steps in one measurement", lower_bound=1)

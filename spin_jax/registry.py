@@ -31,7 +31,7 @@ class PolicyEntry(NamedTuple):
     make(spec, asm_config, settings) -> Policy. reads_asm: stage 1 comes first. all_masked: it asks the ASM about all
     slots at once, so `asm.masking=auto` masks over the full range. has_asm_heads: its settings have a field `heads`,
     and with heads='asm' it starts as the ASM's own cloning. implies(configuration) -> fields that the policy's name
-    stands for. distiller: makes the learner of a student that is trained between the stages, where there is one.
+    stands for. distiller: makes the learner of a student that is trained between the stages, or None.
     """
 
     make: Callable[..., Policy]

@@ -24,7 +24,7 @@ def read_cards(
     made_by: Callable[[str], dict] = lambda split: {},
     save: bool = False,
 ) -> dict[str, dict]:
-    """The card of every split of the data set; computed from the shards where there is none, and kept if `save`.
+    """The card of every split of the data set; a missing one is computed from the shards, and kept if `save`.
 
     made_by(split): what a computed card says of its origin. Raises DataError where `directory` is no data set of RLDS
     episodes, and on what the task cannot be trained with.

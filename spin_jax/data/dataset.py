@@ -23,8 +23,8 @@ LEVELS = {
     "medium-expert": "medium+expert",
     "random-medium-expert": "random[:67]+medium[:67]+expert[:66]",  # 200k transitions, as the published suite's
 }
-HOLD_OUT_EVERY = 20  # one episode in so many is kept from training, for the ASM's held-out metrics
-STREAM_HELD_OUT = 50  # in stream mode at most so many of those are kept in memory
+HOLD_OUT_EVERY = 20  # one episode in 20 is kept from training, for the ASM's held-out metrics
+STREAM_HELD_OUT = 50  # the most held-out episodes that stream mode keeps in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def split_expression(level: str, episodes: int) -> str:
     """TFDS split expression of a level name ('medium-expert') or of such an expression itself ('medium+expert[:50%]').
 
     episodes: what each stored split has (of 1000 steps); the level random-medium-expert takes 67, 67 and 66 of them,
-    or all where there are fewer (TFDS refuses a slice beyond the end).
+    or all if there are fewer (TFDS refuses a slice beyond the end).
     Raises DataError naming the known levels where a part of it is neither.
     """
     if level in LEVELS:

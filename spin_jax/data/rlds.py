@@ -73,7 +73,7 @@ def write_shards(builder: tfds.core.DatasetBuilder, num_shards: int) -> None:
 def open_data_set(directory: str) -> tfds.core.DatasetBuilder:
     """The prepared TFDS data set of RLDS episodes in `directory`.
 
-    Raises DataError where it is not a TFDS data set, or one whose steps lack what `rlds_features` declares.
+    Raises DataError if it is not a TFDS data set, or if its steps lack what `rlds_features` declares.
     """
     try:
         builder = tfds.builder_from_directory(directory)

@@ -31,7 +31,7 @@ class TransitionStream:
     every time); with unequal ones a longer block drops more, and a shorter one begins its permutation again.
 
     Of several processes each reads its own episodes, every process_count-th; B is the batch of one process.
-    Raises DataError where there are fewer episodes than processes.
+    Raises DataError if there are fewer episodes than processes.
     """
 
     episodes: Sequence[Episode]  # random access, from several threads
@@ -90,7 +90,7 @@ class TransitionStream:
 
     @property
     def _rows(self) -> np.ndarray:
-        """Positions of this process's episodes; as many in every process."""
+        """Positions of this process's episodes; every process has the same number."""
         count = self.shard.shard_count
         return self.rows[self.shard.shard_index : len(self.rows) // count * count : count]
 

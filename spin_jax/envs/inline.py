@@ -18,14 +18,14 @@ class InlineGroup:
         self._result = None
 
     def open(self) -> None:
-        """Nothing: it is ready."""
+        """Does nothing: environments in this process are ready when they are made."""
 
     def send(self, method: str, argument: Any) -> None:
         """Ask for reset (seeds), reset_one ((index, seed)) or step (action [B, N])."""
         self._result = getattr(self, method)(argument)
 
     def receive(self) -> Any:
-        """What was answered."""
+        """The answer to the last send."""
         return self._result
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class Board:
             start += sizes[key]
 
     def answer(self) -> tuple[np.ndarray, ...]:
-        """A copy of what a step answered."""
+        """A copy of the answer to a step."""
         return tuple(self.arrays[name].copy() for name in ANSWER)
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class RemoteGroup:
     def _post(self, method, argument):
         if method == "step":
             self._board.arrays["action"][:] = argument
-        with contextlib.suppress(OSError):  # where it is dead, nothing will answer
+        with contextlib.suppress(OSError):  # a dead worker is noticed when it does not answer
             self._pipe.send((method, None if method == "step" else argument))
 
     def receive(self) -> Any:

@@ -1,4 +1,4 @@
-"""A one-step decision problem with a known answer: states whose right joint actions are a few, far apart ("modes").
+"""A one-step decision problem with a known answer: a state has a few right joint actions, far apart ("modes").
 
 Every state belongs to one of C clusters. A cluster has M joint actions (modes), any two of which differ in many slots.
 In the coupled half of the clusters the log plays one of them, drawn uniformly in every row: what a policy must learn is
@@ -45,7 +45,7 @@ class StructuredTask:
         return (np.sign(observation) @ self.centres.T).argmax(-1)
 
     def reward(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """[B] float32: the value of the mode of the state's cluster that action [B, N] is; 0 where it is none."""
+        """[B] float32: the value of the mode that action [B, N] is in the state's cluster; 0 for other actions."""
         match = (self.modes[self.cluster(observation)] == action[:, None]).all(-1)
         return (match @ self.values).astype(np.float32)
 

@@ -11,7 +11,7 @@ class LearnerConfig:
 
     @property
     def discount(self) -> float:
-        """What the rewards inside of an n-step target are discounted by at every step; 1 where there are no targets."""
+        """Discount of a step inside of an n-step target; 1 for a learner without targets."""
         return 1.0
 
     @property
@@ -37,7 +37,7 @@ class Learner(NamedTuple):
     init(key, frozen, observation [1, S]) -> state: a NamedTuple of arrays, so donation, checkpoints and vmap over seeds
         come for nothing. Of the observation only the shape is read.
     update(state, frozen, batch, key) -> (state, metrics): one gradient step; its docstring lists the order of its
-        sub-updates. `frozen` is a tree that is never differentiated nor optimised (the ASM); () where there is none.
+        sub-updates. `frozen` is a tree that is never differentiated nor optimised (the ASM), or ().
     act(state, frozen, observation [B, S], key) -> action [B, N]: greedy where key is None, sampled otherwise.
     asks_next: whether update asks the policy about s'.
     """

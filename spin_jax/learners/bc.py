@@ -15,7 +15,7 @@ from spin_jax.types import ActionSpec, Transition
 
 @dataclasses.dataclass(frozen=True)
 class BCConfig(LearnerConfig):
-    """learning_rate of Adam; raises ValueError where it is not positive."""
+    """learning_rate of Adam; raises ValueError if it is not positive."""
 
     learning_rate: float
 

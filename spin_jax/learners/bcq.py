@@ -18,7 +18,7 @@ from spin_jax.types import ActionSpec, Transition
 class BCQConfig(CriticLearnerConfig):
     """Published values: threshold 0.3, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
 
-    threshold: a slot's choice is allowed where it is at least so many times as probable as the slot's best. Raises
+    threshold: a slot's choice is allowed if its probability is at least threshold times that of the slot's best. Raises
     ValueError outside of the ranges.
     """
 

@@ -60,7 +60,7 @@ class CriticSteps(NamedTuple):
 
 
 def make_critics(spec: ActionSpec, reduction: str, optimiser: optax.GradientTransformation) -> CriticSteps:
-    """Twin critics whose Q is the 'sum' (SPIN's code) or the 'mean' (DecQN) of the slots' utilities."""
+    """Twin critics; Q is the 'sum' (SPIN's code) or the 'mean' (DecQN) of the slots' utilities."""
     module, scale = Critics(spec), 1 / spec.num_slots if reduction == "mean" else 1.0
 
     def init(key, observation):

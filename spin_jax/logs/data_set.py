@@ -24,7 +24,7 @@ class ImportedConfig(tfds.core.BuilderConfig):
 
 
 class ImportedLog(tfds.core.GeneratorBasedBuilder):
-    """A log that was made elsewhere; where it is from is in card_train.json."""
+    """A log that was made elsewhere; card_train.json names its origin."""
 
     VERSION = tfds.core.Version("1.0.0")
     episodes: tuple[Episode, ...] = ()

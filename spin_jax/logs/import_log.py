@@ -2,7 +2,7 @@
 
 FILE is one of the published suite's pickles (`<bins>_bins/<domain>-<task>-<level>`), or .npz or .parquet with columns
 observation, action, reward, terminal, timeout and perhaps next_observation. Several files become one data set; an
-episode never goes on from one file into the next. The result, `imported_log/<name>/1.0.0` with the split `train`, is
+episode never continues from one file into the next. The result, `imported_log/<name>/1.0.0` with the split `train`, is
 what config.data.path reads.
 """
 
@@ -63,7 +63,7 @@ def import_log(
 ) -> pathlib.Path:
     """Write the data set of `files` and return its directory; nothing is written before all of it has been checked.
 
-    task: widths and choices are checked against it where it is in TASKS; for another task `bins` (of every slot),
+    task: widths and choices are checked against it if TASKS has it; for another task `bins` (of every slot),
     `cardinalities` (of each), or neither (the largest choice + 1). done: what the suite's done means, truncation |
     terminal. Raises DataError on bad files and settings, and where a data set of that name is there: it stays as it is.
     """

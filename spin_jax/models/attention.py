@@ -17,8 +17,8 @@ def attend(
 ) -> jax.Array:
     """softmax(q k / sqrt(W)) v over the keys of all groups together: [B, H, Q, W].
 
-    query [B, H, Q, W]; groups: (key, value) pairs [B, H, K, W]. Any of them may lack B where it is the same in every
-    row: its scores are then computed once. At least one has it.
+    query [B, H, Q, W]; groups: (key, value) pairs [B, H, K, W]. An array that is the same in every row may lack the
+    axis B: its scores are then computed once. At least one of them has it.
     """
     batch = next(len(x) for x in (query, *(key for key, _ in groups)) if x.ndim == 4)
     query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)

@@ -39,7 +39,7 @@ def mode(logits: jax.Array, valid: np.ndarray) -> jax.Array:
 
 
 def support(logits: jax.Array, valid: np.ndarray, threshold: float) -> jax.Array:
-    """[B, N, K] bool: choices whose probability is at least `threshold` times their slot's largest (BCQ)."""
+    """[B, N, K] bool, True for choices at least `threshold` times as probable as their slot's best one (BCQ)."""
     masked = jnp.where(valid[None], logits, -jnp.inf)
     return (masked >= masked.max(-1, keepdims=True) + jnp.log(threshold)) & valid[None]
 

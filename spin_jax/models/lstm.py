@@ -46,7 +46,7 @@ def lstm_step(params: dict, carry: tuple[jax.Array, jax.Array], projected: jax.A
 
 @jax.custom_vjp
 def _recur(kernel: jax.Array, constant: jax.Array, projected: jax.Array) -> jax.Array:
-    """h [T, B, width] of the layer whose gates are projected [T, B, 4 width] + constant [B, 4 width] + h @ kernel."""
+    """h [T, B, width] of a layer with gates projected [T, B, 4 width] + constant [B, 4 width] + h @ kernel."""
     return _recur_forward(kernel, constant, projected)[0]
 
 

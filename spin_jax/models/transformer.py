@@ -101,7 +101,7 @@ class Block(nn.Module):
 class Body(nn.Module):
     """L blocks: state tokens [B, M, D] and slots [B, N, D] (or [N, D], the same in every row) -> slots [B, N, D].
 
-    Equivariant to any permutation of the tokens. The last block computes the slots alone: nobody reads its states.
+    Equivariant to any permutation of the tokens. The last block computes the slots alone, as its states are not used.
     """
 
     config: BodyConfig

@@ -1,7 +1,7 @@
 """Joint actions out of the ASM by iterative unmasking: every slot masked, then the most confident slots first.
 
-In each of r rounds the ASM sees the state and the slots that are already chosen; the slots whose best choice is most
-probable are chosen next, ceil(N / r) or so a round. The order follows from what was chosen before and never from the
+In each of r rounds the ASM sees the state and the slots that are already chosen; the slots with the most probable best
+choices are chosen next, ceil(N / r) or so a round. The order follows from what was chosen before and never from the
 slot's own draw, so the probability of a joint action is exact: the product over rounds. r = 1 is one pass, a product
 distribution; r = N chooses one slot at a time.
 """
@@ -24,7 +24,7 @@ def round_sizes(num_slots: int, rounds: int) -> np.ndarray:
 
 
 def next_slots(logits: jax.Array, masked: jax.Array, size: jax.Array, valid: np.ndarray) -> jax.Array:
-    """[B, N] bool: the `size` masked slots whose best choice has the largest probability."""
+    """[B, N] bool: the `size` masked slots with the most probable best choices."""
     confidence = jnp.where(masked, categorical.log_softmax(logits, valid).max(-1), -jnp.inf)
     rank = jnp.argsort(jnp.argsort(-confidence, axis=-1), axis=-1)
     return masked & (rank < size)

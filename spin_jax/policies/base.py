@@ -36,7 +36,8 @@ class Policy(NamedTuple):
         anything to train has params ()
     log_prob(params, frozen, x, actions [B, N], key | None) -> [B]; a key switches dropout on
     sample(params, frozen, x, key) -> [B, N] int32, without dropout
-    mode(params, frozen, x) -> [B, N] int32, the most probable joint action (of the greedy decoding where it is decoded)
+    mode(params, frozen, x) -> [B, N] int32, the most probable joint action (a policy that decodes slot by slot: the
+        greedy decoding)
     expected_utility(params, frozen, x, utilities, key) -> [E, B], E_pi[Q_e(s, a)]
     best_in_support(params, frozen, x, utilities, threshold, key) -> (actions [B, N], values [E, B]): among the choices
         that are at least `threshold` times as probable as their slot's best (BCQ), the actions that maximise the
@@ -122,7 +123,7 @@ def sampled_policy(
     candidates: int = SUPPORT_CANDIDATES,
     **others,
 ) -> Policy:
-    """A policy whose slots depend on each other: expectations and maxima over drawn joint actions.
+    """A policy with slots that depend on each other: expectations and maxima are taken over drawn joint actions.
 
     draw(params, frozen, x, key, count, threshold) -> [count, B, N]; with threshold > 0 only choices at least that many
     times as probable as the best of their slot, given the slots before, are drawn. EXPECTATION_SAMPLES joint actions

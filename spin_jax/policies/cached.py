@@ -1,7 +1,7 @@
 """spin_cached (ours): the queries stay at the ASM's own [MASK] embeddings, so z(s) is a constant of the log.
 
 Stage 2 computes z once for the whole data set (spin_jax/frozen.py) and trains heads and critics only: no
-Transformer in a training step. A different method from SPIN, whose queries learn.
+Transformer in a training step. In SPIN the queries learn, so this is another method.
 """
 
 import dataclasses

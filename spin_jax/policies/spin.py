@@ -99,7 +99,7 @@ def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Po
         return heads.apply({"params": params["heads"]}, z, deterministic=key is None, rngs=head)
 
     def optimiser(learning_rate):
-        """Adam; the ASM's copy, where there is one, with its own rate, 0 for the first finetune_after steps."""
+        """Adam; a fine-tuned ASM has its own rate, which is 0 for the first finetune_after steps."""
         if not trained:
             return optax.adam(learning_rate)
         slow = optax.adam(lambda step: jnp.where(step < config.finetune_after, 0.0, config.asm_learning_rate))

@@ -132,5 +132,5 @@ class CheckpointStore:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return CheckpointError(
             f"Checkpoint {self._path(step)} is damaged or incomplete and cannot be read ({first_line[:200]}). "
-            f"Restore it from a copy, or delete that directory to go on without it."
+            f"Restore it from a copy, or delete that directory to continue without it."
         )
