@@ -24,10 +24,9 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | 
     import jax
 
     from spin_jax.config.auto import resolve
-    from spin_jax.config.build import build, check_stages
+    from spin_jax.config.build import build, check_stages, has_stage
     from spin_jax.record.progress import setup_logging
     from spin_jax.record.workdir import Workdir
-    from spin_jax.registry import POLICIES
     from spin_jax.report.results import report
     from spin_jax.stages.distill import distill
     from spin_jax.stages.estimate import announce
@@ -43,18 +42,19 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | 
     config = resolve(config)
     run = build(config)
     check_stages(run, stages)
-    workdir, policy = Workdir(workdir_path, config), POLICIES[run.policy]
+    stages = [name for name in stages if has_stage(run.policy, name)]
+    workdir = Workdir(workdir_path, config)
     if "data" in stages:
         announce(run, workdir, stages)
         make_data(run, workdir)
-    if tuple(stages) == ("data",):
+    if stages == ["data"]:
         return None
     dataset = load_data(run)
     if "data" not in stages:
         announce(run, workdir, stages)
-    if "pretrain" in stages and policy.reads_asm:
+    if "pretrain" in stages:
         pretrain_asm(run, workdir, dataset)
-    if "distill" in stages and policy.distiller is not None:
+    if "distill" in stages:
         distill(run, workdir, dataset)
     if "policy" in stages:
         train_policy(run, workdir, dataset)

@@ -60,17 +60,17 @@ def build(config: ConfigDict) -> RunConfig:
     return run
 
 
+def has_stage(policy: str, stage: str) -> bool:
+    """Whether a policy has a stage: 'pretrain' if it reads the ASM, 'distill' if it has a student, the others always."""
+    entry = POLICIES[policy]
+    return {"pretrain": entry.reads_asm, "distill": entry.distiller is not None}.get(stage, True)
+
+
 def check_stages(run: RunConfig, stages: Sequence[str]) -> None:
-    """Raises ConfigError if only one stage is asked for and the configured policy does not have it."""
-    have = {
-        "pretrain": [name for name, entry in POLICIES.items() if entry.reads_asm],
-        "distill": [name for name, entry in POLICIES.items() if entry.distiller is not None],
-    }
-    for stage, policies in have.items():
-        if tuple(stages) == (stage,) and run.policy not in policies:
-            raise ConfigError(
-                f"--stage={stage}: policy {run.policy} has no such stage. Policies that have: {', '.join(policies)}."
-            )
+    """Raises ConfigError if the only stage that is asked for is one that the configured policy does not have."""
+    if len(stages) == 1 and not has_stage(run.policy, stages[0]):
+        having = ", ".join(name for name in POLICIES if has_stage(name, stages[0]))
+        raise ConfigError(f"--stage={stages[0]}: policy {run.policy} has no such stage. Policies that have: {having}.")
 
 
 def _section(config: ConfigDict, name: str, kind: type):
