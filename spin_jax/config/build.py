@@ -61,7 +61,7 @@ def build(config: ConfigDict) -> RunConfig:
 
 
 def has_stage(policy: str, stage: str) -> bool:
-    """Whether a policy has a stage: 'pretrain' if it reads the ASM, 'distill' if it has a student, the others always."""
+    """Whether a policy has a stage: 'pretrain' if it reads an ASM, 'distill' if it has a student, the others always."""
     entry = POLICIES[policy]
     return {"pretrain": entry.reads_asm, "distill": entry.distiller is not None}.get(stage, True)
 
