@@ -27,5 +27,5 @@ class RunningStatistics:
         return {"count": self.count, "mean": self.mean.tolist(), "m2": self.m2.tolist()}
 
     def load_json(self, saved: dict) -> None:
-        """Go on from what to_json gave."""
+        """Continues from the result of to_json."""
         self.count, self.mean, self.m2 = saved["count"], np.array(saved["mean"]), np.array(saved["m2"])

@@ -19,7 +19,7 @@ import numpy as np
 
 from spin_jax.types import ActionSpec, Transition
 
-NOISE = 0.5  # observations lie within so much of their cluster's centre, in every feature
+NOISE = 0.5  # the largest distance of an observation from its cluster's centre, in every feature
 
 
 @dataclasses.dataclass(frozen=True)

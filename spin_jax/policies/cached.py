@@ -1,6 +1,6 @@
 """spin_cached (ours): the queries stay at the ASM's own [MASK] embeddings, so z(s) is a constant of the log.
 
-Stage 2 computes z once for the whole data set (spin_jax/frozen.py) and trains heads and critics only: no
+Stage 2 computes z once for the whole data set (spin_jax/frozen/encodings.py) and trains heads and critics only: no
 Transformer in a training step. In SPIN the queries learn, so this is another method.
 """
 
