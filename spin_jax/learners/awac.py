@@ -73,6 +73,7 @@ def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Cal
         2. V towards the min over critics of E_pi[Q_target(s, .)], pi being the policy before this step;
         3. policy by cloning with weight exp(A / temperature), A = min Q_target(s, a) - V(s), V before its update;
         4. Polyak averaging of target critics and target V.
+
         The public code differs: it updates the policy before V, takes A from the new online critics, and takes the
         expectation in V's target under the new policy.
         """
