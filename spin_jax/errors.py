@@ -1,11 +1,11 @@
-"""Errors that the user can mend: `main` prints their one message instead of a traceback.
+"""Errors that the user can mend: `main` prints their message instead of a traceback.
 
-A message names the thing, both values where two disagree, and the way out. This module imports nothing.
+A message names the wrong thing (and both values if two disagree) and says what to do. This module imports nothing.
 """
 
 
 class UserError(Exception):
-    """Base of all errors below."""
+    """The base class of all errors below."""
 
 
 class ConfigError(UserError, ValueError):

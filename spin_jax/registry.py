@@ -1,4 +1,7 @@
-"""Names that the configuration may use: explicit dicts, nothing else. Facts of tasks: envs/tasks.py."""
+"""The policies, learners and environments that the configuration may name, as plain dicts.
+
+The facts of each task are in envs/tasks.py.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -26,12 +29,17 @@ from spin_jax.policies.spin import SPINConfig, make_spin
 
 
 class PolicyEntry(NamedTuple):
-    """A policy's maker, the dataclass of its settings, their section of the configuration, and what it needs of others.
+    """How to make a policy, and what it needs from the rest of the program.
 
-    make(spec, asm_config, settings) -> Policy. reads_asm: stage 1 comes first. all_masked: it asks the ASM about all
-    slots at once, so `asm.masking=auto` masks over the full range. has_asm_heads: its settings have a field `heads`,
-    and with heads='asm' it starts as the ASM's own cloning. implies(configuration) -> fields that the policy's name
-    stands for. distiller: makes the learner of a student that is trained between the stages, or None.
+    make(spec, asm_config, settings) -> Policy
+    config: the dataclass of its settings
+    section: the section of the configuration that holds them
+    reads_asm: it needs an ASM, so stage 1 runs first
+    all_masked: it asks the ASM about all slots at once, so `asm.masking=auto` masks over the full range
+    has_asm_heads: its settings have a field `heads`; with heads='asm' it starts from the ASM's own slot heads, that
+        is, as behaviour cloning by the ASM
+    implies(configuration) -> the values of other fields that the policy's name stands for
+    distiller: makes the learner of a student that is trained between the two stages; None if it has no student
     """
 
     make: Callable[..., Policy]
@@ -45,7 +53,7 @@ class PolicyEntry(NamedTuple):
 
 
 class LearnerEntry(NamedTuple):
-    """A learner's maker, make(policy, spec, settings), the dataclass of its settings, and their section."""
+    """How to make a learner: make(policy, spec, settings), the dataclass of its settings, and their section."""
 
     make: Callable[..., Learner]
     config: type[LearnerConfig]
@@ -53,7 +61,7 @@ class LearnerEntry(NamedTuple):
 
 
 def _warm(config: ConfigDict) -> Mapping[str, object]:
-    """The warm start: queries and heads are the ASM's own."""
+    """The fields of the warm start: queries and heads start as copies of the ASM's."""
     return {"spin.queries": "mask", "spin.heads": "asm", "spin.head_width": config.asm.head_width}
 
 

@@ -1,4 +1,4 @@
-"""Types that every room shares, and the glossary of shapes.
+"""Types that all parts of the package share, and the glossary of shapes.
 
 Glossary (the letters used in every docstring): B batch · S state width · N sub-actions (slots of a joint
 action) · K choices of the largest slot (smaller slots are padded to K and masked) · M state tokens · D model
@@ -15,7 +15,7 @@ Array = Any  # a numpy or a jax array; importing jax here would make every envir
 
 @dataclasses.dataclass(frozen=True)
 class ActionSpec:
-    """A joint action: one choice out of `cardinalities[i]` for each slot i.
+    """The space of joint actions: slot i takes one of `cardinalities[i]` choices.
 
     Raises ValueError when there is no slot or a slot has no choice.
     """
@@ -32,7 +32,7 @@ class ActionSpec:
 
     @property
     def num_slots(self) -> int:
-        """N."""
+        """N, the number of slots."""
         return len(self.cardinalities)
 
     @property
@@ -42,17 +42,17 @@ class ActionSpec:
 
     @property
     def valid(self) -> np.ndarray:
-        """[N, K] bool: True where slot i really has choice k, False on padding."""
+        """[N, K] bool: True if slot i has choice k, False on padding."""
         return np.arange(self.num_choices)[None, :] < np.asarray(self.cardinalities)[:, None]
 
 
 class Transition(NamedTuple):
     """A batch of transitions (s, a, r, discount, s'), so that r + gamma * discount * V(s') is the target of Q(s, a).
 
-    discount is 0 where the episode terminated in s' and 1 otherwise; a time limit is a truncation, so it stays 1.
-    Of n-step transitions (train.n_step), r is the sum of gamma^k r_{t+k} over the m = n steps that follow, fewer at
-    the end of an episode, s' is the state after them, and discount is gamma^(m - 1) where it was 1.
-    x, next_x: what the policy reads in place of s and s' (policies.base.Policy.encode); None where it reads those.
+    discount is 0 if the episode terminated in s' and 1 otherwise. A time limit is a truncation: discount stays 1.
+    n-step transitions (train.n_step) cover m steps: m = n, or fewer at the end of an episode. Then r is the sum of
+    gamma^k r_{t+k} for k = 0 … m - 1, s' is the state after the m steps, and a discount of 1 becomes gamma^(m - 1).
+    x, next_x: what the policy reads in place of s and s' (policies.base.Policy.encode); None if it reads s and s'.
     """
 
     observation: Array  # [B, S] float32
@@ -65,7 +65,7 @@ class Transition(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """One episode of T steps, T + 1 observations; `terminal` says whether it ended by termination (not by time)."""
+    """One episode of T steps and T + 1 observations; `terminal`: it ended by termination, not by a time limit."""
 
     observation: np.ndarray  # [T + 1, S] float32
     action: np.ndarray  # [T, N] int32
@@ -74,7 +74,7 @@ class Episode(NamedTuple):
 
 
 class Normaliser(NamedTuple):
-    """Per-feature observation statistics; mean 0, std 1, clip inf leaves observations as they are."""
+    """Mean and standard deviation of each feature, for `normalise`; mean 0, std 1, clip inf change nothing."""
 
     mean: Array  # [S]
     std: Array  # [S]
@@ -87,6 +87,6 @@ def identity_normaliser(num_features: int) -> Normaliser:
 
 
 def normalise(normaliser: Normaliser, observation: Array) -> Array:
-    """(observation - mean) / std, clipped to [-clip, clip]; observation [B, S]; for numpy and jax arrays alike."""
+    """(observation - mean) / std, clipped to [-clip, clip]; observation [B, S], a numpy or a jax array."""
     scaled = (observation - normaliser.mean[None, :]) / normaliser.std[None, :]
     return scaled.clip(-normaliser.clip, normaliser.clip)

@@ -1,4 +1,4 @@
-"""What is in a log, in one dictionary and one table: how good, how varied, how much structure between the slots."""
+"""The card of a log, as a dictionary and as a table: its returns, its variety, the dependence between its slots."""
 
 import math
 from collections.abc import Iterable
@@ -11,11 +11,11 @@ from spin_jax.types import ActionSpec, Episode
 def joint_counts(action: np.ndarray, cardinalities: tuple[int, ...]) -> np.ndarray:
     """How often each joint action of `action` [T, N] occurs, in no particular order: [number of different ones].
 
-    Slots are packed into one integer a row (mixed radix); where that would overflow, the codes so far are numbered
-    anew, of which there are at most T.
+    Each row becomes one integer: its slots are the digits of a number, slot i in base K_i (mixed radix). Before that
+    integer would overflow, the codes so far (at most T different ones) are replaced by 0, 1, 2, …
     """
     code: np.ndarray = np.zeros(len(action), np.uint64)
-    size = 1
+    size = 1  # every code is below this
     for slot, choices in enumerate(cardinalities):
         if size * choices > 2**63:
             known, code = np.unique(code, return_inverse=True)
@@ -26,19 +26,20 @@ def joint_counts(action: np.ndarray, cardinalities: tuple[int, ...]) -> np.ndarr
 
 
 def entropy_bits(counts: np.ndarray) -> float:
-    """Plug-in entropy -sum p log2 p of the distribution that `counts` [any] estimates."""
+    """Entropy -sum p log2 p, in bits, of the shares p of `counts` [any] (the plug-in estimate)."""
     share = counts[counts > 0] / counts.sum()
-    return float(-(share * np.log2(share)).sum() + 0.0)  # + 0.0: never -0.0
+    return float(-(share * np.log2(share)).sum() + 0.0)  # + 0.0 turns -0.0 into 0.0
 
 
 def data_card(episodes: Iterable[Episode], spec: ActionSpec, made_by: dict) -> dict:
-    """Facts of a log, ready for JSON; episodes are read once and only their actions and returns kept.
+    """Facts of a log, ready for JSON; episodes are read once, and only their actions and returns are kept.
 
-    total_correlation_bits = sum of the slots' entropies - entropy of the joint action: 0 where the slots are
-    independent (over all states together). It is the plug-in estimate and biased UPWARD while the log is short beside
-    the number of joint actions: the joint entropy can't exceed log2(transitions).
+    total_correlation_bits = sum of the slots' entropies - entropy of the joint action, over all states together: 0 if
+    the slots are independent. This plug-in estimate is biased UPWARD if the log is short compared with the number of
+    joint actions, because the joint entropy cannot exceed log2(transitions).
     unique_joint_actions: count, share_of_transitions (1 = no joint action occurs twice) and share_of_all (of the
-    product of the cardinalities). Actions must be in range (data.dataset.check_episodes).
+    product of the cardinalities). made_by: the origin of the log. Actions must be in range
+    (data.dataset.check_episodes).
     """
     actions, returns, terminal = [], [], 0
     for episode in episodes:
@@ -68,7 +69,7 @@ def data_card(episodes: Iterable[Episode], spec: ActionSpec, made_by: dict) -> d
 
 
 def card_table(cards: dict[str, dict]) -> str:
-    """One aligned row a split; joint actions: how many different ones, and that number as a share of the rows."""
+    """A text table with one row for each split; joint actions: the number of different ones, and its share of T."""
     head = ("split", "transitions", "episodes", "terminal", "return (min to max)", "joint actions", "bits a slot")
     rows = [(*head, "total correlation")]
     for split, card in cards.items():

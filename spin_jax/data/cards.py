@@ -13,7 +13,7 @@ from spin_jax.types import ActionSpec, Episode
 
 
 def card_path(directory: pathlib.Path, split: str) -> pathlib.Path:
-    """Where the card of a split is."""
+    """The path of a split's card."""
     return directory / f"card_{split}.json"
 
 
@@ -24,10 +24,10 @@ def read_cards(
     made_by: Callable[[str], dict] = lambda split: {},
     save: bool = False,
 ) -> dict[str, dict]:
-    """The card of every split of the data set; a missing one is computed from the shards, and kept if `save`.
+    """The card of every split of the data set; a missing one is computed from the shards, and saved if `save`.
 
-    made_by(split): what a computed card says of its origin. Raises DataError where `directory` is no data set of RLDS
-    episodes, and on what the task cannot be trained with.
+    made_by(split): the origin that a computed card states. Raises DataError if `directory` is no data set of RLDS
+    episodes, or if its episodes do not fit the task (check_episodes).
     """
     cards = {}
     for split in open_data_set(str(directory)).info.splits:

@@ -1,4 +1,4 @@
-"""A log, read once: checked, fingerprinted, held-out episodes apart, the others as arrays or as a stream."""
+"""Loads a log in one pass: checks it, computes its fingerprint, and separates held-out episodes from training ones."""
 
 import dataclasses
 import hashlib
@@ -29,37 +29,37 @@ STREAM_HELD_OUT = 50  # the most held-out episodes that stream mode keeps in mem
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Transitions to train on, held-out ones, and facts about what was read."""
+    """A log as load_dataset reads it: transitions to train on, held-out transitions, and facts about both."""
 
     spec: ActionSpec
-    train: Transition | TransitionStream  # numpy arrays [T, …], or what reads them from disk
+    train: Transition | TransitionStream  # numpy arrays [T, …], or a stream that reads batches from disk
     held_out: Transition
     normaliser: Normaliser
     fingerprint: str  # SHA-256 of every array that was read
-    returns: np.ndarray  # undiscounted return of each training episode
+    returns: np.ndarray  # [training episodes] undiscounted returns
 
     @property
     def num_transitions(self) -> int:
-        """T, to train on."""
+        """T, the number of transitions to train on."""
         return len(self.train.reward) if isinstance(self.train, Transition) else self.train.num_transitions
 
     @property
     def num_features(self) -> int:
-        """S."""
+        """S, the width of an observation."""
         return self.held_out.observation.shape[1]
 
     @property
     def blank(self) -> np.ndarray:
-        """An observation [1, S] of zeros, for what asks for shapes alone."""
+        """An observation [1, S] of zeros, for functions that need only its shape."""
         return np.zeros((1, self.num_features), np.float32)
 
 
 def split_expression(level: str, episodes: int) -> str:
-    """TFDS split expression of a level name ('medium-expert') or of such an expression itself ('medium+expert[:50%]').
+    """The TFDS split expression of a level name ('medium-expert'); 'medium+expert[:50%]' is one and stays as it is.
 
-    episodes: what each stored split has (of 1000 steps); the level random-medium-expert takes 67, 67 and 66 of them,
-    or all if there are fewer (TFDS refuses a slice beyond the end).
-    Raises DataError naming the known levels where a part of it is neither.
+    episodes: the number of episodes (of 1000 steps) in each stored split. The level random-medium-expert takes 67, 67
+    and 66 of them, or all if there are fewer, because TFDS refuses a slice beyond the end.
+    Raises DataError, which names the known levels, if `level` is neither a level nor such an expression.
     """
     if level in LEVELS:
         return re.sub(r"\d+", lambda wanted: str(min(int(wanted[0]), episodes)), LEVELS[level])
@@ -73,7 +73,10 @@ def split_expression(level: str, episodes: int) -> str:
 
 
 def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int, where: str, first: int = 0) -> None:
-    """Raise DataError, naming the episode (counted from `first`) and the column, on NaN, wrong widths or choices."""
+    """Raise DataError on wrong widths, on values that are not finite, and on choices out of range.
+
+    The message names the episode (counted from `first`) and the column; `where` is its beginning.
+    """
     cardinalities = np.asarray(spec.cardinalities)
     for i, episode in enumerate(episodes, first):
         for name, found, need in (
@@ -102,7 +105,7 @@ def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int,
 
 
 def fit_normaliser(statistics: RunningStatistics) -> Normaliser:
-    """Mean and standard deviation of all observations seen; features that hardly vary keep their scale."""
+    """The normaliser of the observations in `statistics`; clip 10. Features with std below 1e-3 keep their scale."""
     std = np.where(statistics.std < 1e-3, 1.0, statistics.std)
     return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
@@ -122,9 +125,11 @@ def load_dataset(
 ) -> Dataset:
     """Read a split expression of a prepared data set; every HOLD_OUT_EVERY-th episode is held out.
 
-    mode 'memory' keeps every episode, 'stream' none but at most STREAM_HELD_OUT held-out ones; all other facts are
-    the same. n_step, gamma: of those to train on (types.Transition). `watch` sees the episodes go by. Raises DataError
-    before reading where 'memory' would not fit; other errors as the parts raise.
+    mode: 'memory' keeps every episode; 'stream' keeps at most STREAM_HELD_OUT held-out ones, and the others stay on
+    disk. Normaliser, fingerprint and returns are the same in both modes. normalised: fit a normaliser to the training
+    observations. n_step, gamma: of the transitions to train on (types.Transition); held-out ones have one step. watch:
+    wraps the iteration over the episodes, for example to show progress. Raises DataError before reading if the log
+    does not fit in memory (mode 'memory'), if there are fewer than 2 episodes, and as check_episodes and EpisodeSource.
     """
     where = f"{directory}, split {expression}"
     episodes = EpisodeSource(str(directory), expression)
@@ -164,7 +169,10 @@ def load_dataset(
 
 
 def _held_out_and_kept(total: int, mode: str) -> tuple[np.ndarray, np.ndarray]:
-    """[episodes] bool each: which episodes are held out, and which stay in memory."""
+    """(held_out, kept), each [episodes] bool: the episodes that are held out, and those that stay in memory.
+
+    At least one episode is held out. In mode 'stream' the held-out ones in memory are spread evenly over the log.
+    """
     held_out = np.arange(total) % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1
     held_out[-1] |= not held_out.any()
     kept = np.full(total, mode == "memory")

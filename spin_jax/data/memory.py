@@ -1,4 +1,4 @@
-"""Whether a log fits: what its transitions would take as arrays, and what is free."""
+"""Whether a log fits in memory: the size of its transitions as arrays, and the memory that is free."""
 
 import pathlib
 from collections.abc import Sequence
@@ -9,27 +9,28 @@ import numpy as np
 from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
-# Peak of loading and of the transfer to the device, in sizes of the transitions: episodes, arrays, normalised arrays
-# and the device's own. Measured as resident memory of the process on CPU: 3.29 (dog-trot), 3.11 (cheetah-run).
+# Peak memory of loading and of the transfer to the device, as a multiple of the transitions' size: episodes, arrays,
+# normalised arrays and the device's copy exist together. Measured as resident memory of the process on CPU: 3.29
+# (dog-trot), 3.11 (cheetah-run).
 HOST_COPIES = 3.3
 SAMPLE = 10  # episodes read for an estimate
 
 
 def row_bytes(episode: Episode) -> int:
-    """Bytes of one transition as arrays: float32 s, s', reward, discount and int32 actions."""
+    """Bytes of one transition in arrays: float32 s, s', reward and discount, int32 action."""
     return 2 * episode.observation[0].nbytes + episode.action[0].nbytes + 8
 
 
 def resident_bytes(episodes: Sequence[Episode]) -> int:
-    """Bytes of all transitions as arrays, estimated from a few episodes evenly spaced over the log."""
+    """Bytes of all transitions in arrays, estimated from SAMPLE episodes that are spread evenly over the log."""
     sample = [episodes[int(i)] for i in np.linspace(0, len(episodes) - 1, min(SAMPLE, len(episodes)))]
     return int(len(episodes) * np.mean([len(e.reward) * row_bytes(e) for e in sample]))
 
 
 def free_memory() -> dict[str, int]:
-    """Bytes free now on the 'host' (MemAvailable) and, where JAX runs on one, on the 'accelerator'.
+    """Bytes that are free now on the 'host' (MemAvailable) and, if JAX runs on one, on the 'accelerator'.
 
-    What the system does not tell is left out; a container's own limit is not seen.
+    A figure that the system does not report is left out. The memory limit of a container is not taken into account.
     """
     free, device, meminfo = {}, jax.local_devices()[0], pathlib.Path("/proc/meminfo")
     if meminfo.exists():
@@ -42,7 +43,7 @@ def free_memory() -> dict[str, int]:
 
 
 def check_fits(episodes: Sequence[Episode], where: str) -> None:
-    """Raise DataError, naming both sizes, where the log would not fit as arrays on the host or the accelerator."""
+    """Raise DataError, which names both sizes, if the log's arrays would not fit on the host or the accelerator."""
     size = resident_bytes(episodes)
     need = {"host": HOST_COPIES * size, "accelerator": size}
     for place, free in free_memory().items():

@@ -1,8 +1,8 @@
-"""RLDS episodes in TFDS array_record shards: the schema, both directions, and reading.
+"""Episodes in the RLDS format, in TFDS array_record shards: the schema, conversion to and from `Episode`, and reading.
 
-A row is (observation, action, reward, discount, is_first, is_last, is_terminal); T transitions are T + 1 rows and the
-is_last row carries only its observation. Termination: is_terminal on the last row and discount 0 on the row before.
-Time limit: is_last without is_terminal, and the discount stays 1.
+A row is (observation, action, reward, discount, is_first, is_last, is_terminal). T transitions are T + 1 rows; in the
+last row (is_last) only the observation has a meaning. Termination: is_terminal in the last row, discount 0 in it and in
+the row before. Time limit: is_last without is_terminal, and the discount stays 1.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ def rlds_features(num_features: int, num_slots: int) -> tfds.features.FeaturesDi
 
 
 def to_rlds(episode: Episode) -> dict:
-    """The rows of an episode, as stacked arrays [T + 1, …]."""
+    """The RLDS rows of an episode, as stacked arrays [T + 1, …]."""
     length = len(episode.reward)
     row = np.arange(length + 1)
 
@@ -54,7 +54,7 @@ def to_rlds(episode: Episode) -> dict:
 
 
 def from_rlds(rows: dict) -> Episode:
-    """The inverse of `to_rlds`; rows of other makers' data sets are cast to the types of `Episode`."""
+    """The inverse of `to_rlds`; rows of other types (from other data sets) are cast to the types of `Episode`."""
     return Episode(
         rows["observation"].astype(np.float32, copy=False),
         rows["action"][:-1].astype(np.int32, copy=False),
@@ -64,7 +64,7 @@ def from_rlds(rows: dict) -> Episode:
 
 
 def write_shards(builder: tfds.core.DatasetBuilder, num_shards: int) -> None:
-    """Prepare `builder` in that many array_record shards a split; what TFDS prints of downloads is not shown."""
+    """Prepare `builder` with num_shards array_record shards for each split; TFDS's own output is hidden."""
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=num_shards))
@@ -90,11 +90,11 @@ def open_data_set(directory: str) -> tfds.core.DatasetBuilder:
 
 
 class EpisodeSource(Sequence):
-    """The episodes of a split expression of a prepared TFDS data set, each read when it is asked for.
+    """The episodes of a split expression of a prepared TFDS data set, each read from disk when it is accessed.
 
     Whole episodes are read as stacked arrays (SkipDecoding); decoding row by row would be ten times slower. Several
-    threads may read at once. Raises DataError as `open_data_set` does, on an unknown split and, at the episode that is
-    read, on a broken shard.
+    threads may read at once. Raises DataError as `open_data_set` does, and on an unknown split. A broken shard raises
+    DataError when one of its episodes is read.
     """
 
     def __init__(self, directory: str, split: str):
@@ -112,7 +112,7 @@ class EpisodeSource(Sequence):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Episode:  # type: ignore[override]  # nobody asks for slices
+    def __getitem__(self, index: int) -> Episode:  # type: ignore[override]  # slices are not supported
         try:
             return from_rlds(self._source[index]["steps"])
         except Exception as error:

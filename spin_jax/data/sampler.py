@@ -11,8 +11,9 @@ from spin_jax.types import Normaliser, Transition, normalise
 
 
 def on_device(transitions: Transition | TransitionStream, normaliser: Normaliser) -> Transition | TransitionStream:
-    """Transitions as device arrays, observations normalised once and for all; a stream does it as it reads."""
-    normaliser = jax.tree.map(np.asarray, normaliser)  # the host does it: the device would need room for the steps
+    """Transitions as device arrays with normalised observations; a stream normalises its batches as it reads them."""
+    # the host normalises, because on the device the intermediate results would take memory
+    normaliser = jax.tree.map(np.asarray, normaliser)
     if isinstance(transitions, TransitionStream):
         return dataclasses.replace(transitions, normaliser=normaliser)
     return jax.device_put(
@@ -24,7 +25,7 @@ def on_device(transitions: Transition | TransitionStream, normaliser: Normaliser
 
 
 def sample_batch(key: jax.Array, data: Any, batch_size: int) -> Any:
-    """`batch_size` rows of a tree of arrays [T, …], uniformly with replacement."""
+    """`batch_size` rows of a tree of arrays [T, …], drawn uniformly with replacement."""
     rows = len(jax.tree.leaves(data)[0])
     index = jax.random.randint(key, (batch_size,), 0, rows)
     return jax.tree.map(lambda leaf: leaf[index], data)

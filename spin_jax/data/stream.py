@@ -1,4 +1,4 @@
-"""Transitions that stay on disk: shuffled in blocks of episodes by Grain, cut into batches, exact to resume."""
+"""Transitions that stay on disk: Grain shuffles them in blocks of episodes. A resumed run gets the same batches."""
 
 import contextlib
 import dataclasses
@@ -15,22 +15,23 @@ from spin_jax.data.transitions import transitions
 from spin_jax.errors import DataError
 from spin_jax.types import Episode, Normaliser, Transition, normalise
 
-CHUNK_BYTES = 64_000_000  # of the batches that one compiled program takes, at most
-READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)  # blocks
+CHUNK_BYTES = 64_000_000  # most bytes of batches in one call of the compiled program
+READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)  # the buffer counts blocks
 
 
 @dataclasses.dataclass(frozen=True)
 class TransitionStream:
     """Batches of the transitions of `episodes` at the positions `rows`, never all in memory.
 
-    Every epoch shuffles the episodes anew and groups them in blocks of `block_episodes`; the transitions of a block
-    are permuted and give the same number m of batches whatever the block: m = mean transitions of a block // B, at
-    least 1. So batch i is batch i % m of block i // m, a pure function of (seed, data, block_episodes, B, process),
-    and training that is resumed at any step gets the batches that an uninterrupted run gets. Episodes of equal
-    length are thus gone through once an epoch, less the remainder of each block that fills no batch (another one
-    every time); with unequal ones a longer block drops more, and a shorter one begins its permutation again.
+    Every epoch shuffles the episodes anew and groups them in blocks of `block_episodes`. The transitions of a block are
+    permuted. Every block gives the same number m of batches: m = mean transitions of a block // B, at least 1. So
+    batch i is batch i % m of block i // m: a pure function of (seed, data, block_episodes, B, process), and a run that
+    is resumed at any step gets the batches of an uninterrupted run.
+    If episodes have equal length, an epoch reads each transition once, except for the rest of a block that fills no
+    batch (a different rest in every epoch). If lengths differ, a block that is longer than the mean drops more, and a
+    shorter one repeats the beginning of its permutation.
 
-    Of several processes each reads its own episodes, every process_count-th; B is the batch of one process.
+    With several processes, each reads every process_count-th episode; B is the batch of one process.
     Raises DataError if there are fewer episodes than processes.
     """
 
@@ -39,8 +40,8 @@ class TransitionStream:
     lengths: np.ndarray  # [E] transitions of each
     block_episodes: int
     normaliser: Normaliser  # applied to observations as they are read
-    n_step: int = 1  # of the transitions, and what rewards on the way are discounted by
-    gamma: float = 1.0
+    n_step: int = 1  # of the transitions (types.Transition)
+    gamma: float = 1.0  # discount of the rewards inside of an n-step transition
     shard: grain.sharding.ShardOptions = dataclasses.field(
         default_factory=functools.partial(grain.sharding.ShardByJaxProcess, drop_remainder=True)
     )
@@ -54,32 +55,35 @@ class TransitionStream:
 
     @property
     def num_transitions(self) -> int:
-        """T, of all processes."""
+        """T, the number of transitions of all processes together."""
         return int(self.lengths.sum())
 
     def batches_per_block(self, batch_size: int) -> int:
-        """m, the same in every block and every process."""
+        """m, the number of batches of a block; the same for every block and every process."""
         return max(1, int(self._block_episodes * self.lengths.mean()) // batch_size)
 
     def max_chunk(self, batch_size: int) -> int:
-        """The most batches that stay below CHUNK_BYTES, at least 1."""
+        """The largest number of batches that takes at most CHUNK_BYTES; at least 1."""
         return max(1, CHUNK_BYTES // (batch_size * row_bytes(self.episodes[int(self.rows[0])])))
 
     def chunks(self, seed: int, batch_size: int, chunk: int, start: int, stop: int) -> Iterator[Transition]:
-        """Batches start … stop - 1 as arrays [chunk, B, …]; seed in [0, 2^32). Blocks are read ahead by threads."""
+        """Batches start … stop - 1, `chunk` at a time, as arrays [chunk, B, …]; seed in [0, 2^32).
+
+        Threads read the next blocks in advance.
+        """
         per_block = self.batches_per_block(batch_size)
         first, offset = divmod(start, per_block)
         last = -(-stop // per_block)
         blocks = self._blocks(seed, batch_size, last)[first:last]
         with contextlib.closing(iter(blocks.to_iter_dataset(READ))) as blocks:
-            # a block is [m, B, …]: its m batches one by one, the first block from where the run stands
+            # a block is [m, B, …]: take its m batches one by one; of the first block, skip those before `start`
             every = (jax.tree.map(lambda x, i=i: x[i], block) for block in blocks for i in range(per_block))
             batches = itertools.islice(every, offset, None)
             for _ in range(start, stop, chunk):
                 yield jax.tree.map(lambda *rows: np.stack(rows), *itertools.islice(batches, chunk))
 
     def device_chunks(self, key: jax.Array, *args: int) -> Iterator[Transition]:
-        """`chunks` on the device, each transferred while the one before it is in use; the seed comes from `key`."""
+        """`chunks` on the device; each is transferred while the one before it is in use. `key` gives the seed."""
         ahead = None
         for chunk in self.chunks(int(jax.random.bits(key)), *args):
             current, ahead = ahead, jax.device_put(chunk)
@@ -99,7 +103,7 @@ class TransitionStream:
         return min(self.block_episodes, len(self._rows))
 
     def _blocks(self, seed: int, batch_size: int, count: int) -> grain.MapDataset:
-        """Block j of the first `count` (or some more): a Transition of arrays [m, B, …]."""
+        """Blocks 0 … count - 1 (or a few more), each a Transition of arrays [m, B, …]."""
         rows, shape = self._rows, (self.batches_per_block(batch_size), batch_size)
         normaliser = jax.tree.map(np.asarray, self.normaliser)
 

@@ -1,4 +1,4 @@
-"""The n-step transitions of episodes."""
+"""Makes n-step transitions out of episodes."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,10 @@ from spin_jax.types import Episode, Transition
 
 
 def transitions(episodes: Sequence[Episode], n_step: int = 1, gamma: float = 1.0) -> Transition:
-    """The n-step transitions (types.Transition) of episodes, one after another, cut at an episode's end."""
+    """The n-step transitions (types.Transition) of all episodes, in order; none reaches beyond its episode's end.
+
+    Raises DataError if there is no episode.
+    """
     if not episodes:
         raise DataError("There is no episode to make transitions of: the split is empty.")
     returns = [_n_step(e, n_step, gamma) for e in episodes]
@@ -21,7 +24,7 @@ def transitions(episodes: Sequence[Episode], n_step: int = 1, gamma: float = 1.0
 
 
 def _n_step(episode: Episode, n_step: int, gamma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(reward, discount, next_observation) of each step; the sums are in float64."""
+    """(reward [T], discount [T], next_observation [T, S]) of an episode's steps; rewards are summed in float64."""
     length = len(episode.reward)
     n_step = min(n_step, length)
     end = np.minimum(np.arange(length) + n_step, length)

@@ -1,4 +1,4 @@
-"""The factorised DM Control suite (Beeson, Ireland, Montana, TMLR 2024); the only importer of dm_control.
+"""The factorised DM Control suite (Beeson, Ireland, Montana, TMLR 2024); no other module imports dm_control.
 
 A continuous action dimension becomes K equally spaced values in [-1, 1] (3 bins: -1, 0, 1). Observations are the
 task's arrays flattened and concatenated in the suite's own order. An episode has 1000 control steps; none of these
@@ -18,10 +18,10 @@ from spin_jax.errors import RenderingError
 def load_suite() -> ModuleType:
     """dm_control's suite module; rendering stays off unless MUJOCO_GL was set before.
 
-    Raises RenderingError where the renderer that MUJOCO_GL names cannot be loaded.
+    Raises RenderingError if the renderer that MUJOCO_GL names cannot be loaded.
     """
     os.environ.setdefault("MUJOCO_GL", "disable")
-    # one deprecation notice of MuJoCo's own model compiler for every environment, about files we do not own
+    # for every environment MuJoCo's compiler logs a deprecation notice about the suite's files, which are not ours
     logging.get_absl_logger().addFilter(_not_settotalmass)
     try:
         from dm_control import suite

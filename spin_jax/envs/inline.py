@@ -1,4 +1,4 @@
-"""A few environments stepped one after another in this process."""
+"""Several environments in the calling process, stepped one after another."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,23 +9,23 @@ from spin_jax.envs.base import MakeEnv
 
 
 class InlineGroup:
-    """A few environments stepped one after another in the calling process."""
+    """Several environments in the calling process, stepped one after another; RemoteGroup has the same methods."""
 
     def __init__(self, task: str, bins: int, num_envs: int, make_env: MakeEnv):
         self._envs = [make_env(task, bins) for _ in range(num_envs)]
         self.spec, self.num_features = self._envs[0].spec, self._envs[0].num_features
-        self._waiting = [None] * num_envs  # what an environment that is `last` answers
+        self._waiting = [None] * num_envs  # what step returns for an environment after its `last` step
         self._result = None
 
     def open(self) -> None:
         """Does nothing: environments in this process are ready when they are made."""
 
     def send(self, method: str, argument: Any) -> None:
-        """Ask for reset (seeds), reset_one ((index, seed)) or step (action [B, N])."""
+        """Call a method: reset (argument: seeds), reset_one ((index, seed)) or step (action [B, N])."""
         self._result = getattr(self, method)(argument)
 
     def receive(self) -> Any:
-        """The answer to the last send."""
+        """The result of the last `send`."""
         return self._result
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class InlineGroup:
         return np.stack(observation), np.asarray(reward, np.float32), np.asarray(terminal), np.asarray(last)
 
     def replay(self, argument: tuple[int, int, Sequence[np.ndarray]]) -> None:
-        """argument (index, seed, actions [T, N]): bring that environment to where they lead from reset(seed)."""
+        """Reset environment `index` with `seed` and play actions [T, N]; argument is (index, seed, actions)."""
         index, seed, actions = argument
         self.reset_one((index, seed))
         for action in actions:

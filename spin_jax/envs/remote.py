@@ -1,7 +1,7 @@
-"""A few environments in a process of their own, over shared memory.
+"""Several environments in a worker process, which shares memory with its parent.
 
-Worker processes are spawned (JAX is multi-threaded, so forking is unsafe). Observations, actions and rewards lie in
-memory that both sides see; the pipe carries a word a step.
+Worker processes are spawned, because JAX is multi-threaded and forking is unsafe. Observations, actions and rewards lie
+in the shared memory; the pipe carries one short message a step in each direction.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from spin_jax.envs.base import MakeEnv
 from spin_jax.envs.inline import InlineGroup
 
 ANSWER = ("observation", "reward", "terminal", "last")
-RESTARTS = 3  # of a worker without a step in between: then its death is no accident
+RESTARTS = 3  # restarts in a row, without an answer in between, before a worker's death counts as an error
 
 
 class Board:
-    """Arrays in memory that a worker and its parent share, for B environments of S features and N slots.
+    """Arrays that a worker and its parent share, for B environments of S features and N slots.
 
-    Made by the parent; the worker opens it by `name`.
+    The parent makes the board; the worker opens it by `name`.
     """
 
     def __init__(self, num_envs: int, num_features: int, num_slots: int, name: str | None = None):
@@ -42,7 +42,7 @@ class Board:
             start += sizes[key]
 
     def answer(self) -> tuple[np.ndarray, ...]:
-        """A copy of the answer to a step."""
+        """A copy of the arrays in which the worker returns a step: observation, reward, terminal, last."""
         return tuple(self.arrays[name].copy() for name in ANSWER)
 
     def close(self) -> None:
@@ -53,9 +53,9 @@ class Board:
 
 
 class RemoteGroup:
-    """An InlineGroup in a worker process, which is started again where it dies.
+    """An InlineGroup in a worker process; a worker that dies is replaced.
 
-    An episode follows from its seed and its actions, so the new worker repeats them, and nobody sees a difference.
+    An episode follows from its seed and its actions. So the new worker replays them, and results do not change.
     """
 
     def __init__(self, context: BaseContext, task: str, bins: int, num_envs: int, make_env: MakeEnv):
@@ -63,7 +63,7 @@ class RemoteGroup:
         # seed and actions of each environment since its reset
         self._history: list[tuple[int | None, list[np.ndarray]]] = [(None, [])] * num_envs
         self._pending: tuple[str, Any] = ("", None)
-        self._deaths, self._board = 0, cast(Board, None)  # made when the worker has said how wide its arrays are
+        self._deaths, self._board = 0, cast(Board, None)  # open() makes the board: the worker first sends its sizes
         self._start()
 
     def _start(self):
@@ -73,7 +73,10 @@ class RemoteGroup:
         child.close()
 
     def open(self) -> None:
-        """Wait until it has made its environments; workers that are started together make them at the same time."""
+        """Wait until the worker has made its environments.
+
+        Start all workers before opening the first one: they then make their environments at the same time.
+        """
         shapes = self._answer()
         if shapes is None:
             self._process.join(5)
@@ -113,7 +116,10 @@ class RemoteGroup:
         return observation if method == "reset" else observation[argument[0]]
 
     def _answer(self):
-        """What the worker sends, None where it has died. Raises RuntimeError with the text of its exception."""
+        """What the worker sends, or None if it has died.
+
+        If the worker sends the text of an exception, raises RuntimeError with it.
+        """
         try:
             answer = self._pipe.recv()
         except (EOFError, OSError):
@@ -123,7 +129,7 @@ class RemoteGroup:
         return answer
 
     def _bury(self):
-        """Another worker in place of a dead one."""
+        """Replace a dead worker by a new one. Raises RuntimeError after RESTARTS restarts in a row."""
         self._process.join(5)
         self._deaths += 1
         if self._deaths > RESTARTS:
@@ -132,11 +138,11 @@ class RemoteGroup:
         self._start()
 
     def _repeat(self):
-        """Bring a new worker to where the one before it was; the episodes' answers are known and not looked at."""
+        """Bring a new worker to the state of the dead one; the results of the replay are known and not read."""
         for index, (seed, actions) in enumerate(self._history):
             if seed is not None:
                 self._post("replay", (index, seed, actions))
-                self._answer()  # where it died again, so does what comes next
+                self._answer()  # if the worker has died again, receive() notices it at its next message
 
     def close(self) -> None:
         self._pipe.close()
@@ -148,7 +154,10 @@ class RemoteGroup:
 
 
 def serve(pipe: Connection, task: str, bins: int, num_envs: int, make_env: MakeEnv) -> None:
-    """A worker: does what it is asked, writes the answer to the board, and sends True, or the text of an exception."""
+    """The loop of a worker: calls the method it is sent, writes the result to the board, and sends True.
+
+    If an exception is raised, it sends the exception's text and ends.
+    """
     try:
         group = InlineGroup(task, bins, num_envs, make_env)
         pipe.send((group.spec, group.num_features))
@@ -166,6 +175,6 @@ def serve(pipe: Connection, task: str, bins: int, num_envs: int, make_env: MakeE
                 board.arrays["observation"][argument[0]] = answer
             pipe.send(True)
     except (EOFError, KeyboardInterrupt):
-        pass  # the parent closed its end: time to go
-    except Exception as error:  # the parent raises it again, with this text
+        pass  # the parent closed its end of the pipe: the worker ends
+    except Exception as error:  # the parent raises an error with this text
         pipe.send(repr(error))

@@ -1,16 +1,16 @@
 """A one-step decision problem with a known answer: a state has a few right joint actions, far apart ("modes").
 
 Every state belongs to one of C clusters. A cluster has M joint actions (modes), any two of which differ in many slots.
-In the coupled half of the clusters the log plays one of them, drawn uniformly in every row: what a policy must learn is
-which choices go together. The other half has the same modes and the same distribution in every slot, but a mode is
-drawn for each slot on its own: nothing goes together, and a product is all there is to learn.
+In one half of the clusters, the coupled ones, every row of the log plays one mode, drawn uniformly: a policy must learn
+which choices belong together. The other half has the same modes and the same distribution in every slot, but draws a
+mode for each slot independently: the slots are independent, so a product distribution is all there is to learn.
 
-The best product. Among all product distributions pi(a|s) = prod_i p_i(a_i|s), the one under which the log is most
-probable (the minimiser of the cross-entropy, which cloning approaches) has the log's own marginals as p_i (Gibbs'
-inequality, slot by slot). Its log-likelihood, -sum_i H(p_i), is the largest that any product can have; its probability
-of playing a mode, sum_m prod_i p_i(m_i), is the exact-match rate that policies are compared with. A product that puts
-all its probability on ONE mode would match as well, but not reproduce the log: cloning does not end there, and weights
-made of advantages lead there only where modes differ in value.
+The best product. Of all product distributions pi(a|s) = prod_i p_i(a_i|s), the one that gives the log the largest
+likelihood (cloning approaches it, as it minimises the cross-entropy) has the log's own marginals as p_i (Gibbs'
+inequality, slot by slot). Its log-likelihood, -sum_i H(p_i), is the largest of any product. Its probability of playing
+a mode, sum_m prod_i p_i(m_i), is the exact-match rate that policies are compared with. A product that puts all its
+probability on ONE mode also always plays a mode, but it does not reproduce the log. Cloning does not end there, and
+weighting by advantages leads there only if modes differ in value.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ NOISE = 0.5  # the largest distance of an observation from its cluster's centre,
 
 @dataclasses.dataclass(frozen=True)
 class StructuredTask:
-    """Centres [C, S] in {-1, 1}, coupled [C] bool, modes [C, M, N] and what each mode pays [M].
+    """The problem's clusters: centres [C, S] in {-1, 1}, coupled [C] bool, modes [C, M, N]; values [M] of the modes.
 
-    Episodes have one step and terminate.
+    A mode's value is the reward for playing it. Episodes have one step and terminate.
     """
 
     spec: ActionSpec
@@ -36,12 +36,12 @@ class StructuredTask:
     values: np.ndarray
 
     def observations(self, rng: np.random.Generator, rows: int) -> np.ndarray:
-        """[rows, S] float32: a cluster's centre, each as often, plus uniform noise of at most NOISE a feature."""
+        """[rows, S] float32: the clusters' centres, in equal shares, plus uniform noise of at most NOISE a feature."""
         cluster = rng.permutation(np.arange(rows) % len(self.centres))
         return (self.centres[cluster] + rng.uniform(-NOISE, NOISE, (rows, self.centres.shape[1]))).astype(np.float32)
 
     def cluster(self, observation: np.ndarray) -> np.ndarray:
-        """[B] the cluster of observation [B, S]; the noise never reaches another one."""
+        """[B] the cluster of observation [B, S]; the noise is too small to reach another cluster."""
         return (np.sign(observation) @ self.centres.T).argmax(-1)
 
     def reward(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ class StructuredTask:
         return (match @ self.values).astype(np.float32)
 
     def log(self, rng: np.random.Generator, rows: int) -> Transition:
-        """`rows` terminal transitions (discount 0, s' = s) of the log's own behaviour."""
+        """`rows` terminal transitions (discount 0, s' = s), drawn as the module's docstring says."""
         observation = self.observations(rng, rows)
         cluster = self.cluster(observation)
         drawn = rng.integers(self.modes.shape[1], size=(rows, 1, self.spec.num_slots))
@@ -60,18 +60,18 @@ class StructuredTask:
         return Transition(observation, action, reward, np.zeros(rows, np.float32), observation)
 
     def marginals(self) -> np.ndarray:
-        """p_i of the best product, [C, N, K]: how many of the M modes make each choice, as a share."""
+        """p_i of the best product, [C, N, K]: the share of the M modes that make each choice."""
         return (self.modes[..., None] == np.arange(self.spec.num_choices)).mean(1)
 
     def product_match_rate(self) -> float:
-        """Probability that the best product plays a mode, averaged over clusters (either half: equal modes)."""
+        """Probability that the best product plays a mode, averaged over clusters (the same for both halves)."""
         chosen = np.take_along_axis(self.marginals()[:, None], self.modes[..., None], axis=-1)
         return float(chosen[..., 0].prod(-1).sum(-1).mean())
 
     def product_log_likelihood(self) -> float:
-        """Mean log-probability, nats, of the log's joint actions under the best product; no product has a larger.
+        """Mean log-probability, in nats, of the log's joint actions under the best product.
 
-        In coupled states the optimum is -log M, in the others it is this.
+        No product reaches more. The best policy of all reaches -log M in coupled states, and this value in the others.
         """
         p = self.marginals()
         return float((p * np.log(np.where(p > 0, p, 1))).sum((-2, -1)).mean())
@@ -86,11 +86,10 @@ def make_structured(
     min_distance: int = 4,
     values: tuple[float, ...] = (),
 ) -> StructuredTask:
-    """The problem of a seed: num_pairs clusters of either half, with the same modes; values default to 1 each.
+    """The problem of a seed: num_pairs coupled clusters, and num_pairs others with the same modes.
 
-    Any two modes of a cluster differ in at least min_distance slots.
-
-    Raises ValueError where features or joint actions do not suffice, or where `values` are not one a mode.
+    Any two modes of a cluster differ in at least min_distance slots. values: one for each mode; empty = 1 for each.
+    Raises ValueError if there are too few features or joint actions for this, or if the number of values is wrong.
     """
     rng, spec = np.random.default_rng(seed), ActionSpec(cardinalities)
     if len(values or (1.0,) * num_modes) != num_modes:
@@ -105,7 +104,7 @@ def make_structured(
 
 
 def _far_apart(rng: np.random.Generator, spec: ActionSpec, count: int, min_distance: int) -> np.ndarray:
-    """[count, N] joint actions, drawn one after another, each kept if it differs enough from all before."""
+    """[count, N] joint actions: random ones, each kept if it differs in min_distance slots from all kept before."""
     kept = np.empty((0, spec.num_slots), int)
     for action in rng.integers(0, spec.cardinalities, (10_000, spec.num_slots)):
         if len(kept) == count:

@@ -8,14 +8,14 @@ EPISODE_STEPS = 1000  # control steps; none of these tasks terminates early
 
 
 class Task(NamedTuple):
-    """Facts of one task, with the suite's published reference returns (undiscounted, EPISODE_STEPS steps)."""
+    """Facts of one task, and the suite's published reference returns (undiscounted, of EPISODE_STEPS steps)."""
 
     domain: str
     task: str
     num_features: int  # S
     num_slots: int  # N
     random_return: float
-    expert_return: dict[int, float]  # by bins
+    expert_return: dict[int, float]  # number of bins -> return
 
     def spec(self, bins: int) -> ActionSpec:
         """The joint actions with `bins` choices in every slot."""

@@ -1,6 +1,6 @@
-"""Several environments in lockstep, inline or in worker processes, and whole episodes played on them.
+"""Several environments stepped together, inline or in worker processes, and whole episodes played on them.
 
-Which worker steps which environment never changes a result: every episode is seeded on its own.
+Every episode has its own seed, so the number of workers never changes a result.
 """
 
 import multiprocessing
@@ -16,16 +16,19 @@ from spin_jax.types import Episode
 
 
 def episode_seed(*numbers: int) -> int:
-    """Seed of an episode, from such numbers as (seed of the run, index of the episode): distinct for all of them."""
+    """The seed of an episode, from numbers such as (seed of the run, index of the episode).
+
+    64 bits: two different tuples of numbers practically never get the same seed.
+    """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 class VectorEnv:
-    """`num_envs` environments of one task; arrays have the environment as leading axis.
+    """`num_envs` environments of one task; the leading axis of all arrays is the environment.
 
-    num_workers 0 steps them in this process, otherwise they are spread over that many processes. A worker's error
-    is raised here with its text; one that is killed is started again and repeats what it did since its resets. Use as
-    a context manager, or call close().
+    num_workers: processes that the environments are spread over; 0 steps them in this process. An exception in a worker
+    is raised here with its text. A worker that is killed is started again and replays its running episodes. Use as a
+    context manager, or call close().
     """
 
     def __init__(self, task: str, bins: int, num_envs: int, num_workers: int = 0, make_env: MakeEnv = DMControlEnv):
@@ -47,20 +50,20 @@ class VectorEnv:
         self.spec = self._groups[0].spec
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """[num_envs, S]; seeds[i] seeds environment i."""
+        """Reset all environments, environment i with seeds[i]; returns observations [num_envs, S]."""
         return np.concatenate(self._call("reset", [[seeds[i] for i in s] for s in self._slices]))
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """action [num_envs, N] -> observation [num_envs, S], reward, terminal, last [num_envs].
+        """action [num_envs, N] -> observation [num_envs, S]; reward, terminal, last [num_envs].
 
-        An environment that is `last` waits, its observation repeated at reward 0, until it is reset (reset_one).
+        An environment that has returned `last` then waits for its reset: it repeats its observation with reward 0.
         """
         results = self._call("step", [action[s] for s in self._slices])
         observation, reward, terminal, last = (np.concatenate(parts) for parts in zip(*results, strict=True))
         return observation, reward, terminal, last
 
     def reset_one(self, index: int, seed: int) -> np.ndarray:
-        """Reset environment `index` alone: [S]."""
+        """Reset environment `index` alone; returns its observation [S]."""
         group = next(g for g, s in enumerate(self._slices) if index in s)
         self._groups[group].send("reset_one", (int(index - self._slices[group][0]), seed))
         return self._groups[group].receive()
@@ -89,8 +92,8 @@ def play_episodes(
 ) -> list[Episode]:
     """Play one episode on every environment at once, with one batched `act` call a step.
 
-    act(observation [B, S], step) -> action [B, N]; seeds: one per environment; on_step(step) after each step.
-    Environments that finish early wait (their observation is repeated and their action ignored).
+    act(observation [B, S], step) -> action [B, N]; seeds: one for each environment; on_step(step) is called after each
+    step. Environments that finish early wait: their observation is repeated and their action ignored.
     """
     observation = envs.reset(seeds)
     rows: list[list[tuple]] = [[] for _ in seeds]

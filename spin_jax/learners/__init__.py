@@ -1,1 +1,1 @@
-"""Learners: triples of pure functions (init, update, act), one file and one line in registry.py each."""
+"""Learners: pure functions (init, update, act); each learner has one file here and one line in registry.py."""

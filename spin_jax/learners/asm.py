@@ -16,7 +16,10 @@ from spin_jax.types import ActionSpec, Transition
 
 @dataclasses.dataclass(frozen=True)
 class ASMOptimiserConfig:
-    """Adam behind a global-norm clip; the rate is constant (published) or falls to 0 as a cosine over decay_steps."""
+    """Adam after a clip of the gradient's global norm.
+
+    The learning rate is constant (published), or falls to 0 as a cosine over decay_steps.
+    """
 
     learning_rate: float
     clip_norm: float
@@ -32,7 +35,7 @@ class ASMState(NamedTuple):
 def make_asm_learner(
     spec: ActionSpec, asm_config: ASMConfig, masking: MaskingConfig, config: ASMOptimiserConfig
 ) -> Learner:
-    """The learner; `frozen` is ignored, batches are Transitions of which only state and action are read."""
+    """The learner of the ASM; it does not use `frozen`, and of a batch it reads only observation and action."""
     asm = ASM(spec, asm_config)
     rate = config.learning_rate
     if config.decay_steps:
@@ -44,7 +47,7 @@ def make_asm_learner(
         return ASMState(params, optimiser.init(params), jnp.zeros((), jnp.int32))
 
     def update(state: ASMState, frozen, batch: Transition, key):
-        """Mask and replace, predict, one Adam step on the masked cross-entropy."""
+        """Corrupts the batch's actions, predicts the chosen slots, and takes an Adam step on their cross-entropy."""
         mask_key, dropout_key = jax.random.split(key)
         choices, chosen = corrupt(mask_key, batch.action, spec, masking)
 
@@ -59,7 +62,7 @@ def make_asm_learner(
         return ASMState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
 
     def act(state: ASMState, frozen, observation, key):
-        """The ASM's own behaviour cloning: every slot from its distribution under full masking."""
+        """Behaviour cloning by the ASM alone: every slot from its distribution when all slots are masked."""
         logits = full_mask_logits(asm, state.params, observation)
         if key is None:
             return categorical.mode(logits, spec.valid)

@@ -1,4 +1,7 @@
-"""Advantage-weighted actor-critic (Nair et al. 2020) with decomposed critics and an exact expectation over actions."""
+"""Advantage-weighted actor-critic (AWAC, Nair et al. 2020) with decomposed critics.
+
+V learns the policy's expected Q. The expectation is exact for policies with independent slots, and sampled for others.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,7 +24,7 @@ from spin_jax.types import ActionSpec, Transition
 class AWACConfig(CriticLearnerConfig):
     """Published values: temperature (lambda) 0.3, weight_clip 100, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
 
-    Raises ValueError outside of the ranges.
+    Raises ValueError if a value is out of range.
     """
 
     temperature: float
@@ -47,7 +50,7 @@ class AWACState(NamedTuple):
 
 
 def no_penalty(utilities: jax.Array, frozen: Any, batch: Transition, key: jax.Array) -> float:
-    """Plain AWAC."""
+    """No penalty: plain AWAC."""
     return 0.0
 
 
@@ -64,11 +67,15 @@ def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Cal
         return AWACState(policy_params, q_params, q_targets, v_params, v_targets, *opts, jnp.zeros((), jnp.int32))
 
     def update(state: AWACState, frozen, batch: Transition, key):
-        """One step.
+        """One step, in this order:
 
-        1. critics towards r + gamma d V_target(s'); 2. V towards min over critics of E_pi[Q_target(s, .)], the policy
-        as it was before the step; 3. policy by cloning weighted with exp(A / temperature), A = min Q_target(s, a) -
-        V(s) with the V before its update; 4. Polyak averaging of target critics and target V.
+        1. critics towards r + gamma d V_target(s');
+        2. V towards the min over critics of E_pi[Q_target(s, .)], pi being the policy before this step;
+        3. policy by cloning with weight exp(A / temperature), A = min Q_target(s, a) - V(s), V before its update;
+        4. Polyak averaging of target critics and target V.
+
+        The public code differs: it updates the policy before V, takes A from the new online critics, and takes the
+        expectation in V's target under the new policy.
         """
         expectation_key, penalty_key, actor_key = jax.random.split(key, 3)
         # 1. critics

@@ -1,4 +1,4 @@
-"""What a learner is: pure functions over a state that is a NamedTuple of arrays only."""
+"""What a learner is: pure functions of a state, which is a NamedTuple of arrays only."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig:
-    """Settings of a learner, and what they tell the rest of the program."""
+    """Settings of a learner, with the properties that the rest of the program reads."""
 
     @property
     def discount(self) -> float:
-        """Discount of a step inside of an n-step target; 1 for a learner without targets."""
+        """The discount of one step inside of an n-step target; 1 for a learner without targets."""
         return 1.0
 
     @property
@@ -22,7 +22,7 @@ class LearnerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CriticLearnerConfig(LearnerConfig):
-    """Settings of a learner with critics: gamma, the discount a step."""
+    """Settings of a learner with critics; gamma is the discount of one step."""
 
     gamma: float
 
@@ -32,14 +32,14 @@ class CriticLearnerConfig(LearnerConfig):
 
 
 class Learner(NamedTuple):
-    """An algorithm as pure functions, as optax does it.
+    """An algorithm as pure functions, in the style of optax.
 
-    init(key, frozen, observation [1, S]) -> state: a NamedTuple of arrays, so donation, checkpoints and vmap over seeds
-        come for nothing. Of the observation only the shape is read.
+    init(key, frozen, observation [1, S]) -> state: a NamedTuple of arrays, so that donation, checkpoints and vmap over
+        seeds need no extra code. Of the observation only the shape is used.
     update(state, frozen, batch, key) -> (state, metrics): one gradient step; its docstring lists the order of its
         sub-updates. `frozen` is a tree that is never differentiated nor optimised (the ASM), or ().
-    act(state, frozen, observation [B, S], key) -> action [B, N]: greedy where key is None, sampled otherwise.
-    asks_next: whether update asks the policy about s'.
+    act(state, frozen, observation [B, S], key) -> action [B, N]: greedy if key is None, sampled otherwise.
+    asks_next: update evaluates the policy at s' too, so a policy with `encode` needs x of the next states.
     """
 
     init: Callable[..., Any]

@@ -1,4 +1,4 @@
-"""Behaviour cloning: the honest floor beside the offline learners."""
+"""Behaviour cloning: the baseline that the offline RL learners should beat."""
 
 import dataclasses
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from spin_jax.types import ActionSpec, Transition
 
 @dataclasses.dataclass(frozen=True)
 class BCConfig(LearnerConfig):
-    """learning_rate of Adam; raises ValueError if it is not positive."""
+    """learning_rate: of Adam. Raises ValueError if it is not positive."""
 
     learning_rate: float
 
@@ -44,7 +44,7 @@ def make_bc(policy: Policy, spec: ActionSpec, config: BCConfig) -> Learner:
         return BCState(params, opt_state, state.step + 1), {"policy_loss": loss}
 
     def act(state: BCState, frozen, observation, key):
-        """What the policy plays; there are no critics to ask, so all joint actions look alike to it."""
+        """The policy's actions; there are no critics, so `choose` gets utilities of 0 for every choice."""
         indifferent = jnp.zeros((1, len(observation), spec.num_slots, spec.num_choices))
         return policy.choose(state.policy, frozen, encoded(policy, frozen, observation), indifferent, key)
 

@@ -19,7 +19,7 @@ class BCQConfig(CriticLearnerConfig):
     """Published values: threshold 0.3, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
 
     threshold: a slot's choice is allowed if its probability is at least threshold times that of the slot's best. Raises
-    ValueError outside of the ranges.
+    ValueError if a value is out of range.
     """
 
     threshold: float
@@ -41,7 +41,7 @@ class BCQState(NamedTuple):
 
 
 def make_bcq(policy: Policy, spec: ActionSpec, config: BCQConfig) -> Learner:
-    """The learner; `policy` imitates the log, the critics choose among what it allows."""
+    """The learner: `policy` imitates the log, and the critics choose among the actions that it allows."""
     optimiser = optax.adam(config.learning_rate)
     critics = make_critics(spec, config.q, optimiser)
     actor = make_actor(policy, config.learning_rate)
@@ -55,10 +55,12 @@ def make_bcq(policy: Policy, spec: ActionSpec, config: BCQConfig) -> Learner:
         return BCQState(policy_params, q_params, targets, *opts, jnp.zeros((), jnp.int32))
 
     def update(state: BCQState, frozen, batch: Transition, key):
-        """One step.
+        """One step, in this order:
 
-        1. critics towards r + gamma d min over critics of the allowed maximum of Q_target(s', .), allowed by the
-        policy before the step; 2. policy by plain cloning; 3. Polyak averaging of the target critics.
+        1. critics towards r + gamma d Q', where Q' is the min over critics of their largest Q_target(s', .) among the
+           actions that the policy allows before this step;
+        2. policy by cloning with weight 1;
+        3. Polyak averaging of the target critics.
         """
         support_key, actor_key = jax.random.split(key)
         # 1. critics

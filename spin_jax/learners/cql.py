@@ -1,8 +1,9 @@
 """Conservative critics (CQL, Kumar et al. 2020) kept tractable for joint actions, with AWAC's actor and values.
 
-CQL's penalty is logsumexp over all actions of Q(s, .) minus Q(s, a of the log). With Q = sum_i u_i(a_i), the sum over
-prod K_i joint actions factorises: logsumexp_a Q = sum_i logsumexp_k u_i(k), exactly ('slots'). Or it is taken over
-joint actions that the frozen ASM finds plausible ('candidates'): only what could be mistaken for good is pushed down.
+CQL's penalty is logsumexp_a Q(s, a) over all actions, minus Q of the log's action. With Q = sum_i u_i(a_i), the sum
+over the prod K_i joint actions factorises exactly: logsumexp_a Q = sum_i logsumexp_k u_i(k) (penalty 'slots'). Penalty
+'candidates' takes the logsumexp over joint actions drawn from the frozen ASM instead: it lowers only the values of
+plausible actions.
 """
 
 import dataclasses
@@ -21,9 +22,9 @@ from spin_jax.types import ActionSpec, Transition
 
 @dataclasses.dataclass(frozen=True)
 class CQLConfig(AWACConfig):
-    """AWAC's settings and: alpha, weight of the penalty; penalty 'slots' or 'candidates'; number of candidates.
+    """AWAC's settings, and: alpha, the penalty's weight; penalty, 'slots' or 'candidates'; the number of candidates.
 
-    Raises ValueError outside of the ranges.
+    Raises ValueError if a value is out of range.
     """
 
     alpha: float
@@ -44,13 +45,13 @@ def slots_penalty(utilities: jax.Array, actions: jax.Array, valid: np.ndarray) -
 
 
 def candidates_penalty(utilities: jax.Array, actions: jax.Array, candidates: jax.Array) -> jax.Array:
-    """The same over candidates [C, B, N] and the log's own action."""
+    """The same with the logsumexp over candidates [C, B, N] and the log's action, in place of all joint actions."""
     among = jnp.concatenate([joint_q(utilities, candidates), q_values(utilities, actions)[None]])  # [C + 1, E, B]
     return (jax.nn.logsumexp(among, axis=0) - among[-1]).mean(-1).sum()
 
 
 def make_cql(policy: Policy, spec: ActionSpec, config: CQLConfig) -> Learner:
-    """The learner; raises ValueError where 'candidates' are asked of a policy without an ASM to propose them."""
+    """The learner; raises ValueError if penalty is 'candidates' and the policy reads no ASM that could draw them."""
     if config.penalty == "candidates" and policy.propose is None:
         raise ValueError(
             "cql.penalty='candidates' needs an ASM that proposes them; this policy reads none: use 'slots'."

@@ -18,10 +18,10 @@ from spin_jax.types import ActionSpec, normalise
 
 @dataclasses.dataclass(frozen=True)
 class DecQNConfig:
-    """Hyper-parameters; `target` is how the bootstrap of the two target critics is formed: 'mean' or 'min'.
+    """Hyper-parameters; `target`: the value of s' that the two target critics give, 'mean' or 'min'.
 
-    'mean': maximum of their mean; 'min': value of the mean's greedy action under the smaller critic (overestimates
-    less: needed from about 20 slots on).
+    'mean': the maximum of the critics' mean. 'min': the smaller critic's value of the mean's greedy action. 'min'
+    overestimates less, which tasks with about 20 slots or more need.
     """
 
     learning_rate: float = 3e-4
@@ -74,7 +74,7 @@ def make_decqn(spec: ActionSpec, config: DecQNConfig) -> Learner:
         return DecQNState(critics, jax.tree.map(jnp.copy, critics), optimiser.init(critics), jnp.zeros((), jnp.int32))
 
     def update(state: DecQNState, frozen, batch: NStep, key):
-        """One critic step towards the target critics, then Polyak averaging of those; frozen is the Normaliser."""
+        """One step of the critics towards their target, then Polyak averaging; `frozen` is the Normaliser."""
         batch = batch._replace(
             observation=normalise(frozen, batch.observation), next_observation=normalise(frozen, batch.next_observation)
         )
@@ -93,7 +93,7 @@ def make_decqn(spec: ActionSpec, config: DecQNConfig) -> Learner:
         return DecQNState(critics, targets, opt_state, state.step + 1), metrics
 
     def act(state: DecQNState, frozen, observation, key):
-        """Per-slot argmax of the critics' mean; exploration belongs to the caller."""
+        """Per-slot argmax of the critics' mean; the caller adds exploration."""
         return greedy(state.critics, normalise(frozen, observation), num_slots, jnp)
 
     return Learner(init, update, act)

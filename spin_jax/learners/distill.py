@@ -1,4 +1,4 @@
-"""SPIN-Distill's regression of the student onto the frozen ASM, between the two stages."""
+"""SPIN-Distill's training of the student, between the two stages: it regresses onto the frozen ASM's embeddings."""
 
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ def make_distiller(spec: ActionSpec, asm_config: ASMConfig, config: DistillConfi
         return DistillState(params, opt_state, state.step + 1), metrics
 
     def act(state: DistillState, frozen, observation, key):
-        """The ASM's behaviour cloning through the student."""
+        """Behaviour cloning: the ASM's heads on the student's embeddings."""
         logits = slot_logits(frozen, student.apply({"params": state.params}, observation))
         return categorical.mode(logits, spec.valid) if key is None else categorical.sample(key, logits, spec.valid)
 

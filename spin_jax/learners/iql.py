@@ -28,8 +28,8 @@ from spin_jax.types import ActionSpec, Transition
 class IQLConfig(CriticLearnerConfig):
     """Published values: expectile 0.8, beta 3, weight_clip 100, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
 
-    extract_after: gradient steps in which only critics and value learn before the policy starts to (0 = published):
-    IQL's values never read the policy, so the cheap part can go first. Raises ValueError outside of the ranges.
+    extract_after: the first gradient steps, in which only critics and value learn (0 = published). IQL's values never
+    read the policy, so these cheap networks can learn before it. Raises ValueError if a value is out of range.
     """
 
     expectile: float
@@ -75,10 +75,11 @@ def make_iql(policy: Policy, spec: ActionSpec, config: IQLConfig) -> Learner:
         return IQLState(policy_params, q_params, targets, v_params, *opts, jnp.zeros((), jnp.int32))
 
     def update(state: IQLState, frozen, batch: Transition, key):
-        """One step, in the published order.
+        """One step, in the published order:
 
-        1. V towards the min over target critics by expectile regression; 2. critics towards r + gamma d V_new(s');
-        3. policy by advantage-weighted cloning, the advantage from the V BEFORE its update (from extract_after on);
+        1. V towards the min over target critics, by expectile regression;
+        2. critics towards r + gamma d V_new(s');
+        3. policy by advantage-weighted cloning, with the advantage from V BEFORE its update (from extract_after on);
         4. Polyak averaging of the target critics.
         """
         # 1. V

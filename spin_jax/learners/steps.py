@@ -1,4 +1,4 @@
-"""The steps that offline learners share: decomposed critics, a gradient step, cloning under an injected weight."""
+"""The steps that offline learners share: of decomposed critics, of the policy (weighted cloning), and of a gradient."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +22,11 @@ def check_ranges(
     positive: Sequence[str] = (),
     not_negative: Sequence[str] = (),
 ) -> None:
-    """Raise ValueError, naming section.field, unless `fractions` lie in (0, 1], `positive` above 0, and so on."""
+    """Raise ValueError, which names section.field, if a field of `config` is out of range.
+
+    fractions: fields in (0, 1]; positive: fields above 0; not_negative: fields of at least 0. A field q is 'sum' or
+    'mean'.
+    """
     for name in fractions:
         if not 0 < getattr(config, name) <= 1:
             raise ValueError(f"{section}.{name} must lie in (0, 1], got {getattr(config, name)}.")
@@ -39,7 +43,7 @@ def check_ranges(
 def gradient_step(
     optimiser: optax.GradientTransformation, loss_fn: Callable, params: Any, opt_state: Any
 ) -> tuple[Any, Any, jax.Array, Any]:
-    """(params, opt_state, loss, aux) after one step down loss_fn(params) -> (loss, aux)."""
+    """One optimiser step on loss_fn(params) -> (loss, aux); returns (params, opt_state, loss, aux)."""
     (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
     updates, opt_state = optimiser.update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state, loss, aux
@@ -50,7 +54,7 @@ class CriticSteps(NamedTuple):
 
     init(key, observation [1, S]) -> params; utilities(params, observation) -> [E, B, N, K], scaled so that their sum
     over slots is Q; q(params, batch) -> [E, B]; step(params, opt_state, batch, target [B], penalty) -> (params,
-    opt_state, loss).
+    opt_state, loss), penalty(utilities) -> a scalar that is added to the loss.
     """
 
     init: Callable
@@ -83,7 +87,7 @@ def make_critics(spec: ActionSpec, reduction: str, optimiser: optax.GradientTran
 
 
 class ActorSteps(NamedTuple):
-    """Weighted cloning, -mean(weight * log pi(a|s)).
+    """The policy's step: weighted cloning, with the loss -mean(weight * log pi(a|s)).
 
     init(key, frozen, observation) -> (params, opt_state); step(params, opt_state, frozen, batch, weight [B], key) ->
     (params, opt_state, loss).
@@ -94,7 +98,10 @@ class ActorSteps(NamedTuple):
 
 
 def make_actor(policy: Policy, learning_rate: float) -> ActorSteps:
-    """The actor step of every learner; what differs between them is the weight. Without parameters nothing is done."""
+    """The policy's step in every learner; learners differ only in the weight.
+
+    For a policy without parameters, step changes nothing and its loss is 0.
+    """
     optimiser = policy.optimiser(learning_rate)
 
     def init(key, frozen, observation):
@@ -114,7 +121,7 @@ def make_actor(policy: Policy, learning_rate: float) -> ActorSteps:
 
 
 def wait_until(start: int, now: jax.Array, step: Callable, params: Any, opt_state: Any) -> tuple[Any, Any, jax.Array]:
-    """step(params, opt_state) -> (params, opt_state, loss), which changes nothing and costs nothing before `start`."""
+    """step(params, opt_state) -> (params, opt_state, loss), run only from step `start` on; before, the loss is 0."""
     if start == 0:
         return step(params, opt_state)
     return jax.lax.cond(now >= start, step, lambda *same: (*same, jnp.zeros(())), params, opt_state)
@@ -129,7 +136,7 @@ def init_networks(
     value: nn.Module,
     optimiser: optax.GradientTransformation,
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
-    """((policy, critics, value) parameters, their optimiser states): the start of a learner that has all three."""
+    """Initial ((policy, critics, value) parameters, their optimiser states) of a learner that has all three."""
     policy_key, critics_key, value_key = jax.random.split(key, 3)
     policy_params, policy_opt = actor.init(policy_key, frozen, observation)
     q_params = critics.init(critics_key, observation)
@@ -138,7 +145,7 @@ def init_networks(
 
 
 def make_act(policy: Policy, critics: CriticSteps) -> Callable:
-    """act(state, frozen, observation, key): what the policy plays, which may ask state.critics."""
+    """A learner's act(state, frozen, observation, key): the policy's `choose` with the utilities of state.critics."""
 
     def act(state, frozen, observation, key):
         x, utilities = encoded(policy, frozen, observation), critics.utilities(state.critics, observation)

@@ -1,1 +1,1 @@
-"""Bringing a log of one's own."""
+"""Importing logs that were made elsewhere."""

@@ -1,4 +1,4 @@
-"""A foreign log as columns: checked row by row, then cut into episodes."""
+"""A log that was made elsewhere, as columns: checks every row, then cuts the rows into episodes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,18 +8,18 @@ import numpy as np
 from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
-TOLD = 5  # bad rows that are told one by one; the others are counted
+TOLD = 5  # bad rows that a message describes one by one; the others are only counted
 
 
 class Columns(NamedTuple):
-    """R rows in the order in which they were recorded."""
+    """The columns of R rows, in the order in which they were recorded."""
 
     observation: np.ndarray  # [R, S] float32
     action: np.ndarray  # [R, N] int32
     reward: np.ndarray  # [R] float32
-    terminal: np.ndarray  # [R] bool: the episode ended in this row's next observation, for good
-    timeout: np.ndarray  # [R] bool: it was cut off there; where both are set, terminal counts
-    next_observation: np.ndarray  # [R, S] float32, or [0, S] where the log has none; a row of NaN = not known
+    terminal: np.ndarray  # [R] bool: the episode terminated in this row's next observation
+    timeout: np.ndarray  # [R] bool: a time limit ended it there; if both are set, terminal counts
+    next_observation: np.ndarray  # [R, S] float32, or [0, S] if the log has none; a row of NaN = not known
 
 
 class Problems:
@@ -29,11 +29,11 @@ class Problems:
         self._where, self._rows = where, dict[int, str]()
 
     def add(self, row: int, text: str) -> None:
-        """Only the first problem of a row is kept."""
+        """Record a problem of a row; only the first one of each row is kept."""
         self._rows.setdefault(int(row), text)
 
     def add_entries(self, bad: np.ndarray, text: Callable[..., str]) -> None:
-        """text(*index) for every True of `bad` [R, …]; one entry a row."""
+        """Record text(*index) for the first True in each row of `bad` [R, …]."""
         rows = np.flatnonzero(bad.any(tuple(range(1, bad.ndim))))
         for row in rows[:TOLD]:
             self.add(row, text(int(row), *(int(i) for i in np.argwhere(bad[row])[0])))
@@ -55,10 +55,12 @@ def check_columns(
     cardinalities: tuple[int, ...] | int | None,
     every_next: bool,
 ) -> Columns:
-    """Numbers of any type to Columns; `raw` has their names, next_observation may be missing.
+    """Checks arrays of numbers of any type and makes Columns of them.
 
-    widths: (S, N) where known; cardinalities: of each slot, one for all, or None = whatever is there. every_next: a
-    row of NaN in next_observation is an error. Raises DataError on what is not so, naming rows, columns and values.
+    raw: arrays by the names of Columns; next_observation may be missing. where: the beginning of messages. widths:
+    (S, N), or None = as in the arrays. cardinalities: of each slot, one number for all slots, or None = any.
+    every_next: a row of NaN in next_observation is an error. Raises DataError, which names the bad rows, columns and
+    values.
     """
     rows = raw["reward"].size
     for name, values in raw.items():
@@ -102,12 +104,12 @@ def check_columns(
 
 
 def cut_episodes(columns: Columns) -> tuple[list[Episode], dict[str, int]]:
-    """The episodes of a log, and what ended how many of them.
+    """The episodes of a log, and a count of each way in which they ended.
 
-    An episode ends at terminal, at timeout, where next_observation is known and is not the following row's
-    observation, and at the end of the file (the last two count as time limits). Its last observation is the last
-    row's next_observation. Where that is not known: a terminal end repeats the last row's observation (its discount
-    of 0 hides it), any other end drops its last transition (an episode of one row is then dropped whole).
+    An episode ends at terminal, at timeout, at a row with a known next_observation that is not the following row's
+    observation, and at the end of the file (the last two count as time limits). Its last observation is the last row's
+    next_observation. If that is not known, a terminated episode repeats the last row's observation (the discount of 0
+    hides it), and any other episode loses its last transition (so an episode of one row is dropped).
     """
     known = ~np.isnan(columns.next_observation).any(1) if len(columns.next_observation) else columns.terminal & False
     ended = columns.terminal | columns.timeout
@@ -138,5 +140,5 @@ def cut_episodes(columns: Columns) -> tuple[list[Episode], dict[str, int]]:
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is told then
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which the checks then report
         return values.astype(np.float32)

@@ -12,12 +12,12 @@ from spin_jax.record.progress import Progress
 from spin_jax.record.workdir import write_json
 from spin_jax.types import Episode
 
-SHARD_BYTES = 1 << 26  # about 64 MiB of observations and actions a shard
+SHARD_BYTES = 1 << 26  # 64 MiB: the approximate size of observations and actions in a shard
 
 
 @dataclasses.dataclass(kw_only=True)
 class ImportedConfig(tfds.core.BuilderConfig):
-    """A name, S and N."""
+    """Settings of an imported data set: its name, S and N."""
 
     num_features: int = 1
     num_slots: int = 1
@@ -48,8 +48,8 @@ class ImportedLog(tfds.core.GeneratorBasedBuilder):
 def write_log(target: pathlib.Path, episodes: list[Episode], card: dict) -> pathlib.Path:
     """Write `episodes` and their card as the data set `target` = DATA_DIR/imported_log/NAME; returns its directory.
 
-    Everything is made in a folder beside it first (what a killed call left there is removed) and then renamed, so
-    `target` is whole or not there. Raises OSError where `target` exists.
+    Writes everything to a temporary folder in DATA_DIR first, and then renames it, so `target` is either complete or
+    missing. A temporary folder that a killed call left is removed. Raises OSError if `target` exists and is not empty.
     """
     partial = target.parent.parent / f".importing_{target.name}"
     shutil.rmtree(partial, ignore_errors=True)

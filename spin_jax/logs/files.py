@@ -1,4 +1,7 @@
-"""Logs as .npz or .parquet: columns observation, action, reward, terminal, timeout, and perhaps next_observation."""
+"""Reads logs from .npz and .parquet files.
+
+Columns: observation, action, reward, terminal, timeout, and optionally next_observation.
+"""
 
 import pathlib
 import zipfile
@@ -19,7 +22,10 @@ def _select(path: pathlib.Path, names: list[str]) -> list[str]:
 
 
 def npz_columns(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Arrays [R, S], [R, N], [R], … by name. Raises DataError on a damaged file, and on one with Python objects."""
+    """The arrays [R, S], [R, N], [R], … of a .npz file, by name.
+
+    Raises DataError if the file is damaged, lacks a column, or holds Python objects.
+    """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in _select(path, arrays.files)}
@@ -30,9 +36,11 @@ def npz_columns(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def parquet_columns(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Vectors are lists of one length, flags and rewards plain numbers; a null next_observation = not known.
+    """The columns of a .parquet file as arrays [R, S], [R, N], [R], … by name.
 
-    Raises DataError on a damaged file, nulls elsewhere and ragged lists, naming the rows.
+    In the file, vectors are lists of equal length; flags and rewards are plain numbers. A null next_observation means
+    "not known" and becomes a row of NaN. Raises DataError if the file is damaged or lacks a column, and on other nulls
+    and lists of unequal length, naming the rows.
     """
     try:
         import pyarrow as pa

@@ -1,9 +1,9 @@
 """Import logs: `python -m spin_jax.logs.import_log FILE… --task=cheetah_run --bins=3 --level=expert`.
 
-FILE is one of the published suite's pickles (`<bins>_bins/<domain>-<task>-<level>`), or .npz or .parquet with columns
-observation, action, reward, terminal, timeout and perhaps next_observation. Several files become one data set; an
-episode never continues from one file into the next. The result, `imported_log/<name>/1.0.0` with the split `train`, is
-what config.data.path reads.
+FILE is one of the published suite's pickles (`<bins>_bins/<domain>-<task>-<level>`), or a .npz or .parquet file with
+columns observation, action, reward, terminal, timeout and optionally next_observation. Several files become one data
+set; an episode never continues from one file into the next. The result is `imported_log/<name>/1.0.0` with the split
+`train`; give its path as config.data.path.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from spin_jax.types import ActionSpec, Episode
 def read_log(
     path: pathlib.Path, done: str, widths: tuple[int, int] | None, cardinalities: tuple[int, ...] | int | None
 ) -> tuple[list[Episode], dict]:
-    """The episodes of one file, and its record for the card: SHA-256, rows, what ended its episodes."""
+    """The episodes of one file, and its record for the card: SHA-256, number of rows, how its episodes ended."""
     megabytes = (path.stat().st_size >> 20) + 1 if path.is_file() else 1
     with Progress(f"import: reading {path.name}", megabytes, unit="megabyte") as progress:
         if path.suffix in (".npz", ".parquet"):
@@ -61,11 +61,12 @@ def import_log(
     name: str | None = None,
     done: str = "truncation",
 ) -> pathlib.Path:
-    """Write the data set of `files` and return its directory; nothing is written before all of it has been checked.
+    """Write the data set of `files` and return its directory; all files are checked before anything is written.
 
-    task: widths and choices are checked against it if TASKS has it; for another task `bins` (of every slot),
-    `cardinalities` (of each), or neither (the largest choice + 1). done: what the suite's done means, truncation |
-    terminal. Raises DataError on bad files and settings, and where a data set of that name is there: it stays as it is.
+    task: if TASKS has it, widths and choices are checked against it, and `bins` is needed. For another task give `bins`
+    (choices of every slot), `cardinalities` (of each slot), or neither (then each slot has its largest choice + 1).
+    done: the meaning of done in the suite's files, 'truncation' or 'terminal'. Raises DataError on bad files and
+    settings, and if a data set of that name exists; that one is not changed.
     """
     name = name or "-".join([task, *([f"{bins}bins"] if bins else []), level])
     target = data_dir / "imported_log" / name

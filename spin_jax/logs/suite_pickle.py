@@ -1,8 +1,8 @@
-"""The published suite's files: a Python pickle of a list of (state, action, reward, next_state, done), read safely.
+"""Reads the published suite's files safely: Python pickles of a list of (state, action, reward, next_state, done).
 
-A pickle can name any function of any package and call it. Here the only names that are let in are those that numpy
-arrays and numbers consist of, and each stands for a few lines below that copy plain numbers: nothing of the file is
-ever run, and numpy never sees a type description that a file made up.
+A pickle can name any function of any package and have it called. This reader accepts only the names that pickled numpy
+arrays and numbers need, and replaces each of them by a few lines below that copy plain numbers. So no code that the
+file names is ever run, and numpy never gets a type description from the file unchecked.
 """
 
 import io
@@ -20,7 +20,7 @@ FIELDS = ("state", "action", "reward", "next_state", "done")
 
 
 class _DType:
-    """numpy.dtype(name, align, copy), then its state (version, byte order, …): numbers and booleans only."""
+    """Stands for numpy.dtype(name, align, copy) and its state (version, byte order, …); numbers and booleans only."""
 
     def __init__(self, name: str, *_):
         self.dtype = np.dtype(str(name))
@@ -32,7 +32,7 @@ class _DType:
 
 
 class _Array:
-    """What numpy's _reconstruct makes; its state is (version, shape, dtype, Fortran order, raw bytes)."""
+    """Stands for the array that numpy's _reconstruct makes; state: (version, shape, dtype, Fortran order, bytes)."""
 
     def __setstate__(self, state):
         _, shape, kind, fortran, raw = state
@@ -73,7 +73,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Counted(io.FileIO):
-    """A file that tells how many of its bytes have been read."""
+    """A file that reports how many of its bytes have been read."""
 
     def __init__(self, path: pathlib.Path, on_bytes: Callable[[int], None]):
         super().__init__(path)
@@ -86,9 +86,9 @@ class _Counted(io.FileIO):
 
 
 def load_pickle(path: pathlib.Path, on_bytes: Callable[[int], None] = lambda count: None) -> object:
-    """What a pickle of lists, tuples, numbers and arrays holds; on_bytes(bytes read so far) is called now and then.
+    """The content of a pickle of lists, tuples, numbers and arrays; on_bytes(bytes read so far) is called as it reads.
 
-    Raises DataError where the file is no pickle, is cut short, or asks for anything else, without running any of it.
+    Raises DataError if the file is no pickle, is cut short, or names anything else; nothing that it names is run.
     """
     try:
         with io.BufferedReader(_Counted(path, on_bytes), 1 << 20) as file:
@@ -110,10 +110,10 @@ def suite_columns(
     widths: tuple[int, int] | None,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> dict[str, np.ndarray]:
-    """The columns of a file of the suite, for `check_columns`; `done` says what its done means: truncation | terminal.
+    """The columns of a file of the suite, for `check_columns`.
 
-    widths: (S, N) where known, otherwise as in the first row. Raises DataError as `load_pickle` does and on rows of
-    another form, naming them.
+    done: the meaning of done in the file, 'truncation' or 'terminal'. widths: (S, N), or None = as in the first row.
+    Raises DataError as `load_pickle` does, and on rows of another form, which it names.
     """
     rows = load_pickle(path, on_bytes)
     if not isinstance(rows, list) or not rows:

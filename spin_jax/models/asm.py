@@ -15,10 +15,10 @@ from spin_jax.types import ActionSpec
 
 @dataclasses.dataclass(frozen=True)
 class ASMConfig:
-    """Architecture of the ASM: the body, M state tokens, the width of the slot heads, and whether slots are ordered.
+    """Architecture of the ASM: the body, M state tokens, the width of the slot heads, and the slots' positions.
 
-    positions: what is added to the slots' tokens: 'none' (published: slots are a set), 'learned', or 'sinusoidal' for
-    ordered sub-actions. Raises ValueError on other values.
+    positions: the embedding of its position that is added to a slot's token. 'none': no embedding, slots are a set (as
+    published); 'learned' or 'sinusoidal': for sub-actions with an order. Raises ValueError on other values.
     """
 
     body: BodyConfig
@@ -32,16 +32,17 @@ class ASMConfig:
 
 
 def sinusoidal(num_slots: int, width: int) -> np.ndarray:
-    """[N, D]: sines in the even and cosines in the odd features (Vaswani et al. 2017, section 3.5)."""
+    """Position embeddings [N, D]: sines in even, cosines in odd features (Vaswani et al. 2017, section 3.5)."""
     feature = np.arange(width)[None, :]
     angle = np.arange(num_slots)[:, None] / 10_000 ** (feature // 2 * 2 / width)
     return np.where(feature % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
 
 
 class SlotHeads(nn.Module):
-    """A head of its own for each slot: D -> width -> GELU -> dropout -> K; z [B, N, D] -> logits [B, N, K].
+    """One head for each slot: D -> width -> GELU -> dropout -> K; z [B, N, D] -> logits [B, N, K].
 
-    All heads are one batched product over padded K; logits of padding are meaningless and masked by the categorical.
+    All heads are computed as one batched product, padded to K. Logits of padding are meaningless; the functions of
+    models/categorical.py mask them.
     """
 
     spec: ActionSpec
@@ -57,7 +58,7 @@ class SlotHeads(nn.Module):
         bias_in = self.param("bias_in", nn.initializers.zeros, (n, self.width))
         kernel_out = self.param("kernel_out", init, (n, self.width, self.spec.num_choices))
         bias_out = self.param("bias_out", nn.initializers.zeros, (n, self.spec.num_choices))
-        # slots lead: as one batched product it took 0.4 of the time of the einsum "bnd,ndh->bnh" on two CPU cores
+        # slots as leading axis: this batched product took 0.4 of the time of the einsum "bnd,ndh->bnh" on two CPU cores
         z, *params = (cast(x, self.dtype) for x in (z, kernel_in, bias_in[:, None], kernel_out, bias_out[:, None]))
         h = gelu(z.swapaxes(0, 1) @ params[0] + params[1])
         h = Dropout(self.dropout)(h, deterministic)
@@ -67,8 +68,8 @@ class SlotHeads(nn.Module):
 class ASM(nn.Module):
     """p(a_i | s, the slots that are not masked): state encoder, per-slot tables, equivariant body, slot heads.
 
-    Choices are [B, N] int32 with K standing for [MASK] in every slot (row K of its table). init(method=contextual)
-    gives the parameters of encoder and body alone.
+    Choices are [B, N] int32; the value K stands for [MASK] in every slot (row K of its table). init(method=contextual)
+    gives only the parameters of encoder and body.
     """
 
     spec: ActionSpec
@@ -87,9 +88,9 @@ class ASM(nn.Module):
         self.heads = SlotHeads(self.spec, self.config.head_width, self.config.body.dropout, dtype)
 
     def contextual(self, observation: jax.Array, tokens: jax.Array, deterministic: bool = True) -> jax.Array:
-        """Contextual slot embeddings z [B, N, D] of observation [B, S] and action tokens [B, N, D].
+        """Contextual slot embeddings z [B, N, D] of observation [B, S] and action tokens [B, N, D] or [N, D].
 
-        Tokens [N, D] are the same in every row, and what does not depend on the row is computed once.
+        Tokens [N, D] are the same in every row; computations that do not depend on the row are then done once.
         """
         state = self.encoder_out(gelu(self.encoder_in(observation)))
         state = state.reshape(len(observation), self.config.state_tokens, self.config.body.width)
@@ -100,7 +101,7 @@ class ASM(nn.Module):
     @nn.compact
     def __call__(self, observation: jax.Array, choices: jax.Array, deterministic: bool = True) -> jax.Array:
         """Logits [B, N, K] of every slot given observation [B, S] and choices [B, N]."""
-        # N(0, 1) rows, as the published code; rows between K_i and K are never looked up.
+        # rows are drawn from N(0, 1), as in the published code; rows K_i … K - 1 of slot i are never used
         shape = (self.spec.num_slots, self.spec.num_choices + 1, self.config.body.width)
         table = self.param("table", nn.initializers.normal(1.0), shape)
         tokens = table[jnp.arange(self.spec.num_slots)[None, :], choices]
@@ -113,6 +114,6 @@ def mask_embeddings(asm: ASM, params: dict, observation: jax.Array) -> jax.Array
 
 
 def full_mask_logits(asm: ASM, params: dict, observation: jax.Array) -> jax.Array:
-    """Logits [B, N, K] of every slot when all of them are [MASK]: what the ASM knows from the state alone."""
+    """Logits [B, N, K] of every slot when all slots are [MASK]: the ASM's prediction from the state alone."""
     heads = SlotHeads(asm.spec, asm.config.head_width, 0.0, asm.config.body.dtype)
     return heads.apply({"params": params["heads"]}, mask_embeddings(asm, params, observation), deterministic=True)

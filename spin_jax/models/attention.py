@@ -1,4 +1,4 @@
-"""Attention of queries to groups of keys, where some are the same in every row, and the projections to heads."""
+"""Attention of queries to groups of keys, some of which are the same in every row, and the projections to heads."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,19 +17,22 @@ def attend(
 ) -> jax.Array:
     """softmax(q k / sqrt(W)) v over the keys of all groups together: [B, H, Q, W].
 
-    query [B, H, Q, W]; groups: (key, value) pairs [B, H, K, W]. An array that is the same in every row may lack the
-    axis B: its scores are then computed once. At least one of them has it.
+    query [B, H, Q, W] (Q queries of width W); groups: (key, value) pairs [B, H, K, W] (K is the number of keys here).
+    An array that is the same in every row may lack the axis B. If query and key both lack it, their scores are computed
+    once. The query or one of the keys must have it. drop: dropout of the attention weights [B, H, Q, keys].
     """
     batch = next(len(x) for x in (query, *(key for key, _ in groups)) if x.ndim == 4)
     query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
 
     def scores(key):
+        # q · k for every head, query and key; the letter b stands only for arrays that have a batch axis
         found = jnp.einsum(f"{_rows(query)}hqw,{_rows(key)}hkw->{_rows(query) or _rows(key)}hqk", query, key)
         return jnp.broadcast_to(found, (batch, *found.shape[-3:]))
 
     weights = drop(_softmax(jnp.concatenate([scores(key) for key, _ in groups], axis=-1)))
     mixed: Any = 0
     start = 0
+    # the weights' last axis holds the groups' keys one after another: each group's weighted values are added up
     for key, value in groups:
         part = weights[..., start : start + key.shape[-2]]
         mixed += jnp.einsum(f"bhqk,{_rows(value)}hkw->bhqw", part, value)
@@ -38,20 +41,22 @@ def attend(
 
 
 def _softmax(scores: jax.Array) -> jax.Array:
-    """Over the last axis, computed in at least float32."""
+    """Softmax over the last axis, computed in at least float32."""
     return jax.nn.softmax(widen(scores), axis=-1).astype(scores.dtype)
 
 
 def _rows(x: jax.Array) -> str:
-    """The letter of the batch axis in an einsum, where x has one."""
+    """The letter of the batch axis of x in an einsum: "b", or "" if x has no batch axis."""
     return "b" if x.ndim == 4 else ""
 
 
 def attend_from_shared(query: jax.Array, own: tuple, states: tuple) -> jax.Array:
-    """`attend` of slots [H, N, W] that are the same in every row, to themselves (own) and to the row's states.
+    """`attend` for slots [H, N, W] that are the same in every row, to themselves and to the state tokens of each row.
 
-    To a slot, all slots together are one key: its score is the logsumexp of theirs, its value their mixture; neither
-    depends on the row. Exact, and each row costs N M instead of N (M + N).
+    own: (key, value) [H, N, W] of the slots; states: (key, value) [B, H, M, W]; result [B, H, N, W]. For each query,
+    all slots together act as one key: its score is the logsumexp of the slots' scores, and its value is the mixture of
+    the slots' values under their own softmax. Neither depends on the row. The result is exact, and a row costs N M
+    scores instead of N (M + N).
     """
     query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
     among = jnp.einsum("hqw,hkw->hqk", query, own[0])
@@ -64,7 +69,7 @@ def attend_from_shared(query: jax.Array, own: tuple, states: tuple) -> jax.Array
 
 
 class Projection(nn.Module):
-    """Kernel [D, H, W] and bias [H, W] of a projection to the heads, for `project`."""
+    """Parameters of a projection to the heads, for `project`: kernel [D, H, W] and bias [H, W]."""
 
     heads: tuple[int, int]
 
@@ -78,9 +83,10 @@ class Projection(nn.Module):
 
 
 def project(x: jax.Array, *projections: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
-    """Each projection of x [..., T, D], as [..., H, T, W]; all of them are one product."""
+    """The projections of x [..., T, D], each [..., H, T, W]; one matrix product computes them all."""
     kernels, biases = zip(*projections, strict=True)
     kernel, bias = jnp.concatenate([k.reshape(len(k), -1) for k in kernels], 1), jnp.stack(biases)
     found = product(x, kernel.astype(x.dtype)).reshape(*x.shape[:-1], *bias.shape)
     found += bias.astype(x.dtype).reshape(*[1] * (x.ndim - 1), *bias.shape)
+    # found is [..., T, projection, H, W]: the projections come first, and the heads before the tokens
     return list(jnp.moveaxis(found, (-3, -2), (0, -3)))

@@ -1,6 +1,6 @@
-"""The masked factored categorical: one independent distribution a slot, slots padded to K choices.
+"""The masked factored categorical: an independent distribution for each slot; slots are padded to K choices.
 
-Padding gets log-probability -inf, so it has no probability, is never sampled, and passes no gradient.
+Padding gets log-probability -inf: its probability is 0, it is never sampled, and it passes no gradient.
 """
 
 import chex
@@ -29,7 +29,7 @@ def log_prob(logits: jax.Array, actions: jax.Array, valid: np.ndarray) -> jax.Ar
 
 
 def sample(key: jax.Array, logits: jax.Array, valid: np.ndarray) -> jax.Array:
-    """Joint actions [B, N] int32, every slot drawn on its own."""
+    """Joint actions [B, N] int32, every slot drawn independently."""
     return jax.random.categorical(key, jnp.where(valid[None], logits, -jnp.inf), axis=-1).astype(jnp.int32)
 
 

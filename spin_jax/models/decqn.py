@@ -1,7 +1,8 @@
-"""The behaviour policies' utility network (DecQN, Seyde et al. 2023): S -> one utility for each choice of each slot.
+"""The utility network of the behaviour policies (DecQN, Seyde et al. 2023): S -> a utility of each choice of each slot.
 
-Dense 256 - LayerNorm - tanh, one residual block of width 256, ELU, linear head. Written against the array API that
-numpy and jax share, so a shipped policy plays with numpy alone, in processes that never import JAX.
+Dense, LayerNorm, tanh; one residual block with LayerNorm; ELU; linear head. All hidden layers have the same width (256
+by default). The code uses only functions that numpy and jax.numpy share. So a shipped policy plays with numpy alone,
+in processes that never import JAX.
 """
 
 from typing import Any
@@ -12,7 +13,10 @@ from spin_jax.types import Array
 
 
 def init_decqn(rng: np.random.Generator, num_features: int, num_slots: int, num_choices: int, width: int) -> dict:
-    """Parameters of one critic: uniform fan-in kernels, the head uniform with fan-out scale 0.333; numpy float32."""
+    """Parameters of one critic, numpy float32: kernels uniform in +-sqrt(3 / fan-in), biases 0.
+
+    The head's kernel is uniform in +-sqrt(3 * 0.333 / fan-out).
+    """
 
     def dense(fan_in, fan_out, limit):
         return {
@@ -57,12 +61,13 @@ def greedy(critics: list, observation: Array, num_slots: int, xp: Any = np) -> A
 
 
 def refine(params: dict, num_slots: int, bins: int) -> dict:
-    """A critic for `bins` choices a slot out of one for fewer: utilities interpolated linearly between the old choices.
+    """Turns a critic into one for `bins` choices a slot: utilities are interpolated linearly between the old choices.
 
-    Choices are equally spaced in [-1, 1], so the refined critic agrees with the old one wherever both have a choice.
+    Choices are equally spaced in [-1, 1]. The new critic agrees with the old one on every choice that both have.
     """
     old = params["head"]["bias"].size // num_slots
     position = np.linspace(0, old - 1, bins)
+    # weight of each old choice in each new one: 1 at the old choice, falling to 0 at its neighbours
     weight = np.maximum(0, 1 - np.abs(position[None, :] - np.arange(old)[:, None])).astype(np.float32)  # [old, bins]
 
     def interpolate(head):

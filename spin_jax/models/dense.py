@@ -1,4 +1,4 @@
-"""Dense layers as products of two matrices, whatever the axes of their input."""
+"""Dense layers that multiply two matrices, however many axes their input has."""
 
 import math
 
@@ -8,25 +8,25 @@ import jax.numpy as jnp
 
 
 def cast(x: jax.Array, dtype: str | None) -> jax.Array:
-    """x in `dtype`; as it is where that is None."""
+    """x in `dtype`, or unchanged if `dtype` is None."""
     return x if dtype is None else x.astype(dtype)
 
 
 def widen(x: jax.Array) -> jax.Array:
-    """x in at least float32."""
+    """x in float32, or in its own type if that is wider."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x [..., I] @ kernel [I, O], as one product of two matrices.
+    """x [..., I] @ kernel [I, O], computed as one product of two matrices.
 
-    On CPU, XLA's gradient of a kernel behind three axes takes up to twice the time of that behind two.
+    On CPU, XLA takes up to twice the time for the kernel's gradient if x has three axes instead of two.
     """
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 class Dense(nn.Module):
-    """flax's DenseGeneral over the last `axes` axes: x [..., *inputs] -> [..., features], in `dtype` where given."""
+    """flax's DenseGeneral over the last `axes` axes: x [..., *inputs] -> [..., features], in `dtype` if given."""
 
     features: int
     dtype: str | None = None

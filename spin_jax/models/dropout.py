@@ -1,4 +1,4 @@
-"""Dropout with cheap masks: a hash of each entry's number, which the compiler fuses with what it is used for."""
+"""Dropout with cheap masks: each entry's number is hashed, and the compiler fuses the hash with the use of the mask."""
 
 import flax.linen as nn
 import jax
@@ -14,10 +14,10 @@ def _mix(x: jax.Array) -> jax.Array:
 
 
 def keep_mask(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
-    """Bool mask of `shape`, True with probability 1 - rate (to 2^-32).
+    """Bool mask of `shape`, True with probability 1 - rate (exact to 2^-32).
 
-    Threefry draws two words from the key; entry i of the mask is a hash of both and i. Good enough for dropout, and not
-    for sampling: nothing is stored, and it costs a tenth of a Threefry draw an entry.
+    Threefry draws two words from the key; entry i of the mask is a hash of both and i. The mask is not stored, and an
+    entry costs a tenth of a Threefry draw. The hash is good enough for dropout, but not for sampling.
     """
     start, salt = jax.random.bits(key, (2,), jnp.uint32)
     number = jax.lax.iota(jnp.uint32, int(np.prod(shape))).reshape(shape)

@@ -1,8 +1,8 @@
-"""A layer of long short-term memory (Hochreiter and Schmidhuber 1997) as pure functions of its parameters.
+"""An LSTM layer (long short-term memory, Hochreiter and Schmidhuber 1997) as pure functions of its parameters.
 
 Gates in the order input, forget, candidate, output: c' = sigmoid(f) c + sigmoid(i) tanh(g), h' = sigmoid(o) tanh(c').
-What a step adds from its input is computed for all steps at once (x @ kernel_in, outside of here), so that only the
-recurrent product is left inside the scan.
+The caller computes the inputs' part of the gates, x @ kernel_in, for all steps at once. So only the recurrent product
+is left inside the scan.
 """
 
 import flax.linen as nn
@@ -28,7 +28,10 @@ def blank_carry(params: dict, batch: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _cell(gates: jax.Array, c: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    """The next (h, c), and the activated gates [B, 4 width], all with one tanh: sigmoid x = (1 + tanh x/2) / 2."""
+    """The next (h, c), and the activated gates [B, 4 width].
+
+    One tanh computes all gates, as sigmoid(x) = (1 + tanh(x / 2)) / 2.
+    """
     width = c.shape[-1]
     scale = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5], gates.dtype), width)[None]
     shift = jnp.repeat(jnp.array([0.5, 0.5, 0.0, 0.5], gates.dtype), width)[None]
@@ -46,7 +49,11 @@ def lstm_step(params: dict, carry: tuple[jax.Array, jax.Array], projected: jax.A
 
 @jax.custom_vjp
 def _recur(kernel: jax.Array, constant: jax.Array, projected: jax.Array) -> jax.Array:
-    """h [T, B, width] of a layer with gates projected [T, B, 4 width] + constant [B, 4 width] + h @ kernel."""
+    """The outputs h [T, B, width] of a layer.
+
+    Its gates at step t are projected[t] + constant + h[t - 1] @ kernel; projected [T, B, 4 width], constant
+    [B, 4 width]. Kept from the forward pass for the gradient: h, c and the activated gates of every step.
+    """
     return _recur_forward(kernel, constant, projected)[0]
 
 
@@ -62,7 +69,11 @@ def _recur_forward(kernel, constant, projected):
 
 
 def _recur_backward(kept, of_h):
-    """Back through time for the gates; the kernel's gradient is one product over all steps, not a sum of T."""
+    """Gradients of the loss with respect to kernel, constant and projected; of_x is the gradient with respect to x.
+
+    A scan from the last step to the first one gives the gates' gradients. The kernel's gradient is then one product
+    over all steps, not a sum of T products.
+    """
     kernel, h, c, activated = kept
     h_before, c_before = (jnp.pad(x[:-1], ((1, 0), (0, 0), (0, 0))) for x in (h, c))
 
@@ -71,7 +82,8 @@ def _recur_backward(kept, of_h):
         of_h, activated, c, c_before = at
         i, f, g, o = jnp.split(activated, 4, axis=-1)
         of_h, tanh_c = of_h + of_h_next, jnp.tanh(c)
-        of_c = of_c_next + of_h * o * (1 - tanh_c**2)
+        of_c = of_c_next + of_h * o * (1 - tanh_c**2)  # h = o tanh(c)
+        # c = f c_before + i g; through the activations: s = sigmoid has s' = s (1 - s), t = tanh has t' = 1 - t^2
         parts = (of_c * g * i * (1 - i), of_c * c_before * f * (1 - f), of_c * i * (1 - g**2))
         of_gates = jnp.concatenate([*parts, of_h * tanh_c * o * (1 - o)], axis=-1)
         return (of_gates @ kernel.T, of_c * f), of_gates
@@ -87,9 +99,9 @@ _recur.defvjp(_recur_forward, _recur_backward)
 
 
 def lstm(params: dict, projected: jax.Array, constant: jax.Array | float = 0.0) -> jax.Array:
-    """The outputs h [T, B, width] of T steps from the blank carry.
+    """The outputs h [T, B, width] of T steps, starting from zeros.
 
-    projected [T, B, 4 width]; constant [B, 4 width]: what every step's input adds to the gates beside it.
+    projected [T, B, 4 width] = x @ kernel_in; constant [B, 4 width]: the part of the gates that no step changes.
     """
     constant = jnp.broadcast_to(constant + params["bias"][None], projected.shape[1:])
     return _recur(params["kernel_hidden"], constant, projected)

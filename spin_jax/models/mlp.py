@@ -30,7 +30,7 @@ class Value(nn.Module):
 
 
 class Critics(nn.Module):
-    """Decomposed critics (DecQN): observation [B, S] -> utilities [E, B, N, K]; padded entries are meaningless."""
+    """Decomposed critics (DecQN): observation [B, S] -> utilities [E, B, N, K]; those of padding are meaningless."""
 
     spec: ActionSpec
     num_critics: int = 2

@@ -16,10 +16,10 @@ gelu = functools.partial(jax.nn.gelu, approximate=False)  # exact, as published
 
 @dataclasses.dataclass(frozen=True)
 class BodyConfig:
-    """D, H, L and what goes with them; raises ValueError where D is not divisible by H.
+    """Sizes of the body: width D, num_heads H, num_blocks L, ffn_mult (hidden width of the MLP = ffn_mult D), dropout.
 
-    dtype: what products are computed in, such as 'bfloat16'; None: what the parameters are. Parameters, softmax and the
-    statistics of LayerNorm are float32 in any case.
+    dtype: the type that products are computed in, such as 'bfloat16'; None: the type of the parameters. Parameters,
+    softmax and the statistics of LayerNorm are always float32. Raises ValueError if D is not divisible by H.
     """
 
     width: int
@@ -37,8 +37,8 @@ class BodyConfig:
 class SelfAttention(nn.Module):
     """Multi-head self-attention among state tokens and slots, with dropout on the attention weights.
 
-    state [B, M, D]; slots [B, N, D], or [N, D] where they are the same in every row. Returns [B, M + N, D], or the N
-    slots' alone where `slots_only`.
+    state [B, M, D]; slots [B, N, D], or [N, D] if they are the same in every row. Returns [B, M + N, D], or [B, N, D],
+    the slots alone, if `slots_only`.
     """
 
     config: BodyConfig
@@ -53,7 +53,7 @@ class SelfAttention(nn.Module):
         def drop(weights):
             return dropout(weights, deterministic)
 
-        if slots.ndim == 3:  # slots of their own in every row: states and slots are one sequence
+        if slots.ndim == 3:  # every row has its own slots: states and slots are one sequence
             x = jnp.concatenate([state, slots], axis=1)
             if slots_only:
                 (q,), (k, v) = project(slots, query), project(x, key, value)
@@ -61,7 +61,7 @@ class SelfAttention(nn.Module):
                 q, k, v = project(x, query, key, value)
             mixed = attend(q, [(k, v)], drop)
         else:
-            # the same slots in every row: what they project to is computed once, not once a row
+            # the same slots in every row: their projections are computed once, not for every row
             q, slot_key, slot_value = project(slots, query, key, value)
             *state_query, k, v = project(state, *(() if slots_only else (query,)), key, value)
             of_slots = slot_key, slot_value
@@ -77,7 +77,7 @@ class SelfAttention(nn.Module):
 class Block(nn.Module):
     """LN -> attention -> dropout -> residual; LN -> Dense(ffn_mult D) -> GELU -> Dense(D), dropout after both.
 
-    Shapes as of SelfAttention.
+    Shapes as in SelfAttention.
     """
 
     config: BodyConfig
@@ -101,7 +101,7 @@ class Block(nn.Module):
 class Body(nn.Module):
     """L blocks: state tokens [B, M, D] and slots [B, N, D] (or [N, D], the same in every row) -> slots [B, N, D].
 
-    Equivariant to any permutation of the tokens. The last block computes the slots alone, as its states are not used.
+    Equivariant to any permutation of the tokens. The last block computes only the slots, as nothing uses its states.
     """
 
     config: BodyConfig

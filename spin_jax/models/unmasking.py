@@ -1,9 +1,9 @@
-"""Joint actions out of the ASM by iterative unmasking: every slot masked, then the most confident slots first.
+"""Draws joint actions from the ASM by iterative unmasking: all slots start masked, the most confident ones come first.
 
-In each of r rounds the ASM sees the state and the slots that are already chosen; the slots with the most probable best
-choices are chosen next, ceil(N / r) or so a round. The order follows from what was chosen before and never from the
-slot's own draw, so the probability of a joint action is exact: the product over rounds. r = 1 is one pass, a product
-distribution; r = N chooses one slot at a time.
+In each of r rounds the ASM sees the state and the slots that are already chosen. The slots with the most probable best
+choices are chosen next, about N / r in each round. Which slots come next depends on earlier choices only, never on
+their own draws. So the exact probability of a joint action is the product over rounds. r = 1 is one pass, which gives a
+product distribution; r = N chooses one slot at a time.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from spin_jax.models.asm import ASM, full_mask_logits
 
 
 def round_sizes(num_slots: int, rounds: int) -> np.ndarray:
-    """Slots chosen in each round, [r], as even as possible, in all N."""
+    """The number of slots chosen in each round, [r], as equal as possible; their sum is N."""
     rounds = min(rounds, num_slots)
     return np.diff(np.arange(rounds + 1) * num_slots // rounds)
 
 
 def next_slots(logits: jax.Array, masked: jax.Array, size: jax.Array, valid: np.ndarray) -> jax.Array:
-    """[B, N] bool: the `size` masked slots with the most probable best choices."""
+    """[B, N] bool, True for the `size` masked slots with the most probable best choices."""
     confidence = jnp.where(masked, categorical.log_softmax(logits, valid).max(-1), -jnp.inf)
     rank = jnp.argsort(jnp.argsort(-confidence, axis=-1), axis=-1)
     return masked & (rank < size)
@@ -40,10 +40,10 @@ def unmask(
     count: int = 1,
     threshold: float | jax.Array = 0.0,
 ) -> jax.Array:
-    """`count` joint actions a state, [count, B, N] int32; key None chooses every slot's best instead of drawing.
+    """`count` joint actions for each state, [count, B, N] int32; without a key, every slot takes its best choice.
 
-    Choices less than `threshold` times as probable as their slot's best are not drawn. The first round is computed once
-    a state, whatever the count.
+    A choice less than `threshold` times as probable as its slot's best one is never drawn. The first round is computed
+    once for each state, whatever the count.
     """
     spec, batch = asm.spec, len(observation)
     sizes = jnp.asarray(round_sizes(spec.num_slots, rounds))
@@ -66,7 +66,7 @@ def unmask(
 
 
 def unmasking_log_prob(asm: ASM, params: Any, observation: jax.Array, actions: jax.Array, *, rounds: int) -> jax.Array:
-    """log-probability [B] that `unmask` with these rounds (and threshold 0) draws actions [B, N]."""
+    """The log-probability [B] that `unmask` with the same rounds, and threshold 0, draws actions [B, N]."""
     spec = asm.spec
 
     def one_round(carry, size):
@@ -81,7 +81,7 @@ def unmasking_log_prob(asm: ASM, params: Any, observation: jax.Array, actions: j
 
 
 def proposals(asm: ASM) -> Callable[..., jax.Array]:
-    """propose(frozen, observation, key, count) -> [count, B, N]: joint actions the ASM finds plausible, in one pass."""
+    """propose(frozen, observation, key, count) -> [count, B, N]: joint actions drawn from the ASM in one pass."""
 
     def propose(frozen, observation, key, count):
         return unmask(asm, frozen, observation, key, rounds=1, count=count)

@@ -1,1 +1,1 @@
-"""Losses: pure functions of arrays, each citing its equation."""
+"""Losses: pure functions of arrays; their docstrings cite the equations."""

@@ -1,4 +1,4 @@
-"""Masked modelling of joint actions (Algorithm 1): which slots are hidden, and the loss on those alone."""
+"""Masked modelling of joint actions (Algorithm 1): the choice of the slots to predict, and the loss on those slots."""
 
 import dataclasses
 
@@ -15,10 +15,11 @@ from spin_jax.types import ActionSpec
 class MaskingConfig:
     """How slots are chosen and replaced.
 
-    masking 'fixed' (published): each slot with probability mask_rate; 'full_range' (ours): a rate drawn from U(0, 1)
-    for each row, and all slots of a row with probability full_mask_share. Of the chosen slots, replace_mask become
-    [MASK], replace_random a uniform choice of the slot, the rest stay (0.8, 0.1 published; 1, 0 with 'full_range').
-    Raises ValueError outside of these.
+    masking 'fixed' (published): each slot is chosen with probability mask_rate. 'full_range' (ours): each row draws its
+    own rate from U(0, 1), and with probability full_mask_share all slots of a row are chosen. Of the chosen slots, the
+    share replace_mask becomes [MASK], the share replace_random a uniform random choice of the slot, and the rest stays
+    (0.8 and 0.1 as published; 1 and 0 with 'full_range'). Raises ValueError on other values of masking and on shares
+    outside of [0, 1].
     """
 
     masking: str
@@ -39,7 +40,7 @@ class MaskingConfig:
 
 
 def choose_slots(key: jax.Array, shape: tuple[int, ...], config: MaskingConfig) -> jax.Array:
-    """[B, N] bool, True where a slot is chosen; at least one in the batch."""
+    """[B, N] bool, True for chosen slots; at least one in the batch is chosen."""
     slot_key, rate_key, full_key = jax.random.split(key, 3)
     draw = jax.random.uniform(slot_key, shape)
     if config.masking == "fixed":
@@ -51,7 +52,7 @@ def choose_slots(key: jax.Array, shape: tuple[int, ...], config: MaskingConfig) 
 
 
 def corrupt(key: jax.Array, actions: jax.Array, spec: ActionSpec, config: MaskingConfig) -> tuple[jax.Array, jax.Array]:
-    """(choices, chosen): actions [B, N] with the chosen slots replaced (K is [MASK]), and which were chosen, bool."""
+    """(choices, chosen): actions [B, N] with the chosen slots replaced (K is [MASK]); [B, N] bool, the chosen slots."""
     chex.assert_shape(actions, (None, spec.num_slots))
     choose_key, kind_key, random_key = jax.random.split(key, 3)
     chosen = choose_slots(choose_key, actions.shape, config)
@@ -65,9 +66,9 @@ def corrupt(key: jax.Array, actions: jax.Array, spec: ActionSpec, config: Maskin
 def masked_cross_entropy(
     logits: jax.Array, actions: jax.Array, chosen: jax.Array, valid: np.ndarray
 ) -> tuple[jax.Array, dict]:
-    """Cross-entropy summed over the chosen slots divided by their number: scalar, and metrics.
+    """(loss, metrics): the cross-entropy summed over the chosen slots, divided by their number.
 
-    logits [B, N, K], actions [B, N] (the true ones), chosen [B, N] bool, valid [N, K]. Slots not chosen never count.
+    logits [B, N, K], actions [B, N] (the true ones), chosen [B, N] bool, valid [N, K]. Other slots never count.
     """
     chex.assert_equal_shape([actions, chosen])
     chex.assert_shape(logits, (*actions.shape, None))

@@ -13,7 +13,7 @@ def exponential_weight(advantage: jax.Array, beta: float, clip: float) -> jax.Ar
 
 
 def weighted_cloning(log_prob: jax.Array, weight: jax.Array) -> jax.Array:
-    """-mean(weight * log pi(a|s)) of log_prob [B] and weight [B]."""
+    """The loss -mean(weight * log pi(a|s)) of log_prob [B] and weight [B]."""
     chex.assert_rank([log_prob, weight], 1)
     chex.assert_equal_shape([log_prob, weight])
     return -(weight * log_prob).mean()

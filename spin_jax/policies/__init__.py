@@ -1,1 +1,1 @@
-"""Policies: one file and one line in registry.py each."""
+"""Policies: each has one file here and one line in registry.py."""

@@ -18,9 +18,9 @@ from spin_jax.types import ActionSpec
 
 @dataclasses.dataclass(frozen=True)
 class AutoregressiveConfig:
-    """Widths of the state embedding, of the embedding of a choice, and of the LSTM layers; dropout before the heads.
+    """Widths of the state embedding, of a choice's embedding and of the LSTM layers; dropout before the heads.
 
-    Raises ValueError where a value is out of range.
+    Raises ValueError if a value is out of range.
     """
 
     state_width: int
@@ -34,11 +34,12 @@ class AutoregressiveConfig:
 
 
 def make_autoregressive(spec: ActionSpec, asm_config: ASMConfig, config: AutoregressiveConfig) -> Policy:
-    """The policy; it reads neither the ASM nor its configuration.
+    """The autoregressive policy; it reads neither the ASM nor the ASM's configuration.
 
-    Step i reads [state embedding, embedding of slot i-1's choice]; the state embedding is Dense and GELU (GELU is our
-    choice). Parameter "choices" [N, K, C] ~ N(0, 1) holds at i what step i may read; [0, 0] is the start row. A key
-    switches dropout on for the LSTM's outputs. mode decodes greedily, slot after slot: not always the joint argmax.
+    Step i reads [state embedding, embedding of slot i-1's choice]. The state embedding is Dense and GELU (GELU is our
+    choice). Parameter "choices" [N, K, C] ~ N(0, 1): row [i, k] is the embedding that step i reads if slot i-1 chose k,
+    and [0, 0] is the start row. A key switches on dropout of the LSTM's outputs. mode decodes greedily, slot by slot,
+    which does not always give the most probable joint action.
     """
 
     def init(key, frozen, observation):
@@ -83,24 +84,24 @@ def _layers(params, config: AutoregressiveConfig) -> list[dict]:
 
 
 def _project_state(params, config: AutoregressiveConfig, observation):
-    """What the state adds to the first layer's gates [B, 4 width], the same at every step."""
+    """The state's part of the first layer's gates, [B, 4 width]; it is the same at every step."""
     state = gelu(observation @ params["state"]["kernel"] + params["state"]["bias"][None])
     return state @ params["lstm"]["layer_0"]["kernel_in"][: config.state_width]
 
 
 def _project_choice(params, config: AutoregressiveConfig, embedding):
-    """What the embedding [..., C] of the choice before adds to the first layer's gates [..., 4 width]."""
+    """The previous choice's part of the first layer's gates, [..., 4 width], from its embedding [..., C]."""
     return product(embedding, params["lstm"]["layer_0"]["kernel_in"][config.state_width :])
 
 
 def forced_logits(
     params: Any, config: AutoregressiveConfig, observation: jax.Array, actions: jax.Array, key: jax.Array | None = None
 ) -> jax.Array:
-    """Logits [B, N, K] of every slot given observation [B, S] and the choices actions [B, N] of the slots before it.
+    """Logits [B, N, K] of every slot, given observation [B, S] and the earlier slots' choices in actions [B, N].
 
-    Layer by layer, so that the input of a layer is projected for all slots in one product.
+    Each layer runs over all slots before the next layer does: one product then projects its inputs for all slots.
     """
-    previous = jnp.pad(actions[:, :-1], ((0, 0), (1, 0)))  # the start row is row 0 of step 0
+    previous = jnp.pad(actions[:, :-1], ((0, 0), (1, 0)))  # [B, N]: slot i-1's choice; step 0 reads its start row 0
     embeddings = jax.vmap(lambda rows, choice: rows[choice])(params["choices"], previous.T)  # [N, B, C]
     first, *others = _layers(params, config)
     h = lstm(first, _project_choice(params, config, embeddings), _project_state(params, config, observation))
@@ -112,7 +113,10 @@ def forced_logits(
 
 
 def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation, count, keys, pick):
-    """Joint actions [count B, N], one compiled scan over slots; pick(keys[i], logits [R, 1, K], valid [1, K])."""
+    """Joint actions [count B, N], chosen slot by slot in one scan.
+
+    pick(keys[i], logits [count B, 1, K], valid [1, K]) -> choice [count B, 1] of slot i.
+    """
     first, *others = _layers(params, config)
     state = jnp.tile(_project_state(params, config, observation), (count, 1))
     carries = [blank_carry(layer, len(state)) for layer in (first, *others)]

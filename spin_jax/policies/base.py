@@ -1,4 +1,4 @@
-"""What a policy is, and how logits or samples make one."""
+"""What a policy is, and how to make one from logits or from samples."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,12 +11,12 @@ import optax
 from spin_jax.models import categorical
 from spin_jax.types import ActionSpec, Transition
 
-EXPECTATION_SAMPLES = 4  # joint actions of a Monte-Carlo expectation (AWAC, as published)
-SUPPORT_CANDIDATES = 10  # joint actions drawn where the support cannot be listed slot by slot (BCQ, as published)
+EXPECTATION_SAMPLES = 4  # joint actions drawn for a Monte-Carlo expectation (AWAC, as published)
+SUPPORT_CANDIDATES = 10  # joint actions drawn if the support cannot be listed slot by slot (BCQ, as published)
 
 
 def check_settings(section: str, settings: Any) -> None:
-    """Raise ValueError where a size in the dataclass `settings` is below 1 or its dropout outside of [0, 1)."""
+    """Raise ValueError if a size in the dataclass `settings` is below 1, or its dropout outside of [0, 1)."""
     for name, value in dataclasses.asdict(settings).items():
         if name == "dropout":
             if not 0 <= value < 1:
@@ -28,24 +28,24 @@ def check_settings(section: str, settings: Any) -> None:
 class Policy(NamedTuple):
     """A stochastic policy over joint actions as pure functions; `frozen` is never differentiated (the ASM's arrays).
 
-    x below is what the policy reads of a state: the observation [B, S], or encode(frozen, observation) where the policy
-    encodes. `utilities` [E, B, N, K] are the critics' for the same states, already scaled so that Q is their sum over
-    slots.
+    x below is the policy's input: the observation [B, S], or encode(frozen, observation) if the policy has `encode`.
+    `utilities` [E, B, N, K] come from the critics for the same states, scaled so that Q is their sum over slots.
 
-    init(key, frozen, observation [1, S]) -> params, which depend on the observation's shape alone; a policy without
-        anything to train has params ()
+    init(key, frozen, observation [1, S]) -> params; of the observation only the shape is used. A policy with nothing to
+        train has params ()
     log_prob(params, frozen, x, actions [B, N], key | None) -> [B]; a key switches dropout on
     sample(params, frozen, x, key) -> [B, N] int32, without dropout
     mode(params, frozen, x) -> [B, N] int32, the most probable joint action (a policy that decodes slot by slot: the
         greedy decoding)
     expected_utility(params, frozen, x, utilities, key) -> [E, B], E_pi[Q_e(s, a)]
-    best_in_support(params, frozen, x, utilities, threshold, key) -> (actions [B, N], values [E, B]): among the choices
-        that are at least `threshold` times as probable as their slot's best (BCQ), the actions that maximise the
-        smaller critic (of a product policy: slot by slot the smaller utility), and each critic's own maximum
-    choose(params, frozen, x, utilities, key | None) -> [B, N] int32: what is played; greedy where key is None
-    encode(frozen, observation) -> x, or None: the policy reads observations. A policy that encodes has nothing to train
-        before x, so stage 2 computes x once for the whole log and keeps it on the device: such a policy needs the log
-        in memory and one ASM for all seeds
+    best_in_support(params, frozen, x, utilities, threshold, key) -> (actions [B, N], values [E, B]) for BCQ. A choice
+        is allowed if it is at least `threshold` times as probable as its slot's best one. actions: the allowed ones
+        that maximise the smaller critic (a product policy: in each slot the smaller utility); values: the largest
+        allowed Q of each critic
+    choose(params, frozen, x, utilities, key | None) -> [B, N] int32: the actions to play; greedy if key is None
+    encode(frozen, observation) -> x, or None if the policy reads observations. Nothing before x is trained, so stage 2
+        computes x once for the whole log and keeps it on the device. Such a policy needs the log in memory and one ASM
+        for all seeds
     optimiser(learning_rate, a number or an optax schedule) -> the optax transformation that trains params
     propose(frozen, observation, key, count) -> [count, B, N], draws from the ASM; None where the policy reads no ASM
     """
@@ -63,17 +63,17 @@ class Policy(NamedTuple):
 
 
 def encoded(policy: Policy, frozen: Any, observation: jax.Array) -> jax.Array:
-    """x of an observation [B, S]."""
+    """The policy's input x for an observation [B, S]."""
     return observation if policy.encode is None else policy.encode(frozen, observation)
 
 
 def read(batch: Transition) -> jax.Array:
-    """x of the batch's s."""
+    """The policy's input x for the batch's states s."""
     return batch.observation if batch.x is None else batch.x
 
 
 def read_next(batch: Transition) -> jax.Array:
-    """x of the batch's s'."""
+    """The policy's input x for the batch's next states s'."""
     return batch.next_observation if batch.next_x is None else batch.next_x
 
 
@@ -85,7 +85,10 @@ def _choose(sample: Callable, mode: Callable) -> Callable:
 
 
 def factored_policy(spec: ActionSpec, init: Callable, logits: Callable, **others) -> Policy:
-    """pi(a|s) = prod_i pi(a_i|s) from logits(params, frozen, x, key | None) -> [B, N, K]; everything is exact."""
+    """A policy with independent slots, pi(a|s) = prod_i pi(a_i|s): expectations and maxima are exact.
+
+    logits(params, frozen, x, key | None) -> [B, N, K]. others: further fields of Policy.
+    """
     valid = spec.valid
 
     def log_prob(params, frozen, x, actions, key=None):
@@ -125,9 +128,9 @@ def sampled_policy(
 ) -> Policy:
     """A policy with slots that depend on each other: expectations and maxima are taken over drawn joint actions.
 
-    draw(params, frozen, x, key, count, threshold) -> [count, B, N]; with threshold > 0 only choices at least that many
-    times as probable as the best of their slot, given the slots before, are drawn. EXPECTATION_SAMPLES joint actions
-    make an expectation, `candidates` a support.
+    draw(params, frozen, x, key, count, threshold) -> [count, B, N]; it draws only choices at least `threshold` times as
+    probable as their slot's best one, given the slots chosen before. An expectation is the mean of EXPECTATION_SAMPLES
+    joint actions, a support consists of `candidates` joint actions. others: further fields of Policy.
     """
 
     def sample(params, frozen, x, key):

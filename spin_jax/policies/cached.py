@@ -1,7 +1,7 @@
-"""spin_cached (ours): the queries stay at the ASM's own [MASK] embeddings, so z(s) is a constant of the log.
+"""spin_cached (ours): the queries stay at the ASM's own [MASK] embeddings, so z(s) of the log's states never changes.
 
-Stage 2 computes z once for the whole data set (spin_jax/frozen/encodings.py) and trains heads and critics only: no
-Transformer in a training step. In SPIN the queries learn, so this is another method.
+Stage 2 computes z once for the whole data set (spin_jax/frozen.py) and trains heads and critics only: a training step
+runs no Transformer. In SPIN the queries learn, so this is another method.
 """
 
 import dataclasses
@@ -33,15 +33,15 @@ class CachedConfig:
 
 
 def packed(z: jax.Array) -> jax.Array:
-    """z rounded to bfloat16, its bits as uint16: what a log keeps.
+    """z rounded to bfloat16, with its bits as uint16: the form in which a log keeps it.
 
-    Of bfloat16 itself, XLA's CPU code makes a float32 copy of the whole log before it draws a batch from it.
+    Not as bfloat16, because XLA's CPU code would copy the whole log to float32 before it draws a batch from it.
     """
     return jax.lax.bitcast_convert_type(z.astype(jnp.bfloat16), jnp.uint16)
 
 
 def unpacked(z: jax.Array) -> jax.Array:
-    """z as float32, from whichever form it has."""
+    """z as float32; z may be packed or not."""
     if z.dtype == jnp.uint16:
         z = jax.lax.bitcast_convert_type(z, jnp.bfloat16)
     return z.astype(jnp.float32)
@@ -50,7 +50,7 @@ def unpacked(z: jax.Array) -> jax.Array:
 def make_cached(spec: ActionSpec, asm_config: ASMConfig, config: CachedConfig) -> Policy:
     """The policy; `frozen` is the ASM's parameter tree.
 
-    x is z(s), which `encode` computes from an observation and a log holds packed.
+    Its input x is z(s): `encode` computes it from an observation, and a log holds it packed.
     """
     asm, (heads, init_heads) = ASM(spec, asm_config), make_heads(spec, asm_config, config)
 

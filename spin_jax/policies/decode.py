@@ -1,8 +1,8 @@
-"""spin_decode (ours): no actor at all; the ASM proposes coherent joint actions and the critics choose among them.
+"""spin_decode (ours): no actor is trained; the ASM proposes coherent joint actions and the critics choose among them.
 
-SPIN's policy is a product over slots given the state, so it cannot express "these two or those two". The ASM models
-every slot given any others: iterative unmasking (models.unmasking) draws from it, and the best of n draws is played.
-log_prob, sample and mode are those of one draw; what is played (the best of n) has no log-probability.
+SPIN's policy is a product over slots given the state, so it cannot express "these two choices or those two". The ASM
+models every slot given any other slots. So iterative unmasking (models.unmasking) draws joint actions from it, and the
+best of n draws is played. log_prob, sample and mode belong to one draw; the best of n has no log-probability.
 """
 
 import dataclasses
@@ -18,10 +18,11 @@ from spin_jax.types import ActionSpec
 
 @dataclasses.dataclass(frozen=True)
 class DecodeConfig:
-    """candidates: n draws a state; rounds: r of unmasking (1 = one pass); select: 'argmax' of the smaller critic's Q,
-    or 'softmax' of beta times it (Q and the advantage differ by V(s), which is the same for all draws).
+    """How joint actions are drawn, and how one of them is selected.
 
-    Raises ValueError on other values.
+    candidates: n, the draws for each state; rounds: r of unmasking (1 = one pass). select: 'argmax' takes the draw with
+    the largest Q of the smaller critic; 'softmax' samples it with probabilities softmax(beta Q). (The advantage in
+    place of Q would give the same: they differ by V(s), equal for all draws.) Raises ValueError on other values.
     """
 
     candidates: int
@@ -50,7 +51,7 @@ def make_decode(spec: ActionSpec, asm_config: ASMConfig, config: DecodeConfig) -
         return draw(params, frozen, x, None, 1, 0.0)[0]
 
     def choose(params, frozen, x, utilities, key):
-        """The best of n draws; without a key the ASM's mode is one of them, draws are the same in every call."""
+        """The best of n draws. Without a key, every call has the same draws, and one of them is the ASM's mode."""
         greedy = key is None
         draw_key, select_key = jax.random.split(jax.random.key(0) if greedy else key)
         candidates = draw(params, frozen, x, draw_key, config.candidates, 0.0)

@@ -1,8 +1,8 @@
 """SPIN-Distill as we define it (the paper's text on it was not available): a student without a Transformer.
 
-A shared MLP of the state, S -> N D, is regressed onto the frozen ASM's contextual embeddings of the all-[MASK] query
-(mean squared error, plus the KL divergence from the ASM's own slot predictions to those that its heads make of the
-student's embeddings) over the log's states. Stage 2 then trains student and heads with the RL objective.
+The student, an MLP S -> N D, learns to predict the frozen ASM's contextual embeddings when every slot is [MASK], on the
+log's states. The loss is the mean squared error of the embeddings, plus KL(ASM || student) of the slot predictions that
+the ASM's heads make from both. Stage 2 then trains student and heads with the RL objective.
 """
 
 import dataclasses
@@ -21,8 +21,10 @@ from spin_jax.types import ActionSpec
 
 @dataclasses.dataclass(frozen=True)
 class DistillConfig:
-    """width of the student's two hidden layers; heads 'fresh' or 'asm', head_width and dropout as in SPIN; the
-    distillation: steps, batch_size, learning_rate (Adam), kl_weight. Raises ValueError outside of the ranges.
+    """Sizes of the student and its heads, and settings of the distillation.
+
+    width: of the student's two hidden layers. heads ('fresh' or 'asm'), head_width, dropout: as in SPIN. steps,
+    batch_size, learning_rate (Adam), kl_weight: of the distillation. Raises ValueError if a value is out of range.
     """
 
     width: int
@@ -42,7 +44,7 @@ class DistillConfig:
 
 
 class Student(nn.Module):
-    """Observation [B, S] -> embeddings [B, N, D]."""
+    """The student: observation [B, S] -> embeddings [B, N, D]; two hidden layers of `width` with GELU; D = outputs."""
 
     num_slots: int
     width: int

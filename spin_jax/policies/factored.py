@@ -1,4 +1,7 @@
-"""The factored policy F: an MLP of the state with one linear head a slot; slots share features, not coordination."""
+"""The factored policy F: an MLP of the state with one linear head for each slot.
+
+Slots share the MLP's features, but given the state they are chosen independently.
+"""
 
 import dataclasses
 
@@ -13,7 +16,7 @@ from spin_jax.types import ActionSpec
 
 @dataclasses.dataclass(frozen=True)
 class FactoredConfig:
-    """Width of both hidden layers, and the dropout after each. Raises ValueError where a value is out of range."""
+    """Width of both hidden layers, and the dropout after each. Raises ValueError if a value is out of range."""
 
     width: int
     dropout: float
@@ -23,7 +26,7 @@ class FactoredConfig:
 
 
 class FactoredNetwork(nn.Module):
-    """S -> width -> width (ReLU and dropout after each) -> a linear head a slot; [B, S] -> logits [B, N, K]."""
+    """S -> width -> width (ReLU and dropout after each) -> a linear head for each slot; [B, S] -> logits [B, N, K]."""
 
     spec: ActionSpec
     config: FactoredConfig
@@ -38,7 +41,7 @@ class FactoredNetwork(nn.Module):
 
 
 def make_factored(spec: ActionSpec, asm_config: ASMConfig, config: FactoredConfig) -> Policy:
-    """The policy; it reads neither the ASM nor its configuration."""
+    """The factored policy; it reads neither the ASM nor the ASM's configuration."""
     network = FactoredNetwork(spec, config)
 
     def init(key, frozen, observation):

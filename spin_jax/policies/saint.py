@@ -1,7 +1,6 @@
 """SAINT (arXiv 2505.12109): the Transformer policy of SPIN trained jointly from scratch; nothing is frozen.
 
-Deliberately SPIN's own code with a body that is a parameter, so that the two differ in what is trained and in nothing
-else.
+It runs SPIN's own code with encoder and body among its parameters. So the two policies differ only in what is trained.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ from spin_jax.types import ActionSpec
 class SAINTConfig:
     """Width and dropout of the slot heads; the body's sizes and its dropout are the ASM's settings.
 
-    Raises ValueError where a value is out of range.
+    Raises ValueError if a value is out of range.
     """
 
     head_width: int
@@ -30,7 +29,7 @@ class SAINTConfig:
 
 
 def make_saint(spec: ActionSpec, asm_config: ASMConfig, config: SAINTConfig) -> Policy:
-    """The policy; params are {"asm": encoder and body, "queries" [N, D] ~ N(0, 1), "heads"}, `frozen` is not read.
+    """The policy; params are {"asm": encoder and body, "queries" [N, D] ~ N(0, 1), "heads"}; `frozen` is not used.
 
     With a key, dropout is on in the body (asm_config.body.dropout) and in the heads (config.dropout).
     """
@@ -40,7 +39,7 @@ def make_saint(spec: ActionSpec, asm_config: ASMConfig, config: SAINTConfig) -> 
         heads="fresh",
         head_width=config.head_width,
         dropout=config.dropout,
-        frozen_dropout=True,  # of the body, which is not frozen here
+        frozen_dropout=True,  # dropout in the body, which SAINT does not freeze
     )
     spin = make_spin(spec, asm_config, published)
 

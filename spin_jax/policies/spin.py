@@ -1,7 +1,7 @@
-"""SPIN's policy (Algorithm 2): learnable queries read the frozen ASM, light heads choose.
+"""SPIN's policy (Algorithm 2): learnable queries go through the frozen ASM, and light heads choose.
 
-(s, Q) -> frozen body -> z_i -> head i; pi(a|s) = prod_i pi(a_i | s, z_i). Only Q and the heads are trained; gradients
-flow through the frozen body into Q.
+(s, Q) -> frozen body -> z_i -> head i; pi(a|s) = prod_i pi(a_i | s, z_i). Only the queries Q and the heads are trained;
+gradients flow through the frozen body into Q.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from spin_jax.types import ActionSpec
 
 @dataclasses.dataclass(frozen=True)
 class SPINConfig:
-    """Where queries and heads start, and where dropout is on.
+    """The initial values of queries and heads, the dropout, and whether the ASM is fine-tuned.
 
-    queries: 'normal' = N(0, 1) (published), 'mask' = the ASM's [MASK] embeddings. heads: 'fresh' (published), 'asm' =
-    the ASM's slot heads. ('mask' with 'asm' is the warm start, policy `spin_warm`.) dropout: in the heads.
-    frozen_dropout: keep the ASM's dropout on inside the frozen body while training, as the public code does.
+    queries: 'normal' = N(0, 1) (published), or 'mask' = the ASM's [MASK] embeddings. heads: 'fresh' (published), or
+    'asm' = the ASM's slot heads. ('mask' with 'asm' is the warm start, policy `spin_warm`.) dropout: in the heads.
+    frozen_dropout: dropout stays on inside the frozen body in training, as in the public code.
     finetune: 'frozen' (published), or 'trained': encoder and body are copied into the policy and trained with
-    asm_learning_rate once the policy has taken finetune_after steps. Raises ValueError on other values.
+    asm_learning_rate after the policy's first finetune_after steps. Raises ValueError on other values.
     """
 
     queries: str
@@ -50,9 +50,9 @@ class SPINConfig:
 
 
 def make_heads(spec: ActionSpec, asm_config: ASMConfig, config: Any) -> tuple[SlotHeads, Callable]:
-    """(module, init(key, frozen) -> params) of the policy's slot heads, from config.heads, .head_width, .dropout.
+    """The policy's slot heads: (module, init(key, frozen) -> params); reads config.heads, .head_width, .dropout.
 
-    heads 'fresh' are new ones, 'asm' a copy of the ASM's. Raises ValueError where those have another width.
+    heads='fresh' draws new ones, heads='asm' copies the ASM's. Raises ValueError if the ASM's have another width.
     """
     if config.heads == "asm" and config.head_width != asm_config.head_width:
         raise ValueError(
@@ -85,9 +85,9 @@ def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Po
         return params
 
     def logits(params, frozen, observation, key):
-        # without a key there is no dropout; with one, body and heads draw their own
+        # without a key there is no dropout; with one, body and heads each get their own key
         body, head = ({}, {}) if key is None else ({"dropout": k} for k in jax.random.split(key))
-        # z_i: the queries stand in for the slots' tokens; parts that are fine-tuned replace the frozen ones
+        # z_i: the queries take the place of the slots' tokens; fine-tuned parts replace the frozen ones
         z = asm.apply(
             {"params": frozen | params["asm"] if trained else frozen},
             observation,
