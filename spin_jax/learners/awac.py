@@ -1,6 +1,9 @@
 """Advantage-weighted actor-critic (AWAC, Nair et al. 2020) with decomposed critics.
 
 V learns the policy's expected Q. The expectation is exact for policies with independent slots, and sampled for others.
+
+The public code's update has another order: it updates the policy before V, takes the advantage from the new online
+critics, and takes the expectation in V's target under the new policy.
 """
 
 import dataclasses
@@ -68,14 +71,10 @@ def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Cal
 
     def update(state: AWACState, frozen, batch: Transition, key):
         """One step, in this order:
-
         1. critics towards r + gamma d V_target(s');
         2. V towards the min over critics of E_pi[Q_target(s, .)], pi being the policy before this step;
         3. policy by cloning with weight exp(A / temperature), A = min Q_target(s, a) - V(s), V before its update;
         4. Polyak averaging of target critics and target V.
-
-        The public code differs: it updates the policy before V, takes A from the new online critics, and takes the
-        expectation in V's target under the new policy.
         """
         expectation_key, penalty_key, actor_key = jax.random.split(key, 3)
         # 1. critics

@@ -76,7 +76,6 @@ def make_iql(policy: Policy, spec: ActionSpec, config: IQLConfig) -> Learner:
 
     def update(state: IQLState, frozen, batch: Transition, key):
         """One step, in the published order:
-
         1. V towards the min over target critics, by expectile regression;
         2. critics towards r + gamma d V_new(s');
         3. policy by advantage-weighted cloning, with the advantage from V BEFORE its update (from extract_after on);

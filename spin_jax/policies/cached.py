@@ -1,7 +1,7 @@
 """spin_cached (ours): the queries stay at the ASM's own [MASK] embeddings, so z(s) of the log's states never changes.
 
-Stage 2 computes z once for the whole data set (spin_jax/frozen.py) and trains heads and critics only: a training step
-runs no Transformer. In SPIN the queries learn, so this is another method.
+Stage 2 computes z once for the whole data set (spin_jax/frozen/encodings.py) and trains heads and critics only: a
+training step runs no Transformer. In SPIN the queries learn, so this is another method.
 """
 
 import dataclasses
