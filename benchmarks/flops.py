@@ -7,6 +7,7 @@ import jax
 from benchmarks.measure import Program
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.sampler import sample_batch
+from spin_jax.learners.base import state_like
 from spin_jax.models.mlp import HIDDEN
 from spin_jax.types import ActionSpec
 
@@ -22,7 +23,7 @@ def xla_gflop(program: Program) -> float:
         return program.learner.update(state, program.frozen, batch, key)
 
     key = jax.random.key(0)
-    state = jax.eval_shape(lambda: program.learner.init(key, program.frozen, program.data.observation[:1]))
+    state = state_like(program.learner, program.frozen, program.data.observation[:1])
     batch = jax.eval_shape(lambda: sample_batch(key, program.data, program.run.train.batch_size))
     with mock.patch.object(jax.lax, "scan", unrolled):
         lowered = jax.jit(update).lower(state, batch, key)

@@ -111,8 +111,9 @@ def learner_config(record: dict) -> DecQNConfig:
 class Training:
     """The state of an online run: the learner's state, the statistics of observations, the frames played so far.
 
-    It resumes from the last checkpoint in workdir/policies. Without one, it starts from fresh critics, or from those of
-    a run with fewer bins (workdir `coarse`, at coarse_frame).
+    It resumes from the last checkpoint in workdir/policies. Without one, it starts from fresh critics, or from the
+    policy of a run with fewer bins (workdir `coarse`, at coarse_frame; None = the last), and then explores with that
+    policy at once, without random frames first.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Training:
         coarse: pathlib.Path | None = None,
         coarse_frame: int | None = None,
     ):
-        self.task, self.bins, self.seed, self.config = task, bins, seed, config
+        self.task, self.bins, self.workdir, self.seed, self.config = task, bins, workdir, seed, config
         self.learner = make_decqn(TASKS[task].spec(bins), config.learner)
         self.state, self.frame, self.started_from = fresh_state(self.learner, task, seed), 0, None
         self.statistics = RunningStatistics(TASKS[task].num_features)
@@ -183,22 +184,11 @@ class Training:
         self._store.save(self.frame, self.state, record | {"statistics": self.statistics.to_json(), "seconds": seconds})
 
 
-def train_behaviour(
-    task: str,
-    bins: int,
-    workdir: pathlib.Path,
-    seed: int,
-    config: BehaviourConfig,
-    coarse: pathlib.Path | None = None,
-    coarse_frame: int | None = None,
-) -> None:
-    """Explores, learns from the replay, evaluates and saves until config.num_frames frames have been played.
-
-    coarse: workdir of a run with fewer bins. A new run starts from that run's policy of coarse_frame (None = the last)
-    and explores with it at once, without random frames first.
-    """
+def train_behaviour(training: Training) -> None:
+    """Explores, learns from the replay, evaluates and saves until config.num_frames frames have been played."""
+    task, bins, seed, config = training.task, training.bins, training.seed, training.config
+    workdir = training.workdir
     rng = np.random.default_rng([seed, time.time_ns()])  # exploration and sampling; not replayed after a resume
-    training = Training(task, bins, workdir, seed, config, coarse, coarse_frame)
     widths, n = (TASKS[task].num_features, TASKS[task].num_slots), config.num_envs
     replay = Replay(workdir / "replay", config.replay_frames, n, EPISODE_STEPS, widths)
     learned = {}
@@ -243,7 +233,8 @@ def main(_: list[str]) -> None:
     config = dataclasses.replace(config_for(FLAGS.task), num_frames=FLAGS.frames, num_workers=FLAGS.num_workers)
     config = with_settings(config, FLAGS.set)
     coarse = pathlib.Path(FLAGS.start_from) if FLAGS.start_from else None
-    train_behaviour(FLAGS.task, FLAGS.bins, pathlib.Path(FLAGS.workdir), FLAGS.seed, config, coarse, FLAGS.start_frame)
+    workdir = pathlib.Path(FLAGS.workdir)
+    train_behaviour(Training(FLAGS.task, FLAGS.bins, workdir, FLAGS.seed, config, coarse, FLAGS.start_frame))
 
 
 FLAGS = flags.FLAGS

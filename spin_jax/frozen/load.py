@@ -4,13 +4,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.errors import CheckpointError
 from spin_jax.frozen.artefact import FrozenASM, describe, load_asm
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import Learner, state_like
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.registry import POLICIES
 
@@ -59,5 +57,4 @@ def load_student(path: pathlib.Path, learner: Learner, steps: int, dataset: Data
     if step is None or step < steps:
         found = "no distilled student" if step is None else f"a student that is distilled to step {step} of {steps}"
         raise CheckpointError(f"{path.parent} holds {found}: run --stage=distill first.")
-    like = jax.eval_shape(lambda: learner.init(jax.random.key(0), (), dataset.blank))
-    return store.restore(like).params
+    return store.restore(state_like(learner, (), dataset.blank)).params

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
 
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig:
@@ -46,3 +48,8 @@ class Learner(NamedTuple):
     update: Callable[..., tuple[Any, dict]]
     act: Callable[..., Any]
     asks_next: bool = False
+
+
+def state_like(learner: Learner, frozen: Any, observation: Any) -> Any:
+    """Shapes and dtypes of the learner's state, as jax.ShapeDtypeStructs; nothing is computed or compiled."""
+    return jax.eval_shape(lambda: learner.init(jax.random.key(0), frozen, observation))

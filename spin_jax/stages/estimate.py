@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from spin_jax.collect.behaviour_policy import LEVELS
+from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import HOLD_OUT_EVERY
 from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import open_store, params_like
 from spin_jax.learners.asm import make_asm_learner
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import Learner, state_like
 from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
 from spin_jax.record.progress import duration, log
@@ -57,7 +58,7 @@ def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
 
 def _cannot_begin(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> bool:
     """Whether the stages need an ASM that is missing; they then raise their own error at once."""
-    if not POLICIES[run.policy].reads_asm or ("pretrain" in stages and not run.asm.path):
+    if not has_stage(run.policy, "pretrain") or ("pretrain" in stages and not run.asm.path):
         return False
     return not all(open_store(member.asm).steps() for member in members(run, workdir))
 
@@ -67,22 +68,21 @@ class Estimate:
 
     def __init__(self, run: RunConfig, workdir: Workdir):
         self._run, self._workdir, self._task = run, workdir, TASKS[run.task]
-        self._spec, self._entry = self._task.spec(run.bins), POLICIES[run.policy]
-        self._seeds = seeds_of(run)
+        self._spec, self._seeds = self._task.spec(run.bins), seeds_of(run)
         self._frozen = random_frozen(run, self._spec, self._task.num_features)
         self._policy = make_policy(run, self._spec)
         self._learner = make_learner(run, self._policy, self._spec)
 
     def seconds(self, stages: Sequence[str]) -> dict[str, float]:
         """{stage: seconds} for those of `stages` that the configured policy has."""
-        measures = {"data": self._data, "policy": self._train, "evaluate": self._evaluate}
-        if self._entry.reads_asm:
-            measures["pretrain"] = self._pretrain
-        if self._entry.distiller is not None:
-            config = self._run.policy_config
-            student = self._entry.distiller(self._spec, self._run.asm.model, config)
-            measures["distill"] = lambda: self._distill(student, config.batch_size, config.steps)
-        return {name: measures[name]() for name in stages if name in measures}
+        measures = {
+            "data": self._data,
+            "pretrain": self._pretrain,
+            "distill": self._distill,
+            "policy": self._train,
+            "evaluate": self._evaluate,
+        }
+        return {name: measures[name]() for name in stages if has_stage(self._run.policy, name)}
 
     def _data(self) -> float:
         """Seconds to roll out the three splits; 0 if the data set exists."""
@@ -98,8 +98,12 @@ class Estimate:
         seeds = self._seeds if config.per_seed else ONE
         return self._left("pretrain", steps) * self._step(learner, (), config.batch_size, seeds)(0)
 
-    def _distill(self, learner: Learner, batch_size: int, steps: int) -> float:
-        return self._left("distill", steps) * self._step(learner, self._frozen["asm"], batch_size, self._seeds)(0)
+    def _distill(self) -> float:
+        config, make_distiller = self._run.policy_config, POLICIES[self._run.policy].distiller
+        assert make_distiller is not None  # config.build.has_stage
+        learner = make_distiller(self._spec, self._run.asm.model, config)
+        step = self._step(learner, self._frozen["asm"], config.batch_size, self._seeds)
+        return self._left("distill", config.steps) * step(0)
 
     def _train(self) -> float:
         """Seconds of gradient steps before and after the policy starts to learn, and of evaluations if they block."""
@@ -163,8 +167,7 @@ class Estimate:
 
 def _blank_state(learner: Learner, frozen: Any, observation: Any) -> Any:
     """The learner's state with zeros everywhere; making it compiles nothing."""
-    shapes = jax.eval_shape(lambda: learner.init(stream(0, "estimate"), frozen, observation))
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state_like(learner, frozen, observation))
 
 
 def _seconds_of(call: Callable[[], Any]) -> float:
@@ -198,11 +201,8 @@ def random_frozen(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
     if not entry.reads_asm:
         return ()
     if entry.distiller is not None:
-        learner, blank = (
-            entry.distiller(spec, run.asm.model, run.policy_config),
-            np.zeros((1, num_features), np.float32),
-        )
-        student = jax.eval_shape(lambda: learner.init(stream(0, "estimate"), (), blank).params)
-        shapes = {"asm": shapes, "student": student}
+        learner = entry.distiller(spec, run.asm.model, run.policy_config)
+        blank = np.zeros((1, num_features), np.float32)
+        shapes = {"asm": shapes, "student": state_like(learner, (), blank).params}
     rng = np.random.default_rng(0)
     return jax.device_put(jax.tree.map(lambda leaf: 0.1 * rng.normal(size=leaf.shape).astype(leaf.dtype), shapes))

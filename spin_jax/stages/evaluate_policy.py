@@ -4,8 +4,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.errors import CheckpointError
@@ -13,7 +11,7 @@ from spin_jax.evaluation.scores import aggregate_seeds, summary
 from spin_jax.from_config import make_evaluator, make_learner, make_policy
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.frozen.load import has_own_frozen
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import Learner, state_like
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.members import Member, frozen_of, members, seeds_of
@@ -27,8 +25,7 @@ def load_policy(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> tup
         store = CheckpointStore(member.state("policy"))
         if not store.steps():
             raise CheckpointError(f"No trained policy in {member.workdir.path}: run --stage=policy first.")
-        like = jax.eval_shape(lambda asm=asm: learner.init(jax.random.key(0), asm.params, dataset.blank))
-        states.append(store.restore(like))
+        states.append(store.restore(state_like(learner, asm.params, dataset.blank)))
     return learner, states, asms
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.stream import TransitionStream
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import Learner, state_like
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import MetricsWriter
 from spin_jax.record.progress import log
@@ -47,13 +47,14 @@ class Stage:
 
     def begin(self, learner: Learner, frozen: Sequence[Any], observation: Any, num_steps: int) -> Any:
         """The state at `start`: restored, or initialised if nothing is saved."""
-        keys = [stream(member.run.seed, f"{self.name}/init") for member in self.members]
-        states = [learner.init(key, arrays, observation) for key, arrays in zip(keys, frozen, strict=True)]
-        if self.resumed:
-            if self.start < num_steps:
-                log.info(f"{self.name}: resuming from step {self.start} of {num_steps}")
-            states = [store.restore(s, self.start) for store, s in zip(self._stores, states, strict=True)]
-        return self.seeds.bundle(states)
+        if not self.resumed:
+            keys = [stream(member.run.seed, f"{self.name}/init") for member in self.members]
+            starts = zip(keys, frozen, strict=True)
+            return self.seeds.bundle([learner.init(key, arrays, observation) for key, arrays in starts])
+        if self.start < num_steps:
+            log.info(f"{self.name}: resuming from step {self.start} of {num_steps}")
+        likes = [state_like(learner, arrays, observation) for arrays in frozen]
+        return self.seeds.bundle([s.restore(like, self.start) for s, like in zip(self._stores, likes, strict=True)])
 
     def fit(
         self,

@@ -7,6 +7,7 @@ import pytest
 
 from spin_jax.collect.train_behaviour import (
     BehaviourConfig,
+    Training,
     exploration_normaliser,
     train_behaviour,
     with_settings,
@@ -49,12 +50,12 @@ def test_the_behaviour_policy_sees_every_feature_scaled():
 
 @pytest.mark.slow
 def test_training_keeps_checkpoints_and_goes_on_from_the_last(tmp_path):
-    train_behaviour("cheetah_run", 3, tmp_path, 0, TINY)
+    train_behaviour(Training("cheetah_run", 3, tmp_path, 0, TINY))
     store = CheckpointStore(tmp_path / "policies", keep=None)
     assert store.steps() == [800, 1600]
     assert store.record()["task"] == "cheetah_run"
     before = read_rows(tmp_path / "metrics.jsonl")
-    train_behaviour("cheetah_run", 3, tmp_path, 0, dataclasses.replace(TINY, num_frames=2400))
+    train_behaviour(Training("cheetah_run", 3, tmp_path, 0, dataclasses.replace(TINY, num_frames=2400)))
     store = CheckpointStore(tmp_path / "policies", keep=None)
     assert store.steps() == [800, 1600, 2400]
     assert store.record()["statistics"]["count"] > store.record(1600)["statistics"]["count"]
@@ -67,10 +68,10 @@ def test_training_keeps_checkpoints_and_goes_on_from_the_last(tmp_path):
 @pytest.mark.slow
 def test_a_run_with_more_bins_starts_from_one_with_fewer(tmp_path):
     config = dataclasses.replace(TINY, num_frames=800)
-    train_behaviour("finger_spin", 3, tmp_path / "coarse", 0, config)
-    train_behaviour("finger_spin", 5, tmp_path / "fine", 0, config, tmp_path / "coarse")
+    train_behaviour(Training("finger_spin", 3, tmp_path / "coarse", 0, config))
+    train_behaviour(Training("finger_spin", 5, tmp_path / "fine", 0, config, tmp_path / "coarse"))
     coarse, fine = (CheckpointStore(tmp_path / name / "policies", keep=None).record() for name in ("coarse", "fine"))
     assert (coarse["started_from"], fine["started_from"]) == (None, {"bins": 3, "frame": 800})
     assert fine["statistics"]["count"] == 2 * coarse["statistics"]["count"]
     with pytest.raises(CheckpointError, match="holds finger_spin with 5 bins, not finger_spin with fewer"):
-        train_behaviour("finger_spin", 3, tmp_path / "back", 0, config, tmp_path / "fine")
+        train_behaviour(Training("finger_spin", 3, tmp_path / "back", 0, config, tmp_path / "fine"))

@@ -17,8 +17,8 @@ from spin_jax.training.keys import STREAMS, action_key, number, step_keys, strea
 SEEDS, STEPS, CONTROL_STEPS = range(10), jnp.arange(1001), jnp.arange(20)
 PACKAGE = pathlib.Path(spin_jax.__file__).parent
 # draws that are the same in every call on purpose, and keys of which only the shape is read
-FIXED = {"policies/decode.py", "learners/bcq.py", "models/unmasking.py", "frozen/artefact.py", "frozen/load.py"}
-FIXED |= {"stages/evaluate_policy.py", "training/keys.py"}
+FIXED = {"policies/decode.py", "learners/bcq.py", "models/unmasking.py", "frozen/artefact.py", "learners/base.py"}
+FIXED |= {"training/keys.py"}
 
 
 def words(keys: jax.Array) -> np.ndarray:
