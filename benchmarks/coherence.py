@@ -55,7 +55,7 @@ PRODUCTS: dict[str, tuple[Callable[..., Policy], Any]] = {
 JOINT: dict[str, tuple[Callable[..., Policy], Any]] = {
     "autoregressive": (
         make_autoregressive,
-        AutoregressiveConfig(state_width=32, choice_width=16, lstm_width=64, num_layers=1, dropout=0.0),
+        AutoregressiveConfig(state_width=32, choice_width=16, lstm_width=64, num_layers=1),
     ),
     "spin_decode": (make_decode, DecodeConfig(candidates=1, **DECODE)),  # one draw, one slot a round
 }
@@ -131,13 +131,18 @@ def choose_by_critics(task: StructuredTask, asm: dict, share: float = 1.0) -> fl
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
     policy = make_decode(task.spec, ASM_CONFIG, DecodeConfig(candidates=16, **DECODE))
     config = IQLConfig(
-        expectile=0.8,
-        beta=3.0,
-        weight_clip=100.0,
         gamma=0.99,
         tau=0.005,
         learning_rate=1e-3,
+        lr_decay=1.0,
         q="sum",
+        num_critics=2,
+        critic_width=256,
+        expectile=0.8,
+        beta=3.0,
+        weight_clip=100.0,
+        bc_alpha=0.0,
+        value_width=256,
         extract_after=0,
     )
     learner = make_iql(policy, task.spec, config)

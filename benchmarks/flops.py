@@ -8,7 +8,7 @@ from benchmarks.measure import Program
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.sampler import sample_batch
 from spin_jax.learners.base import state_like
-from spin_jax.models.mlp import HIDDEN
+from spin_jax.learners.iql import IQLConfig
 from spin_jax.types import ActionSpec
 
 
@@ -46,9 +46,11 @@ def hand_gflop(run: RunConfig, spec: ActionSpec, num_features: int) -> float | N
     def trained(first: int, *others: int) -> int:
         return 2 * first + 3 * sum(others)
 
-    inner = HIDDEN[0] * HIDDEN[1]
-    critic, value = (s * HIDDEN[0], inner, HIDDEN[1] * n * k), (s * HIDDEN[0], inner, HIDDEN[1])
-    learning = 2 * (sum(critic) + trained(*critic)) + sum(value) + trained(*value)
+    config = run.learner_config
+    assert isinstance(config, IQLConfig)
+    c, v = config.critic_width, config.value_width
+    critic, value = (s * c, c * c, c * n * k), (s * v, v * v, v)
+    learning = config.num_critics * (sum(critic) + trained(*critic)) + sum(value) + trained(*value)
     return 2 * batch * (learning + POLICY_COUNTS[run.policy](run, s, n, k)) / 1e9
 
 

@@ -42,7 +42,7 @@ def compile_program(run: RunConfig, steps: int) -> tuple[Program, float, float]:
 
 def measure(task: str, pairs: Sequence[tuple[str, str]], batch: int, seeds: int, steps: int, rounds: int) -> list[dict]:
     """A row for each (policy, learner)."""
-    peak_tick, peak_gflop = matmul(FLAGS.matmul, settings(task).asm.dtype or "float32")
+    peak_tick, peak_gflop = matmul(FLAGS.matmul, settings(task).precision)
     ticks: dict[Any, Callable] = {"matmul": peak_tick}
     programs, rows = {}, []
     for policy, learner in pairs:

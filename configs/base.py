@@ -19,8 +19,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     config.seed = 0  # of both training stages and of evaluation
     config.num_seeds = 1  # the seeds seed, seed + 1, … run in one program, each with its own folder and figures
     config.seeds_per_batch = 0  # seeds that are trained as one batch; 0 = all on accelerators, 1 on CPU
-    config.precision = "auto"  # of the Transformer's products: float32 | bfloat16 (parameters, softmax and losses stay
-    # float32) | auto = bfloat16 on accelerators, float32 on CPU
+    config.precision = "float32"  # of the Transformer's products: float32 (published) | bfloat16 (parameters, softmax
+    # and losses stay float32) | auto = bfloat16 on accelerators, float32 on CPU
 
     config.data = data = ConfigDict()
     data.dir = "~/tensorflow_datasets"  # where TFDS data sets are kept; shared between runs
@@ -32,6 +32,10 @@ def get_config(task: str, preset: str) -> ConfigDict:
     data.epsilon = 0.05  # probability of a random sub-action in medium and expert, so that the log has support
     data.seed = 0  # of the roll-outs
     data.normalise = False  # scale observations by the data's mean and standard deviation (kept in the ASM artefact)
+    data.held_out = 0.0  # share of the episodes that is kept from training, for the ASM's held-out metrics (at least
+    # one if it is above 0) | 0 = none (published); the metrics are then of episodes that are trained on
+    data.done = "terminal"  # the meaning of `done` in a log imported from the suite's files: terminal = no value behind
+    # it (published) | truncation = a time limit, values go on
     data.mode = "memory"  # memory = transitions on the device | stream = read from disk while training
     data.block_episodes = 16  # the transitions of this number of episodes are shuffled together (stream)
     data.num_workers = -1  # environment processes; -1 = one per core, 0 = none
@@ -49,6 +53,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     asm.head_width = 128  # hidden units of each slot head
     asm.dropout = 0.1  # probability
     asm.positions = "none"  # none (published: slots are a set) | learned | sinusoidal, for ordered sub-actions
+    asm.state_free = False  # True: the ASM does not see the state; SPIN trains a state encoder of its own in stage 2
     asm.masking = "auto"  # fixed (published) | full_range (ours) | auto = fixed for spin, full_range for spin_…
     asm.mask_rate = 0.15  # probability that a slot is chosen (fixed)
     asm.full_mask_share = 0.3  # share of rows in which all slots are chosen (full_range)
@@ -66,8 +71,6 @@ def get_config(task: str, preset: str) -> ConfigDict:
     spin.heads = "fresh"  # fresh | asm = start from the ASM's slot heads
     spin.head_width = 128  # hidden units of each policy head
     spin.dropout = 0.1  # in the heads
-    spin.frozen_dropout = False  # keep dropout on inside the frozen ASM, as the public code does
-
     spin.finetune = "frozen"  # frozen (published) | trained = encoder and body keep learning in stage 2
     spin.asm_learning_rate = 3e-5  # Adam, for encoder and body (finetune = trained)
     spin.finetune_after = 0  # policy steps before encoder and body start to learn (finetune = trained)
@@ -99,40 +102,41 @@ def get_config(task: str, preset: str) -> ConfigDict:
 
     config.factored = factored = ConfigDict()
     factored.width = 256  # units of each of the two hidden layers
-    factored.dropout = 0.1  # after each hidden layer
+    factored.dropout = -1.0  # after each hidden layer; -1 = as published: 0 with bcq, 0.1 with the other learners
 
     config.autoregressive = autoregressive = ConfigDict()
     autoregressive.state_width = 128  # width of the state's embedding
     autoregressive.choice_width = 32  # width of the embedding of the previous slot's choice
     autoregressive.lstm_width = 256
     autoregressive.num_layers = 2
-    autoregressive.dropout = 0.1  # before the heads
 
-    config.iql = iql = ConfigDict()
+    critics = ConfigDict()  # of every learner with critics
+    critics.gamma = 0.99  # discount a step
+    critics.tau = 0.005  # Polyak step of the targets
+    critics.learning_rate = 3e-4  # Adam, all networks
+    critics.lr_decay = 1.0  # factor of all learning rates after each gradient step (1 = none, published)
+    critics.q = "sum"  # Q(s, a) is the sum (SPIN) | mean (DecQN) of the slots' utilities
+    critics.num_critics = 2  # E
+    critics.critic_width = 256  # units of each of a critic's two hidden layers
+
+    config.iql = iql = ConfigDict(critics.to_dict())
     iql.expectile = 0.8  # of the value regression
     iql.beta = 3.0  # advantage temperature
     iql.weight_clip = 100.0  # largest advantage weight
-    iql.gamma = 0.99  # discount a step
-    iql.tau = 0.005  # Polyak step of the target critics
-    iql.learning_rate = 3e-4  # Adam, all networks
-    iql.q = "sum"  # Q(s, a) is the sum (SPIN) | mean (DecQN) of the slots' utilities
+    iql.bc_alpha = 0.0  # weight of plain cloning beside weighted cloning
+    iql.value_width = 256  # units of each of V's two hidden layers
     iql.extract_after = 0  # gradient steps of critics and value alone before the policy starts to learn; -1 = three
     #   quarters of train.num_steps if the policy starts from the ASM's slot heads, else 0
 
-    config.awac = awac = ConfigDict()
+    config.awac = awac = ConfigDict(critics.to_dict())
     awac.temperature = 0.3  # lambda: the weight is exp(advantage / lambda)
     awac.weight_clip = 100.0  # largest advantage weight
-    awac.gamma = 0.99  # discount a step
-    awac.tau = 0.005  # Polyak step of target critics and target value
-    awac.learning_rate = 3e-4  # Adam, all networks
-    awac.q = "sum"  # sum | mean
+    awac.normalize_weights = False  # divide the weights by their mean over the batch
+    awac.bc_alpha = 0.0  # weight of plain cloning beside weighted cloning
+    awac.value_width = 256  # units of each of V's two hidden layers
 
-    config.bcq = bcq = ConfigDict()
+    config.bcq = bcq = ConfigDict(critics.to_dict())
     bcq.threshold = 0.3  # a choice is allowed if its probability is at least this share of its slot's highest
-    bcq.gamma = 0.99  # discount a step
-    bcq.tau = 0.005  # Polyak step of the target critics
-    bcq.learning_rate = 3e-4  # Adam, all networks
-    bcq.q = "sum"  # sum | mean
 
     config.cql = cql = ConfigDict(awac.to_dict())  # AWAC with conservative critics
     cql.alpha = 1.0  # weight of the penalty
@@ -147,6 +151,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     train.batch_size = 256  # transitions
     train.n_step = 1  # steps of reward before a target bootstraps (1 = published); more steps help critics to tell the
     #   policies of a mixed log apart
+    train.always_dropout = True  # dropout is on wherever a network with dropout is asked while training: inside of the
+    #   frozen body, in BCQ's support, in the target of AWAC's V (published) | False = only where gradients flow through
     train.policy_schedule = "constant"  # constant (published) | cosine = the policy's learning rate falls to 0
     train.max_chunk = 1000  # most gradient steps that are compiled into one program
     train.checkpoint_every_steps = 10_000  # gradient steps
@@ -164,8 +170,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     evaluation.video = False  # also write an animated picture of one episode
 
     if preset in ("quick", "smoke"):
-        config.policy = "spin_warm"
-        data.update(level="expert", episodes=100, normalise=True)
+        config.update(policy="spin_warm", precision="auto")
+        data.update(level="expert", episodes=100, normalise=True, held_out=0.05, done="truncation")
         asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, num_epochs=32, checkpoint_every_epochs=2)
         asm.update(dropout=0.0, learning_rate=1e-3, schedule="cosine")
         spin.update(head_width=64)
@@ -174,7 +180,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
         saint.update(head_width=64)
         autoregressive.update(state_width=64, lstm_width=64)
         iql.update(extract_after=-1)
-        train.update(num_steps=20_000, policy_schedule="cosine", checkpoint_every_steps=2_500)
+        train.update(num_steps=20_000, policy_schedule="cosine", checkpoint_every_steps=2_500, always_dropout=False)
         evaluation.update(every_steps=2_500, num_workers=0)
     if preset == "smoke":
         data.update(level="medium-expert", episodes=4, num_workers=0)

@@ -20,8 +20,12 @@ def make_policy(run: RunConfig, spec: ActionSpec) -> Policy:
     policy = POLICIES[run.policy].make(spec, run.asm.model, run.policy_config)
     if run.train.policy_schedule == "constant":
         return policy
-    steps = max(1, run.train.num_steps - run.learner_config.policy_starts_at)
-    return policy._replace(optimiser=lambda rate: policy.optimiser(optax.cosine_decay_schedule(rate, steps)))
+    falling = optax.cosine_decay_schedule(1.0, max(1, run.train.num_steps - run.learner_config.policy_starts_at))
+
+    def optimiser(rate):
+        return policy.optimiser(lambda step: (rate(step) if callable(rate) else rate) * falling(step))
+
+    return policy._replace(optimiser=optimiser)
 
 
 def make_learner(run: RunConfig, policy: Policy, spec: ActionSpec) -> Learner:

@@ -53,11 +53,15 @@ class PolicyEntry(NamedTuple):
 
 
 class LearnerEntry(NamedTuple):
-    """How to make a learner: make(policy, spec, settings), the dataclass of its settings, and their section."""
+    """How to make a learner: make(policy, spec, settings), the dataclass of its settings, and their section.
+
+    factored_dropout: what factored.dropout = -1 stands for; the published code has another value for BCQ
+    """
 
     make: Callable[..., Learner]
     config: type[LearnerConfig]
     section: str
+    factored_dropout: float = 0.1
 
 
 def _warm(config: ConfigDict) -> Mapping[str, object]:
@@ -80,7 +84,7 @@ POLICIES = {
 LEARNERS = {
     "iql": LearnerEntry(make_iql, IQLConfig, "iql"),
     "awac": LearnerEntry(make_awac, AWACConfig, "awac"),
-    "bcq": LearnerEntry(make_bcq, BCQConfig, "bcq"),
+    "bcq": LearnerEntry(make_bcq, BCQConfig, "bcq", factored_dropout=0.0),
     "cql": LearnerEntry(make_cql, CQLConfig, "cql"),
     "bc": LearnerEntry(make_bc, BCConfig, "bc"),
 }

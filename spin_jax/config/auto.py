@@ -4,7 +4,7 @@ import jax
 from ml_collections import ConfigDict
 
 from spin_jax.record.machine import usable_cores
-from spin_jax.registry import POLICIES, PolicyEntry
+from spin_jax.registry import LEARNERS, POLICIES, PolicyEntry
 
 
 def resolve(config: ConfigDict) -> ConfigDict:
@@ -29,6 +29,9 @@ def resolve(config: ConfigDict) -> ConfigDict:
         # an accelerator answers only after its current chunk of training, so beside training the host computes
         beside = config.eval.asynchronous == "on"
         config.eval.device = "accelerator" if accelerated and not beside else "cpu"
+    learner = LEARNERS.get(config.learner)
+    if config.factored.dropout < 0 and learner is not None:
+        config.factored.dropout = learner.factored_dropout
     _masking(config, entry)
     _extraction(config, entry)
     return config

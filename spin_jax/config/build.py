@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import operator
 import re
 from collections.abc import Iterable, Sequence
 
@@ -33,7 +34,6 @@ def build(config: ConfigDict) -> RunConfig:
         raise ConfigError(f"config.precision must be one of auto, {', '.join(PRECISIONS)}, got {config.precision!r}.")
     policy, learner = POLICIES[config.policy], LEARNERS[config.learner]
     try:
-        asm = _section(config, "asm", ASMSection)
         run = RunConfig(
             task=config.task,
             bins=config.bins,
@@ -44,7 +44,7 @@ def build(config: ConfigDict) -> RunConfig:
             seeds_per_batch=config.seeds_per_batch,
             precision=config.precision,
             data=_section(config, "data", DataConfig),
-            asm=dataclasses.replace(asm, dtype=None if config.precision == "float32" else config.precision),
+            asm=_section(config, "asm", ASMSection),
             policy_config=_section(config, policy.section, policy.config),
             learner_config=_section(config, learner.section, learner.config),
             train=_section(config, "train", TrainConfig),
@@ -74,6 +74,10 @@ def check_stages(run: RunConfig, stages: Sequence[str]) -> None:
 
 
 def _section(config: ConfigDict, name: str, kind: type):
+    """The section as a dataclass; a field with the metadata `from` takes its value from that field of another section.
+
+    So one field of the configuration, such as train.always_dropout, reaches several dataclasses.
+    """
     if name not in config:
         raise ConfigError(f"config.{name} is missing; it must hold the fields of {kind.__name__}.")
     values = dict(config[name])
@@ -85,7 +89,8 @@ def _section(config: ConfigDict, name: str, kind: type):
     for field, value in values.items():
         if isinstance(value, float) and math.isnan(value):
             raise ConfigError(f"config.{name}.{field} is NaN.")
-    return kind(**values)
+    elsewhere = {f.name: f.metadata["from"] for f in dataclasses.fields(kind) if f.metadata}
+    return kind(**values, **{name: operator.attrgetter(path)(config) for name, path in elsewhere.items()})
 
 
 def _check_together(run: RunConfig):
@@ -135,10 +140,13 @@ def _check_ranges(run: RunConfig):
     for name, (value, low) in at_least.items():
         if value < low:
             raise ConfigError(f"config.{name} must be at least {low}, got {value}.")
-    if run.data.epsilon > 1 or not 0 <= run.asm.dropout < 1:
-        raise ConfigError("config.data.epsilon must lie in [0, 1] and config.asm.dropout in [0, 1).")
+    if run.data.epsilon > 1 or not 0 <= run.asm.dropout < 1 or not 0 <= run.data.held_out <= 0.5:
+        raise ConfigError(
+            "config.data.epsilon must lie in [0, 1], config.asm.dropout in [0, 1), config.data.held_out in [0, 0.5]."
+        )
     one_of = {
         "data.mode": (run.data.mode, "memory", "stream"),
+        "data.done": (run.data.done, "terminal", "truncation"),
         "asm.schedule": (run.asm.schedule, "constant", "cosine"),
         "train.policy_schedule": (run.train.policy_schedule, "constant", "cosine"),
         "eval.mode": (run.eval.mode, "sample", "greedy"),

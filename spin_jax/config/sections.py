@@ -21,6 +21,8 @@ class DataConfig:
     epsilon: float
     seed: int
     normalise: bool
+    held_out: float
+    done: str
     mode: str
     block_episodes: int
     num_workers: int
@@ -42,6 +44,7 @@ class ASMSection:
     head_width: int
     dropout: float
     positions: str
+    state_free: bool
     masking: str
     mask_rate: float
     full_mask_share: float
@@ -53,7 +56,7 @@ class ASMSection:
     batch_size: int
     num_epochs: int
     checkpoint_every_epochs: int
-    dtype: str | None = dataclasses.field(default=None, metadata={"from": "precision"})  # None: float32
+    precision: str = dataclasses.field(kw_only=True, metadata={"from": "precision"})
 
     @property
     def model(self) -> ASMConfig:
@@ -64,10 +67,14 @@ class ASMSection:
             num_blocks=self.num_blocks,
             ffn_mult=self.ffn_mult,
             dropout=self.dropout,
-            dtype=self.dtype,
+            dtype=None if self.precision == "float32" else self.precision,
         )
         return ASMConfig(
-            body=body, state_tokens=self.state_tokens, head_width=self.head_width, positions=self.positions
+            body=body,
+            state_tokens=self.state_tokens,
+            head_width=self.head_width,
+            positions=self.positions,
+            state_free=self.state_free,
         )
 
     @property
@@ -92,6 +99,7 @@ class TrainConfig:
     num_steps: int
     batch_size: int
     n_step: int
+    always_dropout: bool
     policy_schedule: str
     max_chunk: int
     checkpoint_every_steps: int

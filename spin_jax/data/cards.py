@@ -17,6 +17,13 @@ def card_path(directory: pathlib.Path, split: str) -> pathlib.Path:
     return directory / f"card_{split}.json"
 
 
+def is_suite_import(directory: pathlib.Path) -> bool:
+    """Whether the data set was imported from the published suite's files, whose `done` has no clear meaning."""
+    path = card_path(directory, "train")
+    files = json.loads(path.read_text())["made_by"].get("files", []) if path.exists() else []
+    return bool(files) and all(file.get("format") == "suite" for file in files)
+
+
 def read_cards(
     directory: pathlib.Path,
     spec: ActionSpec,

@@ -23,17 +23,17 @@ LEVELS = {
     "medium-expert": "medium+expert",
     "random-medium-expert": "random[:67]+medium[:67]+expert[:66]",  # 200k transitions, as the published suite's
 }
-HOLD_OUT_EVERY = 20  # one episode in 20 is kept from training, for the ASM's held-out metrics
-STREAM_HELD_OUT = 50  # the most held-out episodes that stream mode keeps in memory
+PROBED = 50  # the most episodes of the probe that are not in memory anyway
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A log as load_dataset reads it: transitions to train on, held-out transitions, and facts about both."""
+    """A log as load_dataset reads it: transitions to train on, a probe to measure the ASM on, and facts about both."""
 
     spec: ActionSpec
     train: Transition | TransitionStream  # numpy arrays [T, …], or a stream that reads batches from disk
-    held_out: Transition
+    probe: Transition
+    probe_name: str  # 'held_out', or 'trained_on' if nothing is held out
     normaliser: Normaliser
     fingerprint: str  # SHA-256 of every array that was read
     returns: np.ndarray  # [training episodes] undiscounted returns
@@ -46,7 +46,7 @@ class Dataset:
     @property
     def num_features(self) -> int:
         """S, the width of an observation."""
-        return self.held_out.observation.shape[1]
+        return self.probe.observation.shape[1]
 
     @property
     def blank(self) -> np.ndarray:
@@ -117,65 +117,86 @@ def load_dataset(
     num_features: int,
     normalised: bool,
     *,
+    held_out: float = 0.0,
+    terminals: bool = True,
     mode: str = "memory",
     block_episodes: int = 16,
     n_step: int = 1,
     gamma: float = 1.0,
     watch: Callable[[Sequence[Episode]], Iterable[Episode]] = iter,
 ) -> Dataset:
-    """Read a split expression of a prepared data set; every HOLD_OUT_EVERY-th episode is held out.
+    """Read a split expression of a prepared data set.
 
-    mode: 'memory' keeps every episode; 'stream' keeps at most STREAM_HELD_OUT held-out ones, and the others stay on
-    disk. Normaliser, fingerprint and returns are the same in both modes. normalised: fit a normaliser to the training
-    observations. n_step, gamma: of the transitions to train on (types.Transition); held-out ones have one step. watch:
-    wraps the iteration over the episodes, for example to show progress. Raises DataError before reading if the log
-    does not fit in memory (mode 'memory'), if there are fewer than 2 episodes, and as check_episodes and EpisodeSource.
+    held_out: share of the episodes, spread evenly over the log, that is not trained on but is the probe; at least one
+    if it is above 0. With 0, the probe consists of episodes that are trained on. terminals: False = every episode ends
+    by a time limit, whatever the log says. mode: 'memory' keeps every episode; 'stream' keeps at most PROBED episodes
+    of the probe, and the others stay on disk. Normaliser, fingerprint and returns are the same in both modes.
+    normalised: fit a normaliser to the training observations. n_step, gamma: of the transitions to train on
+    (types.Transition); those of the probe have one step. watch: wraps the iteration over the episodes, for example to
+    show progress. Raises DataError before reading if the log does not fit in memory (mode 'memory'), if no episode
+    would be left to train on, and as check_episodes and EpisodeSource.
     """
     where = f"{directory}, split {expression}"
-    episodes = EpisodeSource(str(directory), expression)
-    total = len(episodes)
-    if total < 2:
-        raise DataError(f"{where}: {total} episodes; at least 2 are needed, one is held out.")
+    stored = EpisodeSource(str(directory), expression)
+    total = len(stored)
+    if total < (2 if held_out else 1):
+        raise DataError(f"{where}: {total} episodes; data.held_out={held_out} needs at least 2, one is held out.")
     if mode == "memory":
-        check_fits(episodes, where)
-    held_out, kept = _held_out_and_kept(total, mode)
-    digest, statistics, in_memory = hashlib.sha256(), RunningStatistics(num_features), {}
+        check_fits(stored, where)
+    kept_out, probe, in_memory = _choose_episodes(total, held_out, mode)
+    digest, statistics, episodes = hashlib.sha256(), RunningStatistics(num_features), {}
     lengths, returns = np.zeros(total, int), np.zeros(total, np.float32)
-    for i, episode in enumerate(watch(episodes)):
+    for i, episode in enumerate(watch(stored)):
         check_episodes([episode], spec, num_features, where, first=i)
         for part in (episode.observation, episode.action, episode.reward, np.asarray(episode.terminal)):
             digest.update(np.ascontiguousarray(part).tobytes())
         lengths[i], returns[i] = len(episode.reward), episode.reward.sum()
-        if not held_out[i]:
+        if not kept_out[i]:
             statistics.add(episode.observation[:-1])
-        if kept[i]:
-            in_memory[i] = episode
+        if in_memory[i]:
+            episodes[i] = episode if terminals else episode._replace(terminal=False)
     train: Transition | TransitionStream
     if mode == "stream":
-        rows = np.flatnonzero(~held_out)
-        train = TransitionStream(
-            episodes, rows, lengths[rows], block_episodes, identity_normaliser(num_features), n_step, gamma
-        )
+        rows, identity = np.flatnonzero(~kept_out), identity_normaliser(num_features)
+        source = stored if terminals else WithoutTerminals(stored)
+        train = TransitionStream(source, rows, lengths[rows], block_episodes, identity, n_step, gamma)
     else:
-        train = transitions([e for i, e in in_memory.items() if not held_out[i]], n_step, gamma)
+        train = transitions([e for i, e in episodes.items() if not kept_out[i]], n_step, gamma)
     return Dataset(
         spec=spec,
         train=train,
-        held_out=transitions([e for i, e in in_memory.items() if held_out[i]]),
+        probe=transitions([e for i, e in episodes.items() if probe[i]]),
+        probe_name="held_out" if held_out else "trained_on",
         normaliser=fit_normaliser(statistics) if normalised else identity_normaliser(num_features),
         fingerprint=digest.hexdigest(),
-        returns=returns[~held_out],
+        returns=returns[~kept_out],
     )
 
 
-def _held_out_and_kept(total: int, mode: str) -> tuple[np.ndarray, np.ndarray]:
-    """(held_out, kept), each [episodes] bool: the episodes that are held out, and those that stay in memory.
+class WithoutTerminals(Sequence):
+    """The episodes of `source`, all of which end by a time limit."""
 
-    At least one episode is held out. In mode 'stream' the held-out ones in memory are spread evenly over the log.
+    def __init__(self, source: Sequence[Episode]):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index):
+        return self._source[index]._replace(terminal=False)
+
+
+def _choose_episodes(total: int, held_out: float, mode: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(kept_out, probe, in_memory), each [episodes] bool: not trained on; measured on; kept in memory.
+
+    The probe consists of the episodes that are kept out or, if there is none, of at most PROBED others. In mode
+    'stream' at most PROBED episodes of it are in memory. All are spread evenly over the log.
     """
-    held_out = np.arange(total) % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1
-    held_out[-1] |= not held_out.any()
-    kept = np.full(total, mode == "memory")
-    rows = np.flatnonzero(held_out)
-    kept[rows[np.linspace(0, len(rows) - 1, min(STREAM_HELD_OUT, len(rows))).astype(int)]] = True
-    return held_out, kept
+    due = np.floor(np.arange(total + 1) * held_out + 1e-9)
+    kept_out = due[1:] > due[:-1]
+    kept_out[-1] |= held_out > 0 and not kept_out.any()
+    rows = np.flatnonzero(kept_out) if held_out else np.arange(total)
+    probe, in_memory = np.zeros(total, bool), np.full(total, mode == "memory")
+    spread = rows[np.linspace(0, len(rows) - 1, min(PROBED, len(rows))).astype(int)]
+    probe[rows if held_out and mode == "memory" else spread] = True
+    return kept_out, probe, in_memory | probe

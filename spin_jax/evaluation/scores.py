@@ -20,9 +20,9 @@ class Score(NamedTuple):
 
 
 def reference_returns(task: str, bins: int) -> tuple[float, float]:
-    """(random, expert) returns of the published suite; the 3-bin expert if the suite has none for `bins`."""
-    known = TASKS[task].expert_return
-    return TASKS[task].random_return, known.get(bins, known[3])
+    """(random, expert) returns of the published suite; those of 3 bins if the suite has none for `bins`."""
+    known = TASKS[task].references
+    return known.get(bins, known[3])
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Stage 1 as a learner (Algorithm 1): masked modelling of the joint actions in a log."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -26,6 +27,16 @@ class ASMOptimiserConfig:
     decay_steps: int = 0  # 0 = constant
 
 
+def clip_by_global_norm(clip_norm: float) -> optax.GradientTransformation:
+    """Scales the gradients by min(1, clip_norm / (their global norm + 1e-6)), as PyTorch does."""
+
+    def update(grads, params):
+        scale = jnp.minimum(1, clip_norm / (optax.global_norm(grads) + 1e-6))
+        return jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+
+    return optax.stateless(update)
+
+
 class ASMState(NamedTuple):
     params: dict
     opt_state: optax.OptState
@@ -33,14 +44,21 @@ class ASMState(NamedTuple):
 
 
 def make_asm_learner(
-    spec: ActionSpec, asm_config: ASMConfig, masking: MaskingConfig, config: ASMOptimiserConfig
+    spec: ActionSpec,
+    asm_config: ASMConfig,
+    masking: MaskingConfig,
+    config: ASMOptimiserConfig,
+    corrupt: Callable[..., tuple] = corrupt,
 ) -> Learner:
-    """The learner of the ASM; it does not use `frozen`, and of a batch it reads only observation and action."""
+    """The learner of the ASM; it does not use `frozen`, and of a batch it reads only observation and action.
+
+    corrupt: what draws the slots to predict, with the signature of objectives.masked_modelling.corrupt.
+    """
     asm = ASM(spec, asm_config)
     rate = config.learning_rate
     if config.decay_steps:
         rate = optax.cosine_decay_schedule(rate, config.decay_steps)
-    optimiser = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate))
+    optimiser = optax.chain(clip_by_global_norm(config.clip_norm), optax.adam(rate))
 
     def init(key, frozen, observation) -> ASMState:
         params = asm.init(key, observation, jnp.zeros((1, spec.num_slots), jnp.int32))["params"]

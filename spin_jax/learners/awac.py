@@ -1,9 +1,6 @@
 """Advantage-weighted actor-critic (AWAC, Nair et al. 2020) with decomposed critics.
 
 V learns the policy's expected Q. The expectation is exact for policies with independent slots, and sampled for others.
-
-The public code's update has another order: it updates the policy before V, takes the advantage from the new online
-critics, and takes the expectation in V's target under the new policy.
 """
 
 import dataclasses
@@ -14,30 +11,35 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import CriticLearnerConfig, Learner
-from spin_jax.learners.steps import check_ranges, gradient_step, init_networks, make_act, make_actor, make_critics
+from spin_jax.learners.base import CriticLearnerConfig, Learner, check_ranges
+from spin_jax.learners.steps import gradient_step, init_networks, make_act, make_actor, make_critics, make_rate
 from spin_jax.models.mlp import Value
-from spin_jax.objectives.policy_extraction import exponential_weight
+from spin_jax.objectives.policy_extraction import exponential_weight, normalised
 from spin_jax.objectives.value_learning import td_target
 from spin_jax.policies.base import Policy, read
 from spin_jax.types import ActionSpec, Transition
 
+POSITIVE, NOT_NEGATIVE = ("temperature", "weight_clip", "value_width"), ("bc_alpha",)
+
 
 @dataclasses.dataclass(frozen=True)
 class AWACConfig(CriticLearnerConfig):
-    """Published values: temperature (lambda) 0.3, weight_clip 100, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
+    """Published values: temperature (lambda) 0.3, weight_clip 100, no normalize_weights, bc_alpha 0, value_width 256.
 
-    Raises ValueError if a value is out of range.
+    normalize_weights: divide the weights by their mean over the batch. bc_alpha: weight of plain cloning beside
+    weighted cloning. value_width: units of each of V's two hidden layers. always_dropout: dropout is on where V's
+    target asks the policy for its expectation (published). Raises ValueError if a value is out of range.
     """
 
     temperature: float
     weight_clip: float
-    tau: float
-    learning_rate: float
-    q: str
+    normalize_weights: bool
+    bc_alpha: float
+    value_width: int
+    always_dropout: bool = dataclasses.field(kw_only=True, metadata={"from": "train.always_dropout"})
 
     def __post_init__(self):
-        check_ranges("awac", self, ("gamma", "tau"), ("temperature", "weight_clip", "learning_rate"))
+        check_ranges("awac", self, (), POSITIVE, NOT_NEGATIVE)
 
 
 class AWACState(NamedTuple):
@@ -59,9 +61,9 @@ def no_penalty(utilities: jax.Array, frozen: Any, batch: Transition, key: jax.Ar
 
 def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Callable = no_penalty) -> Learner:
     """The learner of `policy`; penalty(utilities [E, B, N, K], frozen, batch, key) is added to the critics' loss."""
-    optimiser = optax.adam(config.learning_rate)
-    critics, value = make_critics(spec, config.q, optimiser), Value()
-    actor = make_actor(policy, config.learning_rate)
+    optimiser = optax.adam(make_rate(config))
+    critics, value = make_critics(spec, config, optimiser, vectorised=False), Value(config.value_width)
+    actor = make_actor(policy, make_rate(config))
 
     def init(key, frozen, observation) -> AWACState:
         params, opts = init_networks(key, frozen, observation, actor, critics, value, optimiser)
@@ -70,10 +72,10 @@ def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Cal
         return AWACState(policy_params, q_params, q_targets, v_params, v_targets, *opts, jnp.zeros((), jnp.int32))
 
     def update(state: AWACState, frozen, batch: Transition, key):
-        """One step, in this order:
+        """One step, in the published order:
         1. critics towards r + gamma d V_target(s');
-        2. V towards the min over critics of E_pi[Q_target(s, .)], pi being the policy before this step;
-        3. policy by cloning with weight exp(A / temperature), A = min Q_target(s, a) - V(s), V before its update;
+        2. policy by cloning with weight exp(A / temperature), A = min Q_new(s, a) - V(s), critics AFTER their step;
+        3. V towards the min over critics of E_pi[Q_target(s, .)], pi being the policy AFTER its step;
         4. Polyak averaging of target critics and target V.
         """
         expectation_key, penalty_key, actor_key = jax.random.split(key, 3)
@@ -84,22 +86,25 @@ def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Cal
             state.critics, state.critics_opt, batch, target, lambda u: penalty(u, frozen, batch, penalty_key)
         )
 
-        # 2. V
+        # 2. policy
+        advantage = critics.q(new_critics, batch).min(0) - value.apply({"params": state.value}, batch.observation)
+        weight = exponential_weight(advantage, 1 / config.temperature, config.weight_clip)
+        cloning = (normalised(weight) if config.normalize_weights else weight) + config.bc_alpha
+        new_policy, policy_opt, policy_loss = actor.step(
+            state.policy, state.policy_opt, frozen, batch, cloning, actor_key
+        )
+
+        # 3. V
         utilities = critics.utilities(state.target_critics, batch.observation)
-        expected = policy.expected_utility(state.policy, frozen, read(batch), utilities, expectation_key).min(0)
+        expected = policy.expected_utility(
+            new_policy, frozen, read(batch), utilities, expectation_key, config.always_dropout
+        )
 
         def value_loss(params):
             v = value.apply({"params": params}, batch.observation)
             return ((v - jax.lax.stop_gradient(expected)) ** 2).mean(), v
 
         new_value, value_opt, v_loss, v = gradient_step(optimiser, value_loss, state.value, state.value_opt)
-
-        # 3. policy
-        advantage = critics.q(state.target_critics, batch).min(0) - v
-        weight = exponential_weight(advantage, 1 / config.temperature, config.weight_clip)
-        new_policy, policy_opt, policy_loss = actor.step(
-            state.policy, state.policy_opt, frozen, batch, weight, actor_key
-        )
 
         # 4. targets
         old_targets = state.target_critics, state.target_value

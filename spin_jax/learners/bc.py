@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import Learner, LearnerConfig
-from spin_jax.learners.steps import check_ranges, make_actor
+from spin_jax.learners.base import Learner, LearnerConfig, check_ranges
+from spin_jax.learners.steps import make_actor
 from spin_jax.policies.base import Policy, encoded
 from spin_jax.types import ActionSpec, Transition
 

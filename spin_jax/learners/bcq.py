@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import CriticLearnerConfig, Learner
-from spin_jax.learners.steps import check_ranges, make_actor, make_critics
+from spin_jax.learners.base import CriticLearnerConfig, Learner, check_ranges
+from spin_jax.learners.steps import make_actor, make_critics, make_rate
 from spin_jax.objectives.value_learning import td_target
 from spin_jax.policies.base import Policy, encoded, read_next
 from spin_jax.types import ActionSpec, Transition
@@ -16,19 +16,17 @@ from spin_jax.types import ActionSpec, Transition
 
 @dataclasses.dataclass(frozen=True)
 class BCQConfig(CriticLearnerConfig):
-    """Published values: threshold 0.3, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
+    """threshold: a slot's choice is allowed if its probability is at least threshold times that of the slot's best.
 
-    threshold: a slot's choice is allowed if its probability is at least threshold times that of the slot's best. Raises
-    ValueError if a value is out of range.
+    always_dropout: dropout is on where the target asks the policy for its support (published). The published threshold
+    is 0.3. Raises ValueError if a value is out of range.
     """
 
     threshold: float
-    tau: float
-    learning_rate: float
-    q: str
+    always_dropout: bool = dataclasses.field(kw_only=True, metadata={"from": "train.always_dropout"})
 
     def __post_init__(self):
-        check_ranges("bcq", self, ("threshold", "gamma", "tau"), ("learning_rate",))
+        check_ranges("bcq", self, ("threshold",))
 
 
 class BCQState(NamedTuple):
@@ -42,9 +40,9 @@ class BCQState(NamedTuple):
 
 def make_bcq(policy: Policy, spec: ActionSpec, config: BCQConfig) -> Learner:
     """The learner: `policy` imitates the log, and the critics choose among the actions that it allows."""
-    optimiser = optax.adam(config.learning_rate)
-    critics = make_critics(spec, config.q, optimiser)
-    actor = make_actor(policy, config.learning_rate)
+    optimiser = optax.adam(make_rate(config))
+    critics = make_critics(spec, config, optimiser, vectorised=True)
+    actor = make_actor(policy, make_rate(config))
 
     def init(key, frozen, observation) -> BCQState:
         policy_key, critics_key = jax.random.split(key)
@@ -57,8 +55,8 @@ def make_bcq(policy: Policy, spec: ActionSpec, config: BCQConfig) -> Learner:
     def update(state: BCQState, frozen, batch: Transition, key):
         """One step, in this order:
 
-        1. critics towards r + gamma d Q', where Q' is the min over critics of their largest Q_target(s', .) among the
-           actions that the policy allows before this step;
+        1. critics towards r + gamma d Q', where Q' is the largest Q_target(s', .) among the actions that the policy
+           allows before this step (of the smaller critic: `Policy.best_in_support`);
         2. policy by cloning with weight 1;
         3. Polyak averaging of the target critics.
         """
@@ -66,9 +64,9 @@ def make_bcq(policy: Policy, spec: ActionSpec, config: BCQConfig) -> Learner:
         # 1. critics
         utilities = critics.utilities(state.target_critics, batch.next_observation)
         _, best = policy.best_in_support(
-            state.policy, frozen, read_next(batch), utilities, config.threshold, support_key
+            state.policy, frozen, read_next(batch), utilities, config.threshold, support_key, config.always_dropout
         )
-        target = td_target(batch.reward, batch.discount, config.gamma, best.min(0))
+        target = td_target(batch.reward, batch.discount, config.gamma, best)
         new_critics, critics_opt, q_loss = critics.step(state.critics, state.critics_opt, batch, target)
         # 2. policy
         new_policy, policy_opt, policy_loss = actor.step(
@@ -76,7 +74,7 @@ def make_bcq(policy: Policy, spec: ActionSpec, config: BCQConfig) -> Learner:
         )
         # 3. targets
         targets = optax.incremental_update(new_critics, state.target_critics, config.tau)
-        metrics = {"critic_loss": q_loss, "policy_loss": policy_loss, "value": best.min(0).mean()}
+        metrics = {"critic_loss": q_loss, "policy_loss": policy_loss, "value": best.mean()}
         return BCQState(new_policy, new_critics, targets, policy_opt, critics_opt, state.step + 1), metrics
 
     def act(state: BCQState, frozen, observation, key):

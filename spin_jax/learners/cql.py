@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spin_jax.learners.awac import AWACConfig, make_awac
-from spin_jax.learners.base import Learner
-from spin_jax.learners.steps import check_ranges
+from spin_jax.learners.awac import NOT_NEGATIVE, POSITIVE, AWACConfig, make_awac
+from spin_jax.learners.base import Learner, check_ranges
 from spin_jax.objectives.value_learning import q_values
 from spin_jax.policies.base import Policy, joint_q
 from spin_jax.types import ActionSpec, Transition
@@ -32,8 +31,7 @@ class CQLConfig(AWACConfig):
     candidates: int
 
     def __post_init__(self):
-        positive = ("temperature", "weight_clip", "learning_rate", "candidates")
-        check_ranges("cql", self, ("gamma", "tau"), positive, ("alpha",))
+        check_ranges("cql", self, (), (*POSITIVE, "candidates"), (*NOT_NEGATIVE, "alpha"))
         if self.penalty not in ("slots", "candidates"):
             raise ValueError(f"cql.penalty must be 'slots' or 'candidates', got {self.penalty!r}.")
 

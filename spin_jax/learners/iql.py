@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import CriticLearnerConfig, Learner
+from spin_jax.learners.base import CriticLearnerConfig, Learner, check_ranges
 from spin_jax.learners.steps import (
-    check_ranges,
     gradient_step,
     init_networks,
     make_act,
     make_actor,
     make_critics,
+    make_rate,
     wait_until,
 )
 from spin_jax.models.mlp import Value
@@ -26,8 +26,9 @@ from spin_jax.types import ActionSpec, Transition
 
 @dataclasses.dataclass(frozen=True)
 class IQLConfig(CriticLearnerConfig):
-    """Published values: expectile 0.8, beta 3, weight_clip 100, gamma 0.99, tau 0.005, learning_rate 3e-4, q 'sum'.
+    """Published values: expectile 0.8, beta 3, weight_clip 100, bc_alpha 0, value_width 256.
 
+    bc_alpha: weight of plain cloning beside weighted cloning. value_width: units of each of V's two hidden layers.
     extract_after: the first gradient steps, in which only critics and value learn (0 = published). IQL's values never
     read the policy, so these cheap networks can learn before it. Raises ValueError if a value is out of range.
     """
@@ -35,9 +36,8 @@ class IQLConfig(CriticLearnerConfig):
     expectile: float
     beta: float
     weight_clip: float
-    tau: float
-    learning_rate: float
-    q: str
+    bc_alpha: float
+    value_width: int
     extract_after: int
 
     @property
@@ -45,9 +45,8 @@ class IQLConfig(CriticLearnerConfig):
         return self.extract_after
 
     def __post_init__(self):
-        check_ranges(
-            "iql", self, ("expectile", "gamma", "tau"), ("weight_clip", "learning_rate"), ("beta", "extract_after")
-        )
+        not_negative = ("beta", "bc_alpha", "extract_after")
+        check_ranges("iql", self, ("expectile",), ("weight_clip", "value_width"), not_negative)
 
 
 class IQLState(NamedTuple):
@@ -63,9 +62,9 @@ class IQLState(NamedTuple):
 
 def make_iql(policy: Policy, spec: ActionSpec, config: IQLConfig) -> Learner:
     """The learner of `policy`, which may read the frozen ASM and start from it."""
-    optimiser = optax.adam(config.learning_rate)
-    critics, value = make_critics(spec, config.q, optimiser), Value()
-    actor = make_actor(policy, config.learning_rate)
+    optimiser = optax.adam(make_rate(config))
+    critics, value = make_critics(spec, config, optimiser, vectorised=True), Value(config.value_width)
+    actor = make_actor(policy, make_rate(config))
 
     def init(key, frozen, observation) -> IQLState:
         (policy_params, q_params, v_params), opts = init_networks(
@@ -100,7 +99,7 @@ def make_iql(policy: Policy, spec: ActionSpec, config: IQLConfig) -> Learner:
         weight = exponential_weight(advantage, config.beta, config.weight_clip)
 
         def extract(params, opt_state):
-            return actor.step(params, opt_state, frozen, batch, weight, key)
+            return actor.step(params, opt_state, frozen, batch, weight + config.bc_alpha, key)
 
         new_policy, policy_opt, policy_loss = wait_until(
             config.extract_after, state.step, extract, state.policy, state.policy_opt

@@ -1,6 +1,6 @@
 """The steps that offline learners share: of decomposed critics, of the policy (weighted cloning), and of a gradient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from spin_jax.learners.base import CriticLearnerConfig
 from spin_jax.models.mlp import Critics
 from spin_jax.objectives.policy_extraction import weighted_cloning
 from spin_jax.objectives.value_learning import q_values, td_loss
@@ -15,29 +16,11 @@ from spin_jax.policies.base import Policy, encoded, read
 from spin_jax.types import ActionSpec, Transition
 
 
-def check_ranges(
-    section: str,
-    config: Any,
-    fractions: Sequence[str] = (),
-    positive: Sequence[str] = (),
-    not_negative: Sequence[str] = (),
-) -> None:
-    """Raise ValueError, which names section.field, if a field of `config` is out of range.
-
-    fractions: fields in (0, 1]; positive: fields above 0; not_negative: fields of at least 0. A field q is 'sum' or
-    'mean'.
-    """
-    for name in fractions:
-        if not 0 < getattr(config, name) <= 1:
-            raise ValueError(f"{section}.{name} must lie in (0, 1], got {getattr(config, name)}.")
-    for name in positive:
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{section}.{name} must be positive, got {getattr(config, name)}.")
-    for name in not_negative:
-        if not getattr(config, name) >= 0:
-            raise ValueError(f"{section}.{name} must not be negative, got {getattr(config, name)}.")
-    if getattr(config, "q", "sum") not in ("sum", "mean"):
-        raise ValueError(f"{section}.q must be 'sum' or 'mean', got {config.q!r}.")
+def make_rate(config: CriticLearnerConfig) -> optax.ScalarOrSchedule:
+    """The learning rate of all networks: constant (published), or multiplied by lr_decay after every gradient step."""
+    if config.lr_decay == 1:
+        return config.learning_rate
+    return optax.exponential_decay(config.learning_rate, transition_steps=1, decay_rate=config.lr_decay)
 
 
 def gradient_step(
@@ -63,9 +46,16 @@ class CriticSteps(NamedTuple):
     step: Callable
 
 
-def make_critics(spec: ActionSpec, reduction: str, optimiser: optax.GradientTransformation) -> CriticSteps:
-    """Twin critics; Q is the 'sum' (SPIN's code) or the 'mean' (DecQN) of the slots' utilities."""
-    module, scale = Critics(spec), 1 / spec.num_slots if reduction == "mean" else 1.0
+def make_critics(
+    spec: ActionSpec, config: CriticLearnerConfig, optimiser: optax.GradientTransformation, vectorised: bool
+) -> CriticSteps:
+    """The critics of a learner.
+
+    vectorised: as IQL's and BCQ's in the published code, which are one vectorised module with initial values of its own
+    (models.mlp.Critics) and the mean of the critics' losses. Otherwise as AWAC's, whose losses are summed.
+    """
+    module = Critics(spec, num_critics=config.num_critics, width=config.critic_width, vectorised=vectorised)
+    scale = 1 / spec.num_slots if config.q == "mean" else 1.0
 
     def init(key, observation):
         return module.init(key, observation)["params"]
@@ -79,7 +69,8 @@ def make_critics(spec: ActionSpec, reduction: str, optimiser: optax.GradientTran
     def step(params, opt_state, batch: Transition, target, penalty=lambda utilities: 0.0):
         def loss_fn(params):
             u = utilities(params, batch.observation)
-            return td_loss(q_values(u, batch.action), target) + penalty(u), ()
+            losses = td_loss(q_values(u, batch.action), target)
+            return (losses.mean() if vectorised else losses.sum()) + penalty(u), ()
 
         return gradient_step(optimiser, loss_fn, params, opt_state)[:3]
 
@@ -97,7 +88,7 @@ class ActorSteps(NamedTuple):
     step: Callable
 
 
-def make_actor(policy: Policy, learning_rate: float) -> ActorSteps:
+def make_actor(policy: Policy, learning_rate: optax.ScalarOrSchedule) -> ActorSteps:
     """The policy's step in every learner; learners differ only in the weight.
 
     For a policy without parameters, step changes nothing and its loss is 0.

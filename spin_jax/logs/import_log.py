@@ -26,7 +26,7 @@ from spin_jax.types import ActionSpec, Episode
 
 
 def read_log(
-    path: pathlib.Path, done: str, widths: tuple[int, int] | None, cardinalities: tuple[int, ...] | int | None
+    path: pathlib.Path, widths: tuple[int, int] | None, cardinalities: tuple[int, ...] | int | None
 ) -> tuple[list[Episode], dict]:
     """The episodes of one file, and its record for the card: SHA-256, number of rows, how its episodes ended."""
     megabytes = (path.stat().st_size >> 20) + 1 if path.is_file() else 1
@@ -35,9 +35,9 @@ def read_log(
             raw = (npz_columns if path.suffix == ".npz" else parquet_columns)(path)
             columns, about = check_columns(raw, path, widths, cardinalities, every_next=False), {}
         else:
-            raw = suite_columns(path, done, widths, lambda count: progress.update(count >> 20))
+            raw = suite_columns(path, widths, lambda count: progress.update(count >> 20))
             columns = check_columns(raw, path, widths, cardinalities, every_next=True)
-            about = {"done": done}
+            about = {"format": "suite"}
         progress.update(megabytes)
     episodes, cuts = cut_episodes(columns)
     with path.open("rb") as file:
@@ -59,14 +59,13 @@ def import_log(
     bins: int | None = None,
     cardinalities: tuple[int, ...] | None = None,
     name: str | None = None,
-    done: str = "truncation",
 ) -> pathlib.Path:
     """Write the data set of `files` and return its directory; all files are checked before anything is written.
 
     task: if TASKS has it, widths and choices are checked against it, and `bins` is needed. For another task give `bins`
     (choices of every slot), `cardinalities` (of each slot), or neither (then each slot has its largest choice + 1).
-    done: the meaning of done in the suite's files, 'truncation' or 'terminal'. Raises DataError on bad files and
-    settings, and if a data set of that name exists; that one is not changed.
+    `done` in the suite's files becomes a terminal; config.data.done says whether that is what it means. Raises
+    DataError on bad files and settings, and if a data set of that name exists; that one is not changed.
     """
     name = name or "-".join([task, *([f"{bins}bins"] if bins else []), level])
     target = data_dir / "imported_log" / name
@@ -84,7 +83,7 @@ def import_log(
     episodes: list[Episode] = []
     records: list[dict] = []
     for path in files:
-        found, record = read_log(path, done, widths, cardinalities or bins)
+        found, record = read_log(path, widths, cardinalities or bins)
         if not found:
             raise DataError(f"{path}: no episode is left of its {record['rows']} rows.")
         episodes, records = episodes + found, [*records, record]
@@ -109,7 +108,7 @@ def main(argv: list[str]) -> None:
         if not all(re.fullmatch(r"[1-9]\d*", k) for k in FLAGS.cardinalities):
             raise DataError(f"--cardinalities={','.join(FLAGS.cardinalities)} must be whole numbers such as 3,3,7.")
         cardinalities = tuple(int(k) for k in FLAGS.cardinalities) or None
-        directory = import_log(files, data_dir, task, FLAGS.level, FLAGS.bins, cardinalities, FLAGS.name, FLAGS.done)
+        directory = import_log(files, data_dir, task, FLAGS.level, FLAGS.bins, cardinalities, FLAGS.name)
     except DataError as error:
         sys.exit(f"error: {error}")
     config = f"--config=configs/{task}.py --config.bins={FLAGS.bins} " if task in TASKS else ""
@@ -124,5 +123,4 @@ if __name__ == "__main__":
     flags.DEFINE_list("cardinalities", [], "choices of each slot, such as 3,3,7, for a task of your own")
     flags.DEFINE_string("data_dir", "~/tensorflow_datasets", "where TFDS data sets are kept")
     flags.DEFINE_string("name", None, "name of the data set; default <task>-<bins>bins-<level>")
-    flags.DEFINE_enum("done", "truncation", ["truncation", "terminal"], "what the suite's done means")
     app.run(main)

@@ -106,14 +106,13 @@ def load_pickle(path: pathlib.Path, on_bytes: Callable[[int], None] = lambda cou
 
 def suite_columns(
     path: pathlib.Path,
-    done: str,
     widths: tuple[int, int] | None,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> dict[str, np.ndarray]:
-    """The columns of a file of the suite, for `check_columns`.
+    """The columns of a file of the suite, for `check_columns`; its `done` is the column `terminal`.
 
-    done: the meaning of done in the file, 'truncation' or 'terminal'. widths: (S, N), or None = as in the first row.
-    Raises DataError as `load_pickle` does, and on rows of another form, which it names.
+    widths: (S, N), or None = as in the first row. Raises DataError as `load_pickle` does, and on rows of another form,
+    which it names.
     """
     rows = load_pickle(path, on_bytes)
     if not isinstance(rows, list) or not rows:
@@ -139,12 +138,11 @@ def suite_columns(
             column.append(value)
     problems.check()
     state, action, reward, next_state, ended = (np.stack(column) for column in columns)
-    ended, never = ended[:, 0], np.zeros(len(rows), bool)
     return {
         "observation": state,
         "action": action,
         "reward": reward[:, 0],
-        "terminal": ended if done == "terminal" else never,
-        "timeout": ended if done == "truncation" else never,
+        "terminal": ended[:, 0],
+        "timeout": np.zeros(len(rows), bool),
         "next_observation": next_state,
     }

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spin_jax.models.dense import cast, widen
+from spin_jax.models.dense import Dense, cast, widen
 from spin_jax.models.dropout import Dropout
+from spin_jax.models.initialisers import normal, uniform
 from spin_jax.models.transformer import Body, BodyConfig, gelu
 from spin_jax.types import ActionSpec
 
@@ -19,12 +20,14 @@ class ASMConfig:
 
     positions: the embedding of its position that is added to a slot's token. 'none': no embedding, slots are a set (as
     published); 'learned' or 'sinusoidal': for sub-actions with an order. Raises ValueError on other values.
+    state_free: the ASM does not see the state, it models p(a_i | the slots that are not masked).
     """
 
     body: BodyConfig
     state_tokens: int
     head_width: int
     positions: str = "none"
+    state_free: bool = False
 
     def __post_init__(self):
         if self.positions not in ("none", "learned", "sinusoidal"):
@@ -53,11 +56,10 @@ class SlotHeads(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array, deterministic: bool) -> jax.Array:
         n, d = z.shape[-2:]
-        init = nn.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=0)
-        kernel_in = self.param("kernel_in", init, (n, d, self.width))
-        bias_in = self.param("bias_in", nn.initializers.zeros, (n, self.width))
-        kernel_out = self.param("kernel_out", init, (n, self.width, self.spec.num_choices))
-        bias_out = self.param("bias_out", nn.initializers.zeros, (n, self.spec.num_choices))
+        kernel_in = self.param("kernel_in", uniform(d), (n, d, self.width))
+        bias_in = self.param("bias_in", uniform(d), (n, self.width))
+        kernel_out = self.param("kernel_out", uniform(self.width), (n, self.width, self.spec.num_choices))
+        bias_out = self.param("bias_out", uniform(self.width), (n, self.spec.num_choices))
         # slots as leading axis: this batched product took 0.4 of the time of the einsum "bnd,ndh->bnh" on two CPU cores
         z, *params = (cast(x, self.dtype) for x in (z, kernel_in, bias_in[:, None], kernel_out, bias_out[:, None]))
         h = gelu(z.swapaxes(0, 1) @ params[0] + params[1])
@@ -78,8 +80,9 @@ class ASM(nn.Module):
     def setup(self) -> None:
         width = self.config.body.width
         dtype = self.config.body.dtype
-        self.encoder_in = nn.Dense(2 * width, dtype=dtype)
-        self.encoder_out = nn.Dense(self.config.state_tokens * width, dtype=dtype)
+        if not self.config.state_free:
+            self.encoder_in = Dense(2 * width, dtype)
+            self.encoder_out = Dense(self.config.state_tokens * width, dtype)
         if self.config.positions == "learned":
             self.positions = self.param("positions", nn.initializers.normal(0.02), (self.spec.num_slots, width))
         elif self.config.positions == "sinusoidal":
@@ -92,8 +95,10 @@ class ASM(nn.Module):
 
         Tokens [N, D] are the same in every row; computations that do not depend on the row are then done once.
         """
-        state = self.encoder_out(gelu(self.encoder_in(observation)))
-        state = state.reshape(len(observation), self.config.state_tokens, self.config.body.width)
+        state = jnp.zeros((len(observation), 0, self.config.body.width), observation.dtype)  # no token
+        if not self.config.state_free:
+            state = self.encoder_out(gelu(self.encoder_in(observation)))
+            state = state.reshape(len(observation), self.config.state_tokens, self.config.body.width)
         if self.config.positions != "none":
             tokens = tokens + jnp.broadcast_to(self.positions, tokens.shape)
         return self.body(state, tokens, deterministic)
@@ -101,9 +106,9 @@ class ASM(nn.Module):
     @nn.compact
     def __call__(self, observation: jax.Array, choices: jax.Array, deterministic: bool = True) -> jax.Array:
         """Logits [B, N, K] of every slot given observation [B, S] and choices [B, N]."""
-        # rows are drawn from N(0, 1), as in the published code; rows K_i … K - 1 of slot i are never used
+        # rows K_i … K - 1 of slot i are never used
         shape = (self.spec.num_slots, self.spec.num_choices + 1, self.config.body.width)
-        table = self.param("table", nn.initializers.normal(1.0), shape)
+        table = self.param("table", normal, shape)
         tokens = table[jnp.arange(self.spec.num_slots)[None, :], choices]
         return self.heads(self.contextual(observation, tokens, deterministic), deterministic)
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spin_jax.models.dense import product, widen
+from spin_jax.models.initialisers import uniform
 
 
 def attend(
@@ -69,17 +70,20 @@ def attend_from_shared(query: jax.Array, own: tuple, states: tuple) -> jax.Array
 
 
 class Projection(nn.Module):
-    """Parameters of a projection to the heads, for `project`: kernel [D, H, W] and bias [H, W]."""
+    """Parameters of a projection to the heads, for `project`: kernel [D, H, W] and bias [H, W].
+
+    scale, shift [D] of a LayerNorm in front of it are multiplied in: (x scale + shift) kernel + bias is computed as
+    x (scale kernel) + (shift kernel + bias). So projections behind different LayerNorms of the same x share x.
+    """
 
     heads: tuple[int, int]
 
     @nn.compact
-    def __call__(self, width: int) -> tuple[jax.Array, jax.Array]:
-        init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
-        return (
-            self.param("kernel", init, (width, *self.heads)),
-            self.param("bias", nn.initializers.zeros, self.heads),
-        )
+    def __call__(self, scale: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+        init = uniform(len(scale))
+        kernel = self.param("kernel", init, (len(scale), *self.heads))
+        bias = self.param("bias", init, self.heads)
+        return kernel * scale[:, None, None], bias + jnp.tensordot(shift, kernel, 1)
 
 
 def project(x: jax.Array, *projections: tuple[jax.Array, jax.Array]) -> list[jax.Array]:

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spin_jax.models.initialisers import uniform
+
 
 def cast(x: jax.Array, dtype: str | None) -> jax.Array:
     """x in `dtype`, or unchanged if `dtype` is None."""
@@ -26,18 +28,22 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class Dense(nn.Module):
-    """flax's DenseGeneral over the last `axes` axes: x [..., *inputs] -> [..., features], in `dtype` if given."""
+    """A dense layer over the last `axes` axes: x [..., *inputs] -> [..., features], in `dtype` if given.
+
+    fan: the number that scales the initial values (models/initialisers.py); None: the number of inputs.
+    """
 
     features: int
     dtype: str | None = None
     axes: int = 1
+    fan: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         inputs = x.shape[-self.axes :]
-        init = nn.initializers.lecun_normal(in_axis=tuple(range(self.axes)))
+        init = uniform(self.fan or math.prod(inputs))
         kernel = self.param("kernel", init, (*inputs, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", init, (self.features,))
         x, kernel, bias = (cast(a, self.dtype) for a in (x, kernel, bias))
         x = x.reshape(*x.shape[: -self.axes], math.prod(inputs))
         return product(x, kernel.reshape(-1, self.features)) + bias.reshape(*[1] * (x.ndim - 1), -1)

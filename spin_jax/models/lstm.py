@@ -5,21 +5,26 @@ The caller computes the inputs' part of the gates, x @ kernel_in, for all steps 
 is left inside the scan.
 """
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-init_kernel = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # uniform in +-1 / sqrt(fan-in)
+from spin_jax.models.initialisers import uniform
 
 
 def init_lstm(key: jax.Array, num_inputs: int, width: int) -> dict:
-    """Parameters of one layer; all biases are zero."""
-    in_key, hidden_key = jax.random.split(key)
-    return {
-        "kernel_in": init_kernel(in_key, (num_inputs, 4 * width)),
-        "kernel_hidden": init_kernel(hidden_key, (width, 4 * width)),
-        "bias": jnp.zeros(4 * width),
+    """Parameters of one layer, all uniform in +-1 / sqrt(width), as PyTorch's LSTM, which has two biases."""
+    shapes = {
+        "kernel_in": (num_inputs, 4 * width),
+        "kernel_hidden": (width, 4 * width),
+        "bias_in": (4 * width,),
+        "bias_hidden": (4 * width,),
     }
+    keys = jax.random.split(key, len(shapes))
+    return {name: uniform(width)(k, shape) for k, (name, shape) in zip(keys, shapes.items(), strict=True)}
+
+
+def _bias(params: dict) -> jax.Array:
+    return (params["bias_in"] + params["bias_hidden"])[None]
 
 
 def blank_carry(params: dict, batch: int) -> tuple[jax.Array, jax.Array]:
@@ -44,7 +49,7 @@ def _cell(gates: jax.Array, c: jax.Array) -> tuple[tuple[jax.Array, jax.Array], 
 def lstm_step(params: dict, carry: tuple[jax.Array, jax.Array], projected: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The next (h, c), each [B, width]; projected [B, 4 width] = x @ kernel_in."""
     h, c = carry
-    return _cell(projected + h @ params["kernel_hidden"] + params["bias"][None], c)[0]
+    return _cell(projected + h @ params["kernel_hidden"] + _bias(params), c)[0]
 
 
 @jax.custom_vjp
@@ -103,5 +108,5 @@ def lstm(params: dict, projected: jax.Array, constant: jax.Array | float = 0.0) 
 
     projected [T, B, 4 width] = x @ kernel_in; constant [B, 4 width]: the part of the gates that no step changes.
     """
-    constant = jnp.broadcast_to(constant + params["bias"][None], projected.shape[1:])
+    constant = jnp.broadcast_to(constant + _bias(params), projected.shape[1:])
     return _recur(params["kernel_hidden"], constant, projected)

@@ -12,6 +12,7 @@ from spin_jax.models.dense import Dense, cast
 from spin_jax.models.dropout import Dropout
 
 gelu = functools.partial(jax.nn.gelu, approximate=False)  # exact, as published
+EPSILON = 1e-5  # added to the variance in every LayerNorm, as published
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +35,39 @@ class BodyConfig:
             raise ValueError(f"width {self.width} must be divisible by num_heads {self.num_heads}.")
 
 
+class Affine(nn.Module):
+    """The scale and bias [D] of a LayerNorm, without its statistics."""
+
+    @nn.compact
+    def __call__(self, width: int) -> tuple[jax.Array, jax.Array]:
+        ones, zeros = nn.initializers.ones, nn.initializers.zeros
+        return self.param("scale", ones, (width,)), self.param("bias", zeros, (width,))
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention among state tokens and slots, with dropout on the attention weights.
 
-    state [B, M, D]; slots [B, N, D], or [N, D] if they are the same in every row. Returns [B, M + N, D], or [B, N, D],
+    state [B, M, D]; slots [B, N, D], or [N, D] if they are the same in every row. Both are standardised, but not yet
+    scaled: queries get the scale and bias `of_queries`, keys and values `of_keys`. Returns [B, M + N, D], or [B, N, D],
     the slots alone, if `slots_only`.
     """
 
     config: BodyConfig
 
     @nn.compact
-    def __call__(self, state: jax.Array, slots: jax.Array, deterministic: bool, slots_only: bool) -> jax.Array:
+    def __call__(
+        self,
+        state: jax.Array,
+        slots: jax.Array,
+        of_queries: tuple[jax.Array, jax.Array],
+        of_keys: tuple[jax.Array, jax.Array],
+        deterministic: bool,
+        slots_only: bool,
+    ) -> jax.Array:
         width, num_heads = self.config.width, self.config.num_heads
         heads = (num_heads, width // num_heads)
-        query, key, value = (Projection(heads, name=name)(width) for name in ("query", "key", "value"))
+        query = Projection(heads, name="query")(*of_queries)
+        key, value = (Projection(heads, name=name)(*of_keys) for name in ("key", "value"))
         dropout = Dropout(self.config.dropout)
 
         def drop(weights):
@@ -77,23 +97,27 @@ class SelfAttention(nn.Module):
 class Block(nn.Module):
     """LN -> attention -> dropout -> residual; LN -> Dense(ffn_mult D) -> GELU -> Dense(D), dropout after both.
 
-    Shapes as in SelfAttention.
+    Attention has two LayerNorms in front of it, one for queries, one for keys and values (as published). Both have the
+    same statistics, which are computed once. Shapes as in SelfAttention.
     """
 
     config: BodyConfig
 
     @nn.compact
     def __call__(self, state: jax.Array, slots: jax.Array, deterministic: bool, slots_only: bool) -> jax.Array:
-        config, norm = self.config, nn.LayerNorm(dtype=self.config.dtype, name="attention_norm")
+        config = self.config
+        standardise = nn.LayerNorm(EPSILON, dtype=config.dtype, use_scale=False, use_bias=False)
+        norms = [Affine(name=name)(config.width) for name in ("attention_norm", "kv_norm")]
 
         def drop(h):
             return Dropout(config.dropout)(h, deterministic)
 
-        h = SelfAttention(config, name="attention")(norm(state), norm(slots), deterministic, slots_only)
+        attention = SelfAttention(config, name="attention")
+        h = attention(standardise(state), standardise(slots), *norms, deterministic, slots_only)
         x = jnp.broadcast_to(slots, (len(state), *slots.shape[-2:]))
         x = x if slots_only else jnp.concatenate([state, x], axis=1)
         x = x + drop(h)
-        h = nn.LayerNorm(dtype=config.dtype, name="ffn_norm")(x)
+        h = nn.LayerNorm(EPSILON, dtype=config.dtype, name="ffn_norm")(x)
         h = drop(gelu(Dense(config.ffn_mult * config.width, config.dtype, name="ffn_in")(h)))
         return x + drop(Dense(config.width, config.dtype, name="ffn_out")(h))
 

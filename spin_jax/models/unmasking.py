@@ -38,12 +38,10 @@ def unmask(
     *,
     rounds: int,
     count: int = 1,
-    threshold: float | jax.Array = 0.0,
 ) -> jax.Array:
     """`count` joint actions for each state, [count, B, N] int32; without a key, every slot takes its best choice.
 
-    A choice less than `threshold` times as probable as its slot's best one is never drawn. The first round is computed
-    once for each state, whatever the count.
+    The first round is computed once for each state, whatever the count.
     """
     spec, batch = asm.spec, len(observation)
     sizes = jnp.asarray(round_sizes(spec.num_slots, rounds))
@@ -53,8 +51,9 @@ def unmask(
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(sizes))
 
     def choose(choices, logits, size, key_r):
-        allowed = jnp.where(categorical.support(logits, spec.valid, threshold), logits, -jnp.inf)
-        drawn = allowed.argmax(-1) if key is None else jax.random.categorical(key_r, allowed)
+        drawn = categorical.mode(logits, spec.valid)
+        if key is not None:
+            drawn = categorical.sample(key_r, logits, spec.valid)
         return jnp.where(next_slots(logits, choices == spec.num_choices, size, spec.valid), drawn, choices)
 
     def one_round(choices, inputs):
@@ -66,7 +65,7 @@ def unmask(
 
 
 def unmasking_log_prob(asm: ASM, params: Any, observation: jax.Array, actions: jax.Array, *, rounds: int) -> jax.Array:
-    """The log-probability [B] that `unmask` with the same rounds, and threshold 0, draws actions [B, N]."""
+    """The log-probability [B] that `unmask` with the same rounds draws actions [B, N]."""
     spec = asm.spec
 
     def one_round(carry, size):

@@ -66,7 +66,7 @@ def corrupt(key: jax.Array, actions: jax.Array, spec: ActionSpec, config: Maskin
 def masked_cross_entropy(
     logits: jax.Array, actions: jax.Array, chosen: jax.Array, valid: np.ndarray
 ) -> tuple[jax.Array, dict]:
-    """(loss, metrics): the cross-entropy summed over the chosen slots, divided by their number.
+    """(loss, metrics): the cross-entropy summed over the chosen slots, divided by their number (+ 1e-8, as published).
 
     logits [B, N, K], actions [B, N] (the true ones), chosen [B, N] bool, valid [N, K]. Other slots never count.
     """
@@ -74,6 +74,6 @@ def masked_cross_entropy(
     chex.assert_shape(logits, (*actions.shape, None))
     count = chosen.sum()
     # where() before the sum: a slot that was not chosen contributes neither value nor gradient
-    loss = jnp.where(chosen, -take(log_softmax(logits, valid), actions), 0.0).sum() / count
+    loss = jnp.where(chosen, -take(log_softmax(logits, valid), actions), 0.0).sum() / (count + 1e-8)
     hits = chosen & (jnp.where(valid[None], logits, -jnp.inf).argmax(-1) == actions)
     return loss, {"masked_cross_entropy": loss, "masked_accuracy": hits.sum() / count}

@@ -17,3 +17,9 @@ def weighted_cloning(log_prob: jax.Array, weight: jax.Array) -> jax.Array:
     chex.assert_rank([log_prob, weight], 1)
     chex.assert_equal_shape([log_prob, weight])
     return -(weight * log_prob).mean()
+
+
+def normalised(weight: jax.Array) -> jax.Array:
+    """The weights [B] divided by their mean over the batch."""
+    chex.assert_rank(weight, 1)
+    return weight / (weight.mean() + 1e-8)

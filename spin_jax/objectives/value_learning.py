@@ -28,7 +28,7 @@ def td_target(reward: jax.Array, discount: jax.Array, gamma: float, v_t: jax.Arr
 
 
 def td_loss(q: jax.Array, target: jax.Array) -> jax.Array:
-    """Mean squared error of q [E, B] against target [B], summed over the critics."""
+    """Mean squared error of each critic's q [E, B] against target [B]: [E]."""
     chex.assert_rank([q, target], [2, 1])
     chex.assert_shape(q, (None, len(target)))
-    return ((q - target[None, :]) ** 2).mean(-1).sum()
+    return ((q - target[None, :]) ** 2).mean(-1)

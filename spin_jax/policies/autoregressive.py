@@ -9,16 +9,15 @@ import jax.numpy as jnp
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.dense import product
-from spin_jax.models.dropout import Dropout
-from spin_jax.models.lstm import blank_carry, init_kernel, init_lstm, lstm, lstm_step
-from spin_jax.models.transformer import gelu
+from spin_jax.models.initialisers import normal, uniform
+from spin_jax.models.lstm import blank_carry, init_lstm, lstm, lstm_step
 from spin_jax.policies.base import Policy, check_settings, sampled_policy
 from spin_jax.types import ActionSpec
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoregressiveConfig:
-    """Widths of the state embedding, of a choice's embedding and of the LSTM layers; dropout before the heads.
+    """Widths of the state embedding, of a choice's embedding and of the LSTM layers.
 
     Raises ValueError if a value is out of range.
     """
@@ -27,7 +26,6 @@ class AutoregressiveConfig:
     choice_width: int
     lstm_width: int
     num_layers: int
-    dropout: float
 
     def __post_init__(self):
         check_settings("autoregressive", self)
@@ -36,40 +34,30 @@ class AutoregressiveConfig:
 def make_autoregressive(spec: ActionSpec, asm_config: ASMConfig, config: AutoregressiveConfig) -> Policy:
     """The autoregressive policy; it reads neither the ASM nor the ASM's configuration.
 
-    Step i reads [state embedding, embedding of slot i-1's choice]. The state embedding is Dense and GELU (GELU is our
-    choice). Parameter "choices" [N, K, C] ~ N(0, 1): row [i, k] is the embedding that step i reads if slot i-1 chose k,
-    and [0, 0] is the start row. A key switches on dropout of the LSTM's outputs. mode decodes greedily, slot by slot,
-    which does not always give the most probable joint action.
+    Step i reads [state embedding, embedding of slot i-1's choice]. The state embedding is Dense and ReLU. Parameter
+    "choices" [K + 1, C] ~ N(0, 1): row k is the embedding of choice k, whatever the slot, and row K is what step 0
+    reads. There is no dropout. mode decodes greedily, slot by slot, which does not always give the most probable joint
+    action.
     """
 
     def init(key, frozen, observation):
-        state_key, choice_key, head_key, *layer_keys = jax.random.split(key, 3 + config.num_layers)
-        shape, widths = (spec.num_slots, spec.num_choices), (config.state_width, config.choice_width, config.lstm_width)
-        inputs = [widths[0] + widths[1], *[widths[2]] * (config.num_layers - 1)]
+        choice_key, *keys = jax.random.split(key, 4)
+        (n, k), num_features, lstm_width = spec.valid.shape, observation.shape[-1], config.lstm_width
+        inputs = [config.state_width + config.choice_width, *[lstm_width] * (config.num_layers - 1)]
+        layers = enumerate(jax.random.split(keys[2], config.num_layers))
         return {
-            "state": {
-                "kernel": init_kernel(state_key, (observation.shape[-1], widths[0])),
-                "bias": jnp.zeros(widths[0]),
-            },
-            "choices": jax.random.normal(choice_key, (*shape, widths[1])),
-            "lstm": {f"layer_{i}": init_lstm(k, inputs[i], widths[2]) for i, k in enumerate(layer_keys)},
-            "heads": {
-                "kernel": init_kernel(head_key, (widths[2], spec.valid.size)).reshape(-1, *shape).swapaxes(0, 1),
-                "bias": jnp.zeros(shape),
-            },
+            "state": _init_dense(keys[0], num_features, (num_features, config.state_width), (config.state_width,)),
+            "choices": normal(choice_key, (k + 1, config.choice_width)),
+            "lstm": {f"layer_{i}": init_lstm(layer_key, inputs[i], lstm_width) for i, layer_key in layers},
+            "heads": _init_dense(keys[1], lstm_width, (n, lstm_width, k), (n, k)),
         }
 
     def log_prob(params, frozen, observation, actions, key=None):
-        return categorical.log_prob(forced_logits(params, config, observation, actions, key), actions, spec.valid)
+        return categorical.log_prob(forced_logits(params, config, observation, actions), actions, spec.valid)
 
-    def draw(params, frozen, observation, key, count, threshold):
+    def draw(params, frozen, observation, key, count):
         keys = jax.random.split(key, spec.num_slots)
-
-        def pick(key, logits, valid):
-            allowed = categorical.support(logits, valid, threshold)
-            return categorical.sample(key, jnp.where(allowed, logits, -jnp.inf), valid)
-
-        rows = _decode(params, config, spec, observation, count, keys, pick)
+        rows = _decode(params, config, spec, observation, count, keys, categorical.sample)
         return rows.reshape(count, len(observation), spec.num_slots)
 
     def mode(params, frozen, observation):
@@ -79,13 +67,18 @@ def make_autoregressive(spec: ActionSpec, asm_config: ASMConfig, config: Autoreg
     return sampled_policy(init, log_prob, draw, mode)
 
 
+def _init_dense(key, fan: int, kernel: tuple[int, ...], bias: tuple[int, ...]) -> dict:
+    kernel_key, bias_key = jax.random.split(key)
+    return {"kernel": uniform(fan)(kernel_key, kernel), "bias": uniform(fan)(bias_key, bias)}
+
+
 def _layers(params, config: AutoregressiveConfig) -> list[dict]:
     return [params["lstm"][f"layer_{i}"] for i in range(config.num_layers)]
 
 
 def _project_state(params, config: AutoregressiveConfig, observation):
     """The state's part of the first layer's gates, [B, 4 width]; it is the same at every step."""
-    state = gelu(observation @ params["state"]["kernel"] + params["state"]["bias"][None])
+    state = jax.nn.relu(observation @ params["state"]["kernel"] + params["state"]["bias"][None])
     return state @ params["lstm"]["layer_0"]["kernel_in"][: config.state_width]
 
 
@@ -94,21 +87,18 @@ def _project_choice(params, config: AutoregressiveConfig, embedding):
     return product(embedding, params["lstm"]["layer_0"]["kernel_in"][config.state_width :])
 
 
-def forced_logits(
-    params: Any, config: AutoregressiveConfig, observation: jax.Array, actions: jax.Array, key: jax.Array | None = None
-) -> jax.Array:
+def forced_logits(params: Any, config: AutoregressiveConfig, observation: jax.Array, actions: jax.Array) -> jax.Array:
     """Logits [B, N, K] of every slot, given observation [B, S] and the earlier slots' choices in actions [B, N].
 
     Each layer runs over all slots before the next layer does: one product then projects its inputs for all slots.
     """
-    previous = jnp.pad(actions[:, :-1], ((0, 0), (1, 0)))  # [B, N]: slot i-1's choice; step 0 reads its start row 0
-    embeddings = jax.vmap(lambda rows, choice: rows[choice])(params["choices"], previous.T)  # [N, B, C]
+    start = len(params["choices"]) - 1
+    previous = jnp.pad(actions[:, :-1], ((0, 0), (1, 0)), constant_values=start)  # [B, N]: slot i-1's choice
+    embeddings = params["choices"][previous.T]  # [N, B, C]
     first, *others = _layers(params, config)
     h = lstm(first, _project_choice(params, config, embeddings), _project_state(params, config, observation))
     for layer in others:
         h = lstm(layer, product(h, layer["kernel_in"]))
-    if key is not None:
-        h = Dropout(config.dropout).apply({}, h, False, rngs={"dropout": key})
     return jnp.einsum("nbh,nhk->bnk", h, params["heads"]["kernel"]) + params["heads"]["bias"][None]
 
 
@@ -123,14 +113,15 @@ def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation,
 
     def step(carry, slot):
         previous, carries = carry
-        embeddings, head, valid, key = slot
-        after = [lstm_step(first, carries[0], state + _project_choice(params, config, embeddings[previous]))]
+        head, valid, key = slot
+        embedding = params["choices"][previous]
+        after = [lstm_step(first, carries[0], state + _project_choice(params, config, embedding))]
         for layer, before in zip(others, carries[1:], strict=True):
             after.append(lstm_step(layer, before, after[-1][0] @ layer["kernel_in"]))
         logits = after[-1][0] @ head["kernel"] + head["bias"][None]
         choice = pick(key, logits[:, None], valid[None])[:, 0]
         return (choice, after), choice
 
-    slots = (params["choices"], params["heads"], jnp.asarray(spec.valid), keys)
-    _, choices = jax.lax.scan(step, (jnp.zeros(len(state), jnp.int32), carries), slots)
+    start = jnp.full(len(state), spec.num_choices, jnp.int32)
+    _, choices = jax.lax.scan(step, (start, carries), (params["heads"], jnp.asarray(spec.valid), keys))
     return choices.T

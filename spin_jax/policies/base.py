@@ -37,11 +37,13 @@ class Policy(NamedTuple):
     sample(params, frozen, x, key) -> [B, N] int32, without dropout
     mode(params, frozen, x) -> [B, N] int32, the most probable joint action (a policy that decodes slot by slot: the
         greedy decoding)
-    expected_utility(params, frozen, x, utilities, key) -> [E, B], E_pi[Q_e(s, a)]
-    best_in_support(params, frozen, x, utilities, threshold, key) -> (actions [B, N], values [E, B]) for BCQ. A choice
-        is allowed if it is at least `threshold` times as probable as its slot's best one. actions: the allowed ones
-        that maximise the smaller critic (a product policy: in each slot the smaller utility); values: the largest
-        allowed Q of each critic
+    expected_utility(params, frozen, x, utilities, key, dropout=False) -> [B], the smaller critic's E_pi[Q(s, a)]; over
+        drawn joint actions it is the mean of the smaller critic's Q
+    best_in_support(params, frozen, x, utilities, threshold, key, dropout=False) -> (actions [B, N], value [B]) for BCQ.
+        A product policy allows a choice that is at least `threshold` times as probable as its slot's best one; actions:
+        in each slot the allowed choice with the largest smaller utility; value: the smaller critic's largest allowed Q.
+        Other policies allow what they draw; actions: the draw with the largest Q of the smaller critic; value: that Q
+        (`dropout`: whether dropout is on in these two, as in the published code; policies without dropout ignore it)
     choose(params, frozen, x, utilities, key | None) -> [B, N] int32: the actions to play; greedy if key is None
     encode(frozen, observation) -> x, or None if the policy reads observations. Nothing before x is trained, so stage 2
         computes x once for the whole log and keeps it on the device. Such a policy needs the log in memory and one ASM
@@ -100,14 +102,16 @@ def factored_policy(spec: ActionSpec, init: Callable, logits: Callable, **others
     def mode(params, frozen, x):
         return categorical.mode(logits(params, frozen, x, None), valid)
 
-    def expected_utility(params, frozen, x, utilities, key):
-        probabilities = jnp.exp(categorical.log_softmax(logits(params, frozen, x, None), valid))
-        return (probabilities[None] * jnp.where(valid[None, None], utilities, 0)).sum((-2, -1))
+    def expected_utility(params, frozen, x, utilities, key, dropout=False):
+        found = logits(params, frozen, x, key if dropout else None)
+        probabilities = jnp.exp(categorical.log_softmax(found, valid))
+        return (probabilities[None] * jnp.where(valid[None, None], utilities, 0)).sum((-2, -1)).min(0)
 
-    def best_in_support(params, frozen, x, utilities, threshold, key):
-        allowed = categorical.support(logits(params, frozen, x, None), valid, threshold)
+    def best_in_support(params, frozen, x, utilities, threshold, key, dropout=False):
+        found = logits(params, frozen, x, key if dropout else None)
+        allowed = categorical.support(found, valid, threshold)
         allowed_utilities = jnp.where(allowed[None], utilities, -jnp.inf)
-        return allowed_utilities.min(0).argmax(-1).astype(jnp.int32), allowed_utilities.max(-1).sum(-1)
+        return allowed_utilities.min(0).argmax(-1).astype(jnp.int32), allowed_utilities.max(-1).sum(-1).min(0)
 
     return Policy(init, log_prob, sample, mode, expected_utility, best_in_support, _choose(sample, mode), **others)
 
@@ -128,21 +132,20 @@ def sampled_policy(
 ) -> Policy:
     """A policy with slots that depend on each other: expectations and maxima are taken over drawn joint actions.
 
-    draw(params, frozen, x, key, count, threshold) -> [count, B, N]; it draws only choices at least `threshold` times as
-    probable as their slot's best one, given the slots chosen before. An expectation is the mean of EXPECTATION_SAMPLES
-    joint actions, a support consists of `candidates` joint actions. others: further fields of Policy.
+    draw(params, frozen, x, key, count) -> [count, B, N]. An expectation is the mean of EXPECTATION_SAMPLES joint
+    actions, a support consists of `candidates` joint actions. others: further fields of Policy.
     """
 
     def sample(params, frozen, x, key):
-        return draw(params, frozen, x, key, 1, 0.0)[0]
+        return draw(params, frozen, x, key, 1)[0]
 
-    def expected_utility(params, frozen, x, utilities, key):
-        return joint_q(utilities, draw(params, frozen, x, key, EXPECTATION_SAMPLES, 0.0)).mean(0)
+    def expected_utility(params, frozen, x, utilities, key, dropout=False):
+        return joint_q(utilities, draw(params, frozen, x, key, EXPECTATION_SAMPLES)).min(1).mean(0)
 
-    def best_in_support(params, frozen, x, utilities, threshold, key):
-        drawn = draw(params, frozen, x, key, candidates, threshold)
-        q = joint_q(utilities, drawn)  # [C, E, B]
-        best = q.min(1).argmax(0)[None, :, None]
+    def best_in_support(params, frozen, x, utilities, threshold, key, dropout=False):
+        drawn = draw(params, frozen, x, key, candidates)
+        q = joint_q(utilities, drawn).min(1)  # [C, B]
+        best = q.argmax(0)[None, :, None]
         return jnp.take_along_axis(drawn, best, axis=0)[0], q.max(0)
 
     return Policy(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from spin_jax.models.asm import ASM, ASMConfig, mask_embeddings
 from spin_jax.models.unmasking import proposals
 from spin_jax.policies.base import Policy, factored_policy
-from spin_jax.policies.spin import make_heads
+from spin_jax.policies.spin import check_sees_state, make_heads
 from spin_jax.types import ActionSpec
 
 
@@ -52,6 +52,7 @@ def make_cached(spec: ActionSpec, asm_config: ASMConfig, config: CachedConfig) -
 
     Its input x is z(s): `encode` computes it from an observation, and a log holds it packed.
     """
+    check_sees_state("spin_cached", asm_config)
     asm, (heads, init_heads) = ASM(spec, asm_config), make_heads(spec, asm_config, config)
 
     def init(key, frozen, observation):

@@ -41,20 +41,20 @@ def make_decode(spec: ActionSpec, asm_config: ASMConfig, config: DecodeConfig) -
     """The policy; `frozen` is the parameter tree of an ASM that was masked over the full range."""
     asm = ASM(spec, asm_config)
 
-    def draw(params, frozen, x, key, count, threshold):
-        return unmask(asm, frozen, x, key, rounds=config.rounds, count=count, threshold=threshold)
+    def draw(params, frozen, x, key, count):
+        return unmask(asm, frozen, x, key, rounds=config.rounds, count=count)
 
     def log_prob(params, frozen, x, actions, key=None):
         return unmasking_log_prob(asm, frozen, x, actions, rounds=config.rounds)
 
     def mode(params, frozen, x):
-        return draw(params, frozen, x, None, 1, 0.0)[0]
+        return draw(params, frozen, x, None, 1)[0]
 
     def choose(params, frozen, x, utilities, key):
         """The best of n draws. Without a key, every call has the same draws, and one of them is the ASM's mode."""
         greedy = key is None
         draw_key, select_key = jax.random.split(jax.random.key(0) if greedy else key)
-        candidates = draw(params, frozen, x, draw_key, config.candidates, 0.0)
+        candidates = draw(params, frozen, x, draw_key, config.candidates)
         if greedy:
             candidates = candidates.at[0].set(mode(params, frozen, x))
         q = joint_q(utilities, candidates).min(1)  # [n, B]

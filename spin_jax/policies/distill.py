@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from spin_jax.models.asm import ASM, ASMConfig
+from spin_jax.models.dense import Dense
 from spin_jax.models.transformer import gelu
 from spin_jax.models.unmasking import proposals
 from spin_jax.policies.base import Policy, factored_policy
-from spin_jax.policies.spin import make_heads
+from spin_jax.policies.spin import check_sees_state, make_heads
 from spin_jax.types import ActionSpec
 
 
@@ -52,13 +53,14 @@ class Student(nn.Module):
 
     @nn.compact
     def __call__(self, observation: jax.Array) -> jax.Array:
-        h = gelu(nn.Dense(self.width)(observation))
-        h = gelu(nn.Dense(self.width)(h))
-        return nn.Dense(self.num_slots * self.outputs)(h).reshape(len(observation), self.num_slots, self.outputs)
+        h = gelu(Dense(self.width)(observation))
+        h = gelu(Dense(self.width)(h))
+        return Dense(self.num_slots * self.outputs)(h).reshape(len(observation), self.num_slots, self.outputs)
 
 
 def make_distill(spec: ActionSpec, asm_config: ASMConfig, config: DistillConfig) -> Policy:
     """The policy; `frozen` is {"asm": the ASM's parameter tree, "student": the distilled student's}."""
+    check_sees_state("spin_distill", asm_config)
     student = Student(spec.num_slots, config.width, asm_config.body.width)
     heads, init_heads = make_heads(spec, asm_config, config)
     asm_proposals = proposals(ASM(spec, asm_config))

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 
 from spin_jax.models.asm import ASMConfig
+from spin_jax.models.dense import Dense
 from spin_jax.models.dropout import Dropout
 from spin_jax.policies.base import Policy, check_settings, factored_policy
 from spin_jax.types import ActionSpec
@@ -35,9 +36,9 @@ class FactoredNetwork(nn.Module):
     def __call__(self, observation: jax.Array, deterministic: bool) -> jax.Array:
         x = observation
         for _ in range(2):
-            x = Dropout(self.config.dropout)(nn.relu(nn.Dense(self.config.width)(x)), deterministic)
+            x = Dropout(self.config.dropout)(nn.relu(Dense(self.config.width)(x)), deterministic)
         n, k = self.spec.num_slots, self.spec.num_choices
-        return nn.Dense(n * k)(x).reshape(len(x), n, k)  # all heads at once
+        return Dense(n * k)(x).reshape(len(x), n, k)  # all heads at once
 
 
 def make_factored(spec: ActionSpec, asm_config: ASMConfig, config: FactoredConfig) -> Policy:

@@ -33,6 +33,7 @@ def make_saint(spec: ActionSpec, asm_config: ASMConfig, config: SAINTConfig) -> 
 
     With a key, dropout is on in the body (asm_config.body.dropout) and in the heads (config.dropout).
     """
+    asm_config = dataclasses.replace(asm_config, state_free=False)
     asm = ASM(spec, asm_config)
     published = SPINConfig(
         queries="normal",

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from spin_jax.models.asm import ASM, ASMConfig, SlotHeads
+from spin_jax.models.initialisers import normal
 from spin_jax.models.unmasking import proposals
 from spin_jax.policies.base import Policy, factored_policy
 from spin_jax.types import ActionSpec
@@ -24,7 +25,7 @@ class SPINConfig:
 
     queries: 'normal' = N(0, 1) (published), or 'mask' = the ASM's [MASK] embeddings. heads: 'fresh' (published), or
     'asm' = the ASM's slot heads. ('mask' with 'asm' is the warm start, policy `spin_warm`.) dropout: in the heads.
-    frozen_dropout: dropout stays on inside the frozen body in training, as in the public code.
+    frozen_dropout: dropout stays on inside the frozen body in training (published).
     finetune: 'frozen' (published), or 'trained': encoder and body are copied into the policy and trained with
     asm_learning_rate after the policy's first finetune_after steps. Raises ValueError on other values.
     """
@@ -33,7 +34,7 @@ class SPINConfig:
     heads: str
     head_width: int
     dropout: float
-    frozen_dropout: bool
+    frozen_dropout: bool = dataclasses.field(kw_only=True, metadata={"from": "train.always_dropout"})
     finetune: str = "frozen"
     asm_learning_rate: float = 3e-5
     finetune_after: int = 0
@@ -69,17 +70,27 @@ def make_heads(spec: ActionSpec, asm_config: ASMConfig, config: Any) -> tuple[Sl
     return heads, init
 
 
+def check_sees_state(section: str, asm_config: ASMConfig) -> None:
+    """Raise ValueError if the ASM is state-free: a policy that sees the state only through the ASM needs it there."""
+    if asm_config.state_free:
+        raise ValueError(f"{section} sees the state only through the ASM: it needs asm.state_free=False.")
+
+
 def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Policy:
-    """The policy; `frozen` is the ASM's parameter tree."""
-    asm, (heads, init_heads) = ASM(spec, asm_config), make_heads(spec, asm_config, config)
+    """The policy; `frozen` is the ASM's parameter tree. On a state-free ASM it trains a state encoder of its own."""
+    asm = ASM(spec, dataclasses.replace(asm_config, state_free=False))
+    heads, init_heads = make_heads(spec, asm_config, config)
     width, trained = asm_config.body.width, config.finetune == "trained"
 
     def init(key, frozen, observation):
-        query_key, head_key = jax.random.split(key)
-        queries = jax.random.normal(query_key, (spec.num_slots, width))
+        query_key, head_key, encoder_key = jax.random.split(key, 3)
+        queries = normal(query_key, (spec.num_slots, width))
         if config.queries == "mask":
             queries = jnp.copy(frozen["table"][:, spec.num_choices])
         params = {"queries": queries, "heads": init_heads(head_key, frozen)}
+        if asm_config.state_free:
+            fresh = asm.init(encoder_key, observation, queries, method=ASM.contextual)["params"]
+            params["encoder"] = {name: fresh[name] for name in ("encoder_in", "encoder_out")}
         if trained:
             params["asm"] = {k: jax.tree.map(jnp.copy, v) for k, v in frozen.items() if k not in ("table", "heads")}
         return params
@@ -87,9 +98,9 @@ def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Po
     def logits(params, frozen, observation, key):
         # without a key there is no dropout; with one, body and heads each get their own key
         body, head = ({}, {}) if key is None else ({"dropout": k} for k in jax.random.split(key))
-        # z_i: the queries take the place of the slots' tokens; fine-tuned parts replace the frozen ones
+        # z_i: the queries take the place of the slots' tokens; trained parts replace the frozen ones
         z = asm.apply(
-            {"params": frozen | params["asm"] if trained else frozen},
+            {"params": frozen | params.get("asm", {}) | params.get("encoder", {})},
             observation,
             params["queries"],
             deterministic=key is None or not config.frozen_dropout,
@@ -106,4 +117,4 @@ def make_spin(spec: ActionSpec, asm_config: ASMConfig, config: SPINConfig) -> Po
         rates = {"light": optax.adam(learning_rate), "asm": slow}
         return optax.multi_transform(rates, lambda params: {k: "asm" if k == "asm" else "light" for k in params})
 
-    return factored_policy(spec, init, logits, optimiser=optimiser, propose=proposals(asm))
+    return factored_policy(spec, init, logits, optimiser=optimiser, propose=proposals(ASM(spec, asm_config)))

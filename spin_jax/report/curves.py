@@ -9,7 +9,7 @@ from spin_jax.record.metrics import read_rows
 
 
 def plot_curves(members: Sequence[pathlib.Path], workdir: pathlib.Path, results: dict) -> pathlib.Path:
-    """Draws curves.png: stage 1's loss and held-out accuracy, stage 2's losses, the return and that of the data.
+    """Draws curves.png: stage 1's loss and accuracy, stage 2's losses, the return and that of the data.
 
     members: the workdirs of the seeds; every seed has its own line.
     """
@@ -33,8 +33,10 @@ def plot_curves(members: Sequence[pathlib.Path], workdir: pathlib.Path, results:
             axis.legend()
 
     draw(axes[0, 0], pretrain, {"masked_cross_entropy": "masked cross-entropy"}, "Stage 1: ASM, training loss", "nats")
-    held_out = {"held_out/exact_match": "all slots right", "held_out/accuracy_product": "product of slot accuracies"}
-    draw(axes[0, 1], pretrain, held_out, "Stage 1: ASM, held out, all slots masked", "share of states")
+    probe = results["asm"]["probe_name"] or "held_out"
+    accuracy = {f"{probe}/exact_match": "all slots right", f"{probe}/accuracy_product": "product of slot accuracies"}
+    title = f"Stage 1: ASM, {probe.replace('_', ' ')}, all slots masked"
+    draw(axes[0, 1], pretrain, accuracy, title, "share of states")
     losses = {"value_loss": "value", "critic_loss": "critics", "policy_loss": "policy"}
     draw(axes[1, 0], policy, losses, "Stage 2: losses", "loss")
     axes[1, 0].set_yscale("symlog", linthresh=0.1)

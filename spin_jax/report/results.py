@@ -41,7 +41,7 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         "trained_on_return": float(dataset.returns.mean()),
         "transitions": dataset.num_transitions,
         "fingerprint": dataset.fingerprint,
-        "asm": {"untrained": pretrain.get("untrained"), "trained": pretrain.get("trained")},
+        "asm": {name: pretrain.get(name) for name in ("probe_name", "untrained", "trained")},
         "seconds": {name: summary.get("seconds") for name, summary in summaries.items()},
         "updates_per_second": policy.get("updates_per_second"),
         "parameters": {"trained": policy.get("parameters"), "frozen": policy.get("frozen_parameters")},
@@ -67,8 +67,9 @@ def table(results: dict) -> str:
     lines += [row("published: random", low), row("published: expert", high)]
     trained, untrained = results["asm"]["trained"], results["asm"]["untrained"]
     if trained:
+        where, slots = results["asm"]["probe_name"].replace("_", " "), len(trained["slot_accuracy"])
         lines.append(
-            f"  ASM, held out: all {len(trained['slot_accuracy'])} slots right {trained['exact_match']:.2%} "
+            f"  ASM, {where}: all {slots} slots right {trained['exact_match']:.2%} "
             f"(untrained {untrained['exact_match']:.2%}; product of the slot accuracies "
             f"{trained['accuracy_product']:.2%})"
         )

@@ -13,7 +13,6 @@ import numpy as np
 from spin_jax.collect.behaviour_policy import LEVELS
 from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
-from spin_jax.data.dataset import HOLD_OUT_EVERY
 from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import open_store, params_like
@@ -92,7 +91,7 @@ class Estimate:
         return steps * self._control_seconds / max(self._run.data.num_workers, 1)
 
     def _pretrain(self) -> float:
-        config, trained = self._run.asm, expected_episodes(self._run) * (1 - 1 / HOLD_OUT_EVERY)
+        config, trained = self._run.asm, expected_episodes(self._run) * (1 - self._run.data.held_out)
         steps = config.num_epochs * math.ceil(trained * EPISODE_STEPS / config.batch_size)
         learner = make_asm_learner(self._spec, config.model, config.masking_config, config.optimiser(steps))
         seeds = self._seeds if config.per_seed else ONE

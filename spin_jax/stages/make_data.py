@@ -9,7 +9,7 @@ from spin_jax.collect.behaviour_policy import LEVELS
 from spin_jax.collect.factorised_dmc import FactorisedConfig, dataset_directory, prepare
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.card import card_table
-from spin_jax.data.cards import read_cards
+from spin_jax.data.cards import is_suite_import, read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
 from spin_jax.data.rlds import EpisodeSource
 from spin_jax.envs.tasks import TASKS
@@ -82,6 +82,8 @@ def load_data(run: RunConfig) -> Dataset:
         task.spec(run.bins),
         task.num_features,
         data.normalise,
+        held_out=data.held_out,
+        terminals=data.done == "terminal" or not is_suite_import(directory),
         mode=data.mode,
         block_episodes=data.block_episodes,
         n_step=run.train.n_step,

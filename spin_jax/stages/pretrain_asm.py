@@ -24,22 +24,22 @@ from spin_jax.training.keys import stream
 from spin_jax.training.loop import Hook
 from spin_jax.types import Transition
 
-HELD_OUT_ROWS = 10_000  # the metrics use at most this number of held-out transitions
-HELD_OUT_BATCH = 500
+PROBE_ROWS = 10_000  # the metrics use at most this number of the probe's transitions
+PROBE_BATCH = 500
 
 
-def make_held_out_metrics(asm: ASM, masking: MaskingConfig, held_out: Transition) -> Callable[[dict], dict]:
-    """metrics(params) on held-out transitions, under full masking and under the masking of training.
+def make_probe_metrics(asm: ASM, masking: MaskingConfig, probe: Transition) -> Callable[[dict], dict]:
+    """metrics(params) on the probe's transitions, under full masking and under the masking of training.
 
     Full masking (from the state alone): exact_match, the share of rows with all N slots right; slot_accuracy [N];
     accuracy_product, the product of the slot accuracies, which equals exact_match if errors are independent. Masking of
     training: masked_slot_accuracy [N], over the chosen positions.
     """
-    rows = np.linspace(0, len(held_out.reward) - 1, min(HELD_OUT_ROWS, len(held_out.reward))).astype(int)
-    batch = min(HELD_OUT_BATCH, len(rows))
+    rows = np.linspace(0, len(probe.reward) - 1, min(PROBE_ROWS, len(probe.reward))).astype(int)
+    batch = min(PROBE_BATCH, len(rows))
     rows = rows[: len(rows) // batch * batch]
-    observation, action = (x[rows].reshape(-1, batch, *x.shape[1:]) for x in (held_out.observation, held_out.action))
-    choices, chosen = corrupt(stream(0, "pretrain/held_out"), action.reshape(-1, asm.spec.num_slots), asm.spec, masking)
+    observation, action = (x[rows].reshape(-1, batch, *x.shape[1:]) for x in (probe.observation, probe.action))
+    choices, chosen = corrupt(stream(0, "pretrain/probe"), action.reshape(-1, asm.spec.num_slots), asm.spec, masking)
     choices, chosen = choices.reshape(action.shape), chosen.reshape(action.shape)
 
     @jax.jit
@@ -67,14 +67,14 @@ def make_held_out_metrics(asm: ASM, masking: MaskingConfig, held_out: Transition
 
 
 class Epochs:
-    """Saves the ASM after an epoch: an artefact of every seed with its held-out metrics, and a checkpoint to resume."""
+    """Saves the ASM after an epoch: an artefact of every seed with the probe's metrics, and a checkpoint to resume."""
 
     def __init__(self, stage: Stage, dataset: Dataset, epoch_steps: int):
         config = stage.run.asm
         self._stage, self._dataset, self._epoch_steps = stage, dataset, epoch_steps
         self._stores = [open_store(member.workdir.asm) for member in stage.members]
-        held_out = cast(Transition, on_device(dataset.held_out, dataset.normaliser))
-        self._metrics = make_held_out_metrics(ASM(dataset.spec, config.model), config.masking_config, held_out)
+        probe = cast(Transition, on_device(dataset.probe, dataset.normaliser))
+        self._metrics = make_probe_metrics(ASM(dataset.spec, config.model), config.masking_config, probe)
 
     def keep(self, step: int, state: ASMState) -> None:
         """Saves the ASM after `step` gradient steps."""
@@ -83,27 +83,29 @@ class Epochs:
         for member, store, own in zip(stage.members, self._stores, states, strict=True):
             metrics = self._metrics(own.params)
             record = {"describes": describe(stage.run, self._dataset), "epoch": epoch, "step": step}
-            record |= {"held_out": metrics, "seed": member.run.seed, "masking": stage.run.asm.masking}
+            record |= {"probe": metrics, "probe_name": self._dataset.probe_name}
+            record |= {"seed": member.run.seed, "masking": stage.run.asm.masking}
             store.save(epoch, {"params": own.params, "normaliser": self._dataset.normaliser}, record)
-            rows.append(_row(metrics))
+            rows.append(_row(self._dataset.probe_name, metrics))
         stage.write(step, rows)
         stage.save(step, state, {"epoch": epoch})
 
     def records(self) -> list[dict]:
-        """{untrained, trained} of every seed: the held-out metrics of the untrained ASM and of the last epoch."""
+        """{probe_name, untrained, trained} of every seed: metrics of the untrained ASM and of the last epoch."""
+        name = {"probe_name": self._dataset.probe_name}
         return [
-            {"untrained": store.record(0)["held_out"], "trained": store.record()["held_out"]} for store in self._stores
+            name | {"untrained": store.record(0)["probe"], "trained": store.record()["probe"]} for store in self._stores
         ]
 
 
-def _row(metrics: dict) -> dict[str, float]:
-    """Held-out metrics as a row of numbers; a metric of single slots becomes one number for each slot."""
+def _row(probe_name: str, metrics: dict) -> dict[str, float]:
+    """The probe's metrics as a row of numbers; a metric of single slots becomes one number for each slot."""
     row: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, list):
-            row |= {f"held_out/{name}_{i}": slot for i, slot in enumerate(value)}
+            row |= {f"{probe_name}/{name}_{i}": slot for i, slot in enumerate(value)}
         else:
-            row[f"held_out/{name}"] = value
+            row[f"{probe_name}/{name}"] = value
     return row
 
 
@@ -125,7 +127,7 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     with stage:
         state = stage.begin(learner, frozen, dataset.blank, num_steps)
         if not stage.resumed:
-            log.info("pretrain: compiling the held-out metrics, of the untrained ASM first …")
+            log.info("pretrain: compiling the metrics of the untrained ASM …")
             epochs.keep(0, state)
         state = stage.fit(
             learner,

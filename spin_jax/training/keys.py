@@ -12,7 +12,7 @@ import jax
 STREAMS = (
     "pretrain/init",
     "pretrain/loop",
-    "pretrain/held_out",  # which slots are masked for the held-out metrics
+    "pretrain/probe",  # which slots are masked for the metrics of the ASM
     "distill/init",
     "distill/loop",
     "policy/init",
