@@ -1,8 +1,10 @@
 """A baseline for timing: our own SAINT, SPIN, factored and LSTM policies in PyTorch, in the style of the public code.
 
 Each update is one Python call, each slot has its own module, there are three optimisers, and every logged figure is
-fetched in every step. Layers are those of spin_jax, except for their initial values; `load` copies its weights, and
-benchmarks/eager_reference.py compares the outputs before it times anything.
+fetched in every step. Layers are those of spin_jax, except for their initial values and for one thing: PyTorch's
+Transformer layer has one LayerNorm in front of attention where ours and the published code have two. `load` multiplies
+their scales into the weights behind them, and benchmarks/eager_reference.py compares the outputs before it times
+anything.
 """
 
 from typing import Any
@@ -12,9 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from spin_jax.models.transformer import EPSILON
 from spin_jax.types import ActionSpec
-
-EPSILON = 1e-6  # of LayerNorm, as in flax
 
 
 def mlp(num_inputs: int, outputs: int, width: int = 256) -> nn.Sequential:
@@ -94,25 +95,25 @@ class FactoredPolicy(nn.Module):
 
 
 class AutoregressivePolicy(nn.Module):
-    """An LSTM over the slots (config.num_layers layers) that reads the state and the previous slot's choice."""
+    """An LSTM over the slots (config.num_layers layers) that reads the state and the previous slot's choice.
+
+    All slots share one table of choices; its last row starts a joint action.
+    """
 
     def __init__(self, num_features: int, num_slots: int, num_choices: int, config: Any):
         super().__init__()
         self.state = nn.Linear(num_features, config.state_width)
-        self.start = nn.Parameter(torch.randn(config.choice_width))
-        self.choices = nn.ModuleList(nn.Embedding(num_choices, config.choice_width) for _ in range(num_slots - 1))
+        self.choices = nn.Embedding(num_choices + 1, config.choice_width)
         self.lstm = nn.LSTM(
             config.state_width + config.choice_width, config.lstm_width, config.num_layers, batch_first=True
         )
-        self.dropout = nn.Dropout(config.dropout)
         self.heads = nn.ModuleList(nn.Linear(config.lstm_width, num_choices) for _ in range(num_slots))
 
     def logits(self, observation: torch.Tensor, actions: torch.Tensor) -> list[torch.Tensor]:
-        state = F.gelu(self.state(observation))
-        before = [self.start.expand(len(state), -1)]
-        before += [table(actions[:, i]) for i, table in enumerate(self.choices)]
+        state = F.relu(self.state(observation))
+        start = torch.full_like(actions[:, :1], self.choices.num_embeddings - 1)
+        before = self.choices(torch.cat([start, actions[:, :-1]], 1)).unbind(1)
         h, _ = self.lstm(torch.stack([torch.cat([state, b], -1) for b in before], 1))
-        h = self.dropout(h)
         return [head(h[:, i]) for i, head in enumerate(self.heads)]
 
 
@@ -161,7 +162,7 @@ class IQL:
         self.descend(value_opt, value_loss)
         with torch.no_grad():
             target = reward + config.gamma * discount * self.value(following)[:, 0]
-        critic_loss = sum(((q - target) ** 2).mean() for q in self.q(self.critics, observation, action))
+        critic_loss = sum(((q - target) ** 2).mean() for q in self.q(self.critics, observation, action)) / 2
         self.descend(critics_opt, critic_loss)
         weight = torch.exp(config.beta * advantage).clamp(max=config.weight_clip)
         policy_loss = -(weight * self.log_prob(observation, action)).mean()
@@ -193,14 +194,12 @@ def load(policy: nn.Module, params: Any, spec: ActionSpec) -> None:
         kernels, biases = np.split(params["Dense_2"]["kernel"], n, -1), np.split(params["Dense_2"]["bias"], n)
     else:
         dense(policy.state, params["state"])
-        copy(policy.start, params["choices"][0, 0])
-        for table, rows in zip(policy.choices, params["choices"][1:], strict=True):
-            copy(table.weight, rows)
+        copy(policy.choices.weight, params["choices"])
         for i, layer in enumerate(params["lstm"].values()):
             copy(getattr(policy.lstm, f"weight_ih_l{i}"), np.asarray(layer["kernel_in"]).T)
             copy(getattr(policy.lstm, f"weight_hh_l{i}"), np.asarray(layer["kernel_hidden"]).T)
-            copy(getattr(policy.lstm, f"bias_ih_l{i}"), layer["bias"])
-            getattr(policy.lstm, f"bias_hh_l{i}").data.zero_()
+            copy(getattr(policy.lstm, f"bias_ih_l{i}"), layer["bias_in"])
+            copy(getattr(policy.lstm, f"bias_hh_l{i}"), layer["bias_hidden"])
         kernels, biases = params["heads"]["kernel"], params["heads"]["bias"]
     for head, kernel, bias in zip(policy.heads, kernels, biases, strict=True):
         dense(head, {"kernel": kernel, "bias": bias})
@@ -212,16 +211,21 @@ def _load_transformer(policy, params, copy, dense):
     dense(policy.encoder[2], asm["encoder_out"])
     for i, block in enumerate(policy.blocks):
         p = asm["body"][f"block_{i}"]
-        parts = [p["attention"][name] for name in ("query", "key", "value")]
-        kernels = [np.asarray(part["kernel"]).reshape(width, width).T for part in parts]
+        kernels, biases = [], []
+        for part, norm in (("query", "attention_norm"), ("key", "kv_norm"), ("value", "kv_norm")):
+            kernel = np.asarray(p["attention"][part]["kernel"]).reshape(width, width)
+            scale, shift = np.asarray(p[norm]["scale"]), np.asarray(p[norm]["bias"])
+            kernels.append((scale[:, None] * kernel).T)
+            biases.append(np.asarray(p["attention"][part]["bias"]).reshape(width) + shift @ kernel)
         copy(block.self_attn.in_proj_weight, np.concatenate(kernels))
-        copy(block.self_attn.in_proj_bias, np.concatenate([np.asarray(part["bias"]).reshape(width) for part in parts]))
+        copy(block.self_attn.in_proj_bias, np.concatenate(biases))
         dense(block.self_attn.out_proj, p["attention"]["out"])
         dense(block.linear1, p["ffn_in"])
         dense(block.linear2, p["ffn_out"])
-        for norm, name in ((block.norm1, "attention_norm"), (block.norm2, "ffn_norm")):
-            copy(norm.weight, p[name]["scale"])
-            copy(norm.bias, p[name]["bias"])
+        copy(block.norm1.weight, np.ones(width))
+        copy(block.norm1.bias, np.zeros(width))
+        copy(block.norm2.weight, p["ffn_norm"]["scale"])
+        copy(block.norm2.bias, p["ffn_norm"]["bias"])
     copy(policy.queries, params["queries"])
     for i, head in enumerate(policy.heads):
         dense(head[0], {"kernel": heads["kernel_in"][i], "bias": heads["bias_in"][i]})

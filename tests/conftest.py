@@ -37,7 +37,7 @@ def asm_params(spec, asm_config):
     asm = ASM(spec, asm_config)
     params = jax.jit(asm.init)(jax.random.key(0), jnp.zeros((1, 5)), jnp.zeros((1, spec.num_slots), int))["params"]
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape).astype(np.float32), params)
+    return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), params)
 
 
 @pytest.fixture(scope="session")
@@ -55,12 +55,12 @@ def plain_asm():
 
         def norm(p, x):
             centred = x - x.mean(-1, keepdims=True)
-            return centred / xp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * p["scale"] + p["bias"]
+            return centred / xp.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * p["scale"] + p["bias"]
 
-        def attend(p, x):
+        def attend(p, of_queries, of_keys):
             q, k, v = (
                 xp.einsum("btd,dhw->bhtw", x, p[n]["kernel"]) + p[n]["bias"][:, None, :]
-                for n in ("query", "key", "value")
+                for n, x in (("query", of_queries), ("key", of_keys), ("value", of_keys))
             )
             scores = xp.exp(xp.einsum("bhqw,bhkw->bhqk", q, k) / (width // heads) ** 0.5)
             weights = scores / scores.sum(-1, keepdims=True)
@@ -74,7 +74,7 @@ def plain_asm():
             x = xp.concatenate([state, tokens], axis=1)
             for i in range(config.body.num_blocks):
                 p = params["body"][f"block_{i}"]
-                x = x + attend(p["attention"], norm(p["attention_norm"], x))
+                x = x + attend(p["attention"], norm(p["attention_norm"], x), norm(p["kv_norm"], x))
                 x = x + dense(p["ffn_out"], gelu(dense(p["ffn_in"], norm(p["ffn_norm"], x))))
             p = params["heads"]
             slots = []

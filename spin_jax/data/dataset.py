@@ -148,7 +148,7 @@ def load_dataset(
     lengths, returns = np.zeros(total, int), np.zeros(total, np.float32)
     for i, episode in enumerate(watch(stored)):
         check_episodes([episode], spec, num_features, where, first=i)
-        for part in (episode.observation, episode.action, episode.reward, np.asarray(episode.terminal)):
+        for part in episode:
             digest.update(np.ascontiguousarray(part).tobytes())
         lengths[i], returns[i] = len(episode.reward), episode.reward.sum()
         if not kept_out[i]:
@@ -163,8 +163,8 @@ def load_dataset(
     else:
         train = transitions([e for i, e in episodes.items() if not kept_out[i]], n_step, gamma)
     return Dataset(
-        spec=spec,
-        train=train,
+        spec,
+        train,
         probe=transitions([e for i, e in episodes.items() if probe[i]]),
         probe_name="held_out" if held_out else "trained_on",
         normaliser=fit_normaliser(statistics) if normalised else identity_normaliser(num_features),

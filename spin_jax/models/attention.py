@@ -83,7 +83,7 @@ class Projection(nn.Module):
         init = uniform(len(scale))
         kernel = self.param("kernel", init, (len(scale), *self.heads))
         bias = self.param("bias", init, self.heads)
-        return kernel * scale[:, None, None], bias + jnp.tensordot(shift, kernel, 1)
+        return kernel * scale[:, None, None], bias + (kernel * shift[:, None, None]).sum(0)
 
 
 def project(x: jax.Array, *projections: tuple[jax.Array, jax.Array]) -> list[jax.Array]:

@@ -43,10 +43,30 @@ def test_beside_training_on_an_accelerator_the_host_plays(monkeypatch):
 
 
 def test_products_are_low_precision_on_accelerators_alone(monkeypatch):
-    assert resolved(monkeypatch, backend="tpu").precision == "bfloat16"
-    assert resolved(monkeypatch, backend="cpu").precision == "float32"
-    assert build(resolved(monkeypatch, backend="tpu")).asm.dtype == "bfloat16"
-    assert build(resolved(monkeypatch, backend="tpu", precision="float32")).asm.dtype is None
+    assert resolved(monkeypatch, backend="tpu", precision="auto").precision == "bfloat16"
+    assert resolved(monkeypatch, backend="cpu", precision="auto").precision == "float32"
+    for precision, dtype in (("auto", "bfloat16"), ("bfloat16", "bfloat16"), ("float32", None)):
+        run = build(resolved(monkeypatch, backend="tpu", precision=precision))
+        assert run.asm.model.body.dtype == dtype
+
+
+def test_paper_is_float32_everywhere_as_published(monkeypatch):
+    assert resolved(monkeypatch, backend="tpu").precision == "float32"
+    assert resolved(monkeypatch, backend="tpu", preset="quick").precision == "bfloat16"
+
+
+@pytest.mark.parametrize(("learner", "dropout"), [("iql", 0.1), ("awac", 0.1), ("bcq", 0.0), ("bc", 0.1)])
+def test_the_factored_policys_dropout_is_the_published_one_of_its_learner(monkeypatch, learner, dropout):
+    assert resolved(monkeypatch, policy="factored", learner=learner).factored.dropout == dropout
+    assert resolved(monkeypatch, learner=learner, factored__dropout=0.3).factored.dropout == 0.3
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_one_field_turns_dropout_on_in_targets_and_in_the_frozen_body(monkeypatch, always):
+    for learner in ("awac", "bcq", "cql"):
+        run = build(resolved(monkeypatch, learner=learner, train__always_dropout=always))
+        assert run.learner_config.always_dropout == always
+        assert run.policy_config.frozen_dropout == always
 
 
 def test_worker_processes_follow_the_cores(monkeypatch):

@@ -35,7 +35,7 @@ def make_dataset() -> Dataset:
     s, s_next = rng.normal(size=(2, ROWS, 5)).astype(np.float32)
     action = rng.integers(0, 3, (ROWS, 6)).astype(np.int32)
     train = Transition(s, action, np.zeros(ROWS, np.float32), np.ones(ROWS, np.float32), s_next)
-    return Dataset(SPEC, train, train, identity_normaliser(5), "fingerprint", np.zeros(2))
+    return Dataset(SPEC, train, train, "held_out", identity_normaliser(5), "fingerprint", np.zeros(2))
 
 
 @pytest.fixture

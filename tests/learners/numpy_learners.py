@@ -8,8 +8,8 @@ from spin_jax.policies.base import Policy, factored_policy
 from spin_jax.types import ActionSpec, Transition
 
 SPEC = ActionSpec((2, 3, 2))
-# a large tau and rate, so that three steps move everything
-COMMON = dict(gamma=0.9, tau=0.1, learning_rate=0.01, q="sum")
+# a large tau and rate, so that three steps move everything; rates that float32 holds exactly, as schedules are float32
+COMMON = dict(gamma=0.9, tau=0.1, learning_rate=2**-7, lr_decay=0.5, q="sum", num_critics=2, critic_width=7)
 
 
 def make_batch(seed: int, rows: int = 16) -> Transition:
@@ -44,11 +44,13 @@ def softmax(x, axis=-1):
 class NumpyLearner:
     """The state's networks, and the steps that the algorithms below share."""
 
+    mean_over_critics = True  # of their losses; otherwise the sum
+
     def __init__(self, state, config: dict):
         for name, value in jax.tree.map(np.array, state)._asdict().items():
             setattr(self, name, value)
         self.config, self.moments, self.t = config, {}, 0
-        self.scale = 1 / 3 if config.get("q") == "mean" else 1.0
+        self.scale, self.num_critics = 1 / 3 if config.get("q") == "mean" else 1.0, config.get("num_critics")
 
     def forward(self, params, x):
         """Inputs of every layer, then the output."""
@@ -73,12 +75,13 @@ class NumpyLearner:
         m[...] = 0.9 * m + 0.1 * gradient
         v[...] = 0.999 * v + 0.001 * gradient**2
         m_hat, v_hat = m / (1 - 0.9**self.t), v / (1 - 0.999**self.t)
-        param -= self.config["learning_rate"] * m_hat / (np.sqrt(v_hat) + 1e-8)
+        rate = self.config["learning_rate"] * self.config.get("lr_decay", 1.0) ** (self.t - 1)
+        param -= rate * m_hat / (np.sqrt(v_hat) + 1e-8)
 
     def utilities(self, critics, observation):
         """[E, B, N, K]."""
-        outputs = [self.forward(critics[f"critic_{e}"], observation)[-1] for e in range(2)]
-        return self.scale * np.stack(outputs).reshape(2, len(observation), 3, 3)
+        outputs = [self.forward(critics[f"critic_{e}"], observation)[-1] for e in range(self.num_critics)]
+        return self.scale * np.stack(outputs).reshape(-1, len(observation), 3, 3)
 
     def smaller_q(self, critics, batch):
         return (self.utilities(critics, batch.observation) * np.eye(3)[batch.action]).sum((2, 3)).min(0)
@@ -98,14 +101,15 @@ class NumpyLearner:
         return v
 
     def fit_critics(self, batch, v_t, penalty_gradient=lambda utilities, taken: 0.0):
-        """Squared TD error; penalty_gradient(utilities [B, N, K], taken) is by each row's utilities."""
+        """Squared TD errors; penalty_gradient(utilities [B, N, K], taken) is by each row's utilities."""
         rows, taken = len(batch.reward), np.eye(3)[batch.action]
         target = batch.reward + self.config["gamma"] * batch.discount * v_t
-        for e in range(2):
+        share = 1 / self.num_critics if self.mean_over_critics else 1.0
+        for e in range(self.num_critics):
             inputs = self.forward(self.critics[f"critic_{e}"], batch.observation)
             utilities = self.scale * inputs[-1].reshape(rows, 3, 3)
             error = (utilities * taken).sum((1, 2)) - target
-            gradient = 2 * error[:, None, None] * taken + penalty_gradient(utilities, taken)
+            gradient = share * 2 * error[:, None, None] * taken + penalty_gradient(utilities, taken)
             self.descend(
                 f"critic_{e}", self.critics[f"critic_{e}"], inputs, self.scale * gradient.reshape(rows, 9) / rows
             )
@@ -134,7 +138,8 @@ class NumpyIQL(NumpyLearner):
         tau = self.config["expectile"]
         v = self.fit_value(batch, lambda v: -2 * np.where(q < v, 1 - tau, tau) * (q - v))
         self.fit_critics(batch, self.v(self.value, batch.next_observation))  # of the NEW value
-        weight = self.clone(batch, np.minimum(np.exp(self.config["beta"] * (q - v)), self.config["weight_clip"]))
+        weight = np.minimum(np.exp(self.config["beta"] * (q - v)), self.config["weight_clip"])
+        self.clone(batch, weight + self.config["bc_alpha"])
         self.average("critics")
         return weight
 
@@ -142,16 +147,18 @@ class NumpyIQL(NumpyLearner):
 class NumpyAWAC(NumpyLearner):
     """Nair et al. (2020), with V towards the exact expectation; CQL's penalties (Kumar et al. 2020) where set."""
 
+    mean_over_critics = False
     candidates = None  # [C, B, N]
 
     def update(self, batch):
         self.t += 1
-        expected = (self.utilities(self.target_critics, batch.observation) * self.probabilities()).sum((2, 3)).min(0)
-        q = self.smaller_q(self.target_critics, batch)
         self.fit_critics(batch, self.v(self.target_value, batch.next_observation), self.penalty_gradient)
-        v = self.fit_value(batch, lambda v: 2 * (v - expected))
-        advantage = (q - v) / self.config["temperature"]
-        weight = self.clone(batch, np.minimum(np.exp(advantage), self.config["weight_clip"]))
+        advantage = self.smaller_q(self.critics, batch) - self.v(self.value, batch.observation)
+        weight = np.minimum(np.exp(advantage / self.config["temperature"]), self.config["weight_clip"])
+        mean = weight.mean() + 1e-8 if self.config["normalize_weights"] else 1.0
+        self.clone(batch, weight / mean + self.config["bc_alpha"])
+        expected = (self.utilities(self.target_critics, batch.observation) * self.probabilities()).sum((2, 3)).min(0)
+        self.fit_value(batch, lambda v: 2 * (v - expected))
         self.average("critics")
         self.average("value")
         return weight

@@ -10,10 +10,11 @@ from numpy_learners import COMMON, SPEC, make_batch, table_policy
 
 from spin_jax.learners.awac import AWACConfig, make_awac
 from spin_jax.learners.cql import CQLConfig, candidates_penalty, make_cql, slots_penalty
-from spin_jax.models import mlp
 
 JOINT = np.array(list(itertools.product(range(2), range(3), range(2))))
-AWAC = dict(COMMON, temperature=0.3, weight_clip=1.5)
+AWAC = dict(
+    COMMON, temperature=0.3, weight_clip=1.5, normalize_weights=False, bc_alpha=0.0, value_width=6, always_dropout=False
+)
 CQL = dict(AWAC, alpha=0.0, penalty="slots", candidates=4)
 
 
@@ -66,8 +67,7 @@ def test_gradient_of_the_slots_penalty_is_finite_and_zero_on_padding(utilities):
 
 
 @pytest.mark.parametrize("penalty", ["slots", "candidates"])
-def test_without_weight_on_the_penalty_cql_is_awac(monkeypatch, penalty):
-    monkeypatch.setattr(mlp, "HIDDEN", (7, 6))
+def test_without_weight_on_the_penalty_cql_is_awac(penalty):
     policy = table_policy()._replace(propose=lambda *_: jnp.zeros((4, 16, 3), jnp.int32))
     awac = make_awac(policy, SPEC, AWACConfig(**AWAC))
     cql = make_cql(policy, SPEC, CQLConfig(**CQL | {"penalty": penalty}))

@@ -12,13 +12,10 @@ from spin_jax.learners.iql import IQLConfig, make_iql
 from spin_jax.models import mlp
 from spin_jax.policies.spin import SPINConfig, make_spin
 
-CONFIG = dict(COMMON, expectile=0.8, beta=3.0, weight_clip=1.5, extract_after=0)
+CONFIG = dict(
+    COMMON | {"lr_decay": 1.0}, expectile=0.8, beta=3.0, weight_clip=1.5, bc_alpha=0.0, value_width=6, extract_after=0
+)
 SPIN = SPINConfig(queries="normal", heads="fresh", head_width=6, dropout=0.1, frozen_dropout=True)
-
-
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    monkeypatch.setattr(mlp, "HIDDEN", (7, 6))
 
 
 def run(num_steps, policy=None, frozen=(), compiled=True, **changes):
@@ -83,7 +80,17 @@ def test_critic_ranks():
 
 @pytest.mark.parametrize(
     "change",
-    [{"expectile": 0.0}, {"expectile": 1.1}, {"gamma": 1.01}, {"tau": 0.0}, {"extract_after": -1}, {"tau": np.nan}],
+    [
+        {"expectile": 0.0},
+        {"expectile": 1.1},
+        {"gamma": 1.01},
+        {"tau": 0.0},
+        {"tau": np.nan},
+        {"lr_decay": 0.0},
+        {"num_critics": 0},
+        {"bc_alpha": -1.0},
+        {"extract_after": -1},
+    ],
 )
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(ValueError, match=f"iql.{next(iter(change))}"):

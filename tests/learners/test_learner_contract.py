@@ -10,7 +10,6 @@ from numpy_learners import COMMON
 
 from spin_jax.frozen.artefact import params_like
 from spin_jax.learners.base import Learner
-from spin_jax.models import mlp
 from spin_jax.policies.base import Policy
 from spin_jax.policies.cached import packed
 from spin_jax.record.checkpoint import CheckpointStore, flatten
@@ -18,6 +17,7 @@ from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.types import ActionSpec, Transition
 
 HEADS = dict(head_width=6, dropout=0.1)
+VALUE = dict(weight_clip=100.0, bc_alpha=0.1, value_width=6)
 SETTINGS = {  # whatever is registered needs a line here
     "spin": dict(HEADS, queries="normal", heads="fresh", frozen_dropout=True, finetune="trained", finetune_after=1),
     "spin_warm": dict(HEADS, queries="mask", heads="asm", frozen_dropout=False),
@@ -26,11 +26,20 @@ SETTINGS = {  # whatever is registered needs a line here
     "spin_decode": dict(candidates=3, rounds=2, select="softmax", beta=1.0),
     "saint": HEADS,
     "factored": dict(width=8, dropout=0.1),
-    "autoregressive": dict(state_width=6, choice_width=4, lstm_width=8, num_layers=2, dropout=0.1),
-    "iql": dict(COMMON, expectile=0.8, beta=3.0, weight_clip=100.0, extract_after=1),
-    "awac": dict(COMMON, temperature=0.3, weight_clip=100.0),
-    "bcq": dict(COMMON, threshold=0.3),
-    "cql": dict(COMMON, temperature=0.3, weight_clip=100.0, alpha=1.0, penalty="slots", candidates=3),
+    "autoregressive": dict(state_width=6, choice_width=4, lstm_width=8, num_layers=2),
+    "iql": dict(COMMON, **VALUE, expectile=0.8, beta=3.0, extract_after=1),
+    "awac": dict(COMMON, **VALUE, temperature=0.3, normalize_weights=True, always_dropout=True),
+    "bcq": dict(COMMON, threshold=0.3, always_dropout=True),
+    "cql": dict(
+        COMMON,
+        **VALUE,
+        temperature=0.3,
+        normalize_weights=False,
+        alpha=1.0,
+        penalty="slots",
+        candidates=3,
+        always_dropout=False,
+    ),
     "bc": dict(learning_rate=0.01),
 }
 SMALL, WIDE = ActionSpec((2, 3, 2)), ActionSpec((2, 7, 100))
@@ -98,8 +107,7 @@ def made(request, asm_config) -> Made:
     policy = POLICIES[policy_name].make(spec, asm_config, policy_config)
     frozen = make_frozen(policy_name, spec, asm_config, policy_config)
     before = jax.tree.map(np.array, frozen)
-    with pytest.MonkeyPatch.context() as patch, jax.debug_nans(True):
-        patch.setattr(mlp, "HIDDEN", (7, 6))
+    with jax.debug_nans(True):
         learner = LEARNERS[name].make(policy, spec, config(LEARNERS, name))
         batches = [make_batch(i, spec, policy, frozen, learner.asks_next) for i in range(3)]
         states, metrics, update = (

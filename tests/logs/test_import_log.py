@@ -16,11 +16,14 @@ import pytest
 
 import main
 from configs.cheetah_run import get_config
+from spin_jax.config.auto import resolve
+from spin_jax.config.build import build
 from spin_jax.data.dataset import check_episodes
 from spin_jax.data.rlds import read_episodes
 from spin_jax.data.transitions import transitions
 from spin_jax.errors import DataError
 from spin_jax.logs.import_log import import_log
+from spin_jax.stages.make_data import load_data
 from spin_jax.types import ActionSpec
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -69,22 +72,34 @@ def test_a_file_of_the_suite_comes_back_transition_for_transition(tmp_path, prot
     check_episodes(episodes, ActionSpec((3,) * N), S, "here")
     assert [len(e.reward) for e in episodes] == [1000, 1000]
     assert_transitions(transitions(episodes), rows)
-    assert (transitions(episodes).discount == 1).all()  # done was a time limit
     card = json.loads((directory / "card_train.json").read_text())
     assert card["made_by"]["files"] == [{
         "file": "cheetah-run-expert", "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "rows": 2000,
-        "done": "truncation", "terminal": 0, "timeout": 2, "not_continuous": 0, "end_of_file": 0,
+        "format": "suite", "terminal": 2, "timeout": 0, "not_continuous": 0, "end_of_file": 0,
         "dropped_transitions": 0,
     }]  # fmt: skip
     assert card["return_mean"] == pytest.approx(sum(r[2] for r in rows) / 2, rel=1e-5)
     assert not list((tmp_path / "data").glob(".importing*"))
 
 
-def test_done_as_termination_sets_the_discount_to_zero(tmp_path):
+def test_the_suites_done_ends_the_value_or_is_a_time_limit_as_configured(tmp_path):
+    """Preset paper takes it for a terminal (published), quick for the time limit that it is in these tasks."""
     path = write(tmp_path / "log", make_log(5))
-    directory = import_log([path], tmp_path, "cheetah_run", "expert", bins=3, done="terminal")
-    found = transitions(read_episodes(str(directory), "train"))
-    np.testing.assert_array_equal(found.discount, [1, 1, 1, 1, 0] * 2)
+    directory = import_log([path], tmp_path, "cheetah_run", "expert", bins=3)
+    for preset, last in (("paper", 0), ("quick", 1)):
+        config = get_config(preset)
+        config.data.update(path=str(directory), level="train", held_out=0.0)
+        found = load_data(build(resolve(config))).train
+        np.testing.assert_array_equal(found.discount, [1, 1, 1, 1, last] * 2)
+
+
+def test_terminals_of_other_files_are_terminals_in_every_preset(tmp_path):
+    columns = as_columns(make_log(5))
+    np.savez(tmp_path / "log.npz", **columns | {"terminal": columns["timeout"], "timeout": columns["terminal"]})
+    directory = import_log([tmp_path / "log.npz"], tmp_path, "cheetah_run", "expert", bins=3)
+    config = get_config("quick")
+    config.data.update(path=str(directory), level="train", held_out=0.0)
+    np.testing.assert_array_equal(load_data(build(resolve(config))).train.discount, [1, 1, 1, 1, 0] * 2)
 
 
 def test_rows_without_done_are_cut_where_they_do_not_continue(tmp_path):

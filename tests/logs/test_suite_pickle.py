@@ -29,11 +29,11 @@ def write(path, value, protocol=4):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_every_protocol_gives_the_numbers_that_were_written(tmp_path, protocol, dtype):
     rows = make_rows(dtype=dtype)
-    found = suite_columns(write(tmp_path / "log", rows, protocol), "truncation", (3, 2))
-    for name, column in (("observation", 0), ("action", 1), ("reward", 2), ("next_observation", 3), ("timeout", 4)):
+    found = suite_columns(write(tmp_path / "log", rows, protocol), (3, 2))
+    for name, column in (("observation", 0), ("action", 1), ("reward", 2), ("next_observation", 3), ("terminal", 4)):
         np.testing.assert_array_equal(found[name], np.array([row[column] for row in rows]))
     assert found["observation"].itemsize == np.dtype(dtype).itemsize
-    assert not found["terminal"].any()
+    assert not found["timeout"].any()
 
 
 def test_rows_of_numpy_scalars_lists_and_other_layouts_are_read(tmp_path):
@@ -45,7 +45,7 @@ def test_rows_of_numpy_scalars_lists_and_other_layouts_are_read(tmp_path):
     content = pickle.dumps(rows, 2)
     assert b"numpy._core.multiarray" in content
     (tmp_path / "log").write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
-    found = suite_columns(tmp_path / "log", "terminal", None)
+    found = suite_columns(tmp_path / "log", None)
     np.testing.assert_array_equal(found["next_observation"], [row[3] for row in make_rows()])
     np.testing.assert_array_equal(found["reward"], np.arange(6))
     np.testing.assert_array_equal(found["terminal"], [False] * 5 + [True])
@@ -124,7 +124,7 @@ def test_what_is_no_pickle_of_rows_is_named(tmp_path):
     ):
         (tmp_path / "log").write_bytes(content)
         with pytest.raises(DataError, match=message):
-            suite_columns(tmp_path / "log", "truncation", None)
+            suite_columns(tmp_path / "log", None)
     with pytest.raises(DataError, match="nowhere cannot be read: No such file"):
         load_pickle(tmp_path / "nowhere")
 
@@ -154,12 +154,12 @@ def changed(index, value, row=2):
 @pytest.mark.parametrize("widths", [(3, 2), None])
 def test_a_bad_row_is_named(tmp_path, rows, message, widths):
     with pytest.raises(DataError, match="1 bad rows, counted from 0; nothing was written:\n  " + message):
-        suite_columns(write(tmp_path / "log", rows), "truncation", widths)
+        suite_columns(write(tmp_path / "log", rows), widths)
 
 
 def test_five_bad_rows_are_told_and_the_rest_counted(tmp_path):
     with pytest.raises(DataError) as error:
-        suite_columns(write(tmp_path / "log", make_rows() + [(1, 2)] * 9), "truncation", None)
+        suite_columns(write(tmp_path / "log", make_rows() + [(1, 2)] * 9), None)
     lines = str(error.value).splitlines()
     assert "9 bad rows" in lines[0]
     assert [line.split()[1] for line in lines[1:6]] == ["6", "7", "8", "9", "10"]

@@ -10,9 +10,9 @@ from spin_jax.models.lstm import blank_carry, init_lstm, lstm, lstm_step
 
 @pytest.fixture
 def layer():
-    """Parameters with biases that are not zero, and projected inputs [7, 3, 20]."""
+    """Parameters with large biases, and projected inputs [7, 3, 20]."""
     params = init_lstm(jax.random.key(0), 4, 5)
-    params["bias"] = jax.random.normal(jax.random.key(1), (20,))
+    params["bias_in"], params["bias_hidden"] = jax.random.normal(jax.random.key(1), (2, 20))
     return params, jax.random.normal(jax.random.key(2), (7, 3, 20))
 
 
@@ -37,7 +37,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_recursion(layer):
     (_, found), grads = value_and_grads(lstm)
     (_, expected), expected_grads = value_and_grads(plain)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    for name in ("kernel_hidden", "bias"):
+    for name in ("kernel_hidden", "bias_in", "bias_hidden"):
         assert float(jnp.abs(expected_grads[0][name]).max()) > 0.1
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), grads, expected_grads)
 

@@ -131,7 +131,6 @@ def test_slot_heads_equal_a_plain_loop():
     spec, x = ActionSpec((2, 4)), jax.random.normal(jax.random.key(0), (3, 2, 5))
     heads = SlotHeads(spec, width=6, dropout=0.0)
     params = heads.init(jax.random.key(1), x, deterministic=True)["params"]
-    params = jax.tree.map(lambda p: p + 0.1, params)  # biases start at 0
     found = heads.apply({"params": params}, x, deterministic=True)
     for i in range(2):
         hidden = np.asarray(x[:, i] @ params["kernel_in"][i]) + np.asarray(params["bias_in"])[i]

@@ -28,11 +28,16 @@ SETTINGS = {  # a policy that is registered needs a line here
     "spin_decode": DecodeConfig(candidates=4, rounds=2, select="argmax", beta=1.0),
     "saint": SAINTConfig(head_width=6, dropout=0.1),
     "factored": FactoredConfig(width=8, dropout=0.1),
-    "autoregressive": AutoregressiveConfig(state_width=6, choice_width=4, lstm_width=8, num_layers=2, dropout=0.1),
+    "autoregressive": AutoregressiveConfig(state_width=6, choice_width=4, lstm_width=8, num_layers=2),
 }
 SAMPLED = {"autoregressive", "spin_decode"}  # slots depend on each other: expectations and supports come from draws
 OWN_ORDER = {"spin_decode"}  # slots are chosen in another order than theirs, and the critics choose what is played
-FLAT = {"autoregressive", "factored"}  # nearly uniform at these sizes, so their parameters are moved further
+FLAT = {
+    "autoregressive",
+    "factored",
+    "spin_warm",
+    "spin_distill",
+}  # nearly uniform at these sizes, so their parameters are moved further
 METHODS = ("init", "log_prob", "sample", "mode", "expected_utility", "best_in_support", "choose")
 
 

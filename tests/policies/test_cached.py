@@ -10,13 +10,16 @@ import pytest
 from benchmarks.measure import make_program, settings
 from spin_jax.learners.asm import full_mask_logits
 from spin_jax.learners.bcq import BCQConfig, make_bcq
-from spin_jax.models import categorical, mlp
+from spin_jax.models import categorical
 from spin_jax.models.asm import ASM
 from spin_jax.policies.cached import CachedConfig, make_cached, packed, unpacked
 from spin_jax.types import Transition
 
 CONFIG = CachedConfig(heads="asm", head_width=6, dropout=0.0)
-BCQ = BCQConfig(threshold=0.3, gamma=0.9, tau=0.1, learning_rate=0.01, q="sum")
+BCQ = BCQConfig(
+    gamma=0.9, tau=0.1, learning_rate=0.01, lr_decay=1.0, q="sum", num_critics=2, critic_width=7, threshold=0.3,
+    always_dropout=False,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +52,8 @@ def reading_observations(policy):
     return policy._replace(encode=None, **{name: encoding(getattr(policy, name)) for name in names})
 
 
-def test_training_on_cached_encodings_equals_training_without(policy, spec, asm_params, monkeypatch):
+def test_training_on_cached_encodings_equals_training_without(policy, spec, asm_params):
     """BCQ, which asks the policy about s' too: float32 to rounding, bfloat16 to that of bfloat16; 3 steps."""
-    monkeypatch.setattr(mlp, "HIDDEN", (7, 6))
 
     def run(policy, keep=None):
         learner = make_bcq(policy, spec, BCQ)
@@ -93,8 +95,7 @@ def test_packing_rounds_to_bfloat16():
     np.testing.assert_array_equal(unpacked(z), z)
 
 
-def test_targets_of_bcq_read_the_encoding_of_the_next_state_alone(policy, spec, asm_params, monkeypatch):
-    monkeypatch.setattr(mlp, "HIDDEN", (7, 6))
+def test_targets_of_bcq_read_the_encoding_of_the_next_state_alone(policy, spec, asm_params):
     learner, batch = make_bcq(policy, spec, dataclasses.replace(BCQ, threshold=0.9)), make_batch(0)
     z, z_next = (policy.encode(asm_params, x) for x in (batch.observation, batch.next_observation))
     state, update = jax.jit(learner.init)(jax.random.key(0), asm_params, jnp.zeros((1, 5))), jax.jit(learner.update)

@@ -37,10 +37,14 @@ def test_forward_pass_is_the_described_one(name, spec, asm_config, asm_params, m
 def test_slots_have_no_order_when_queries_and_heads_move_along(asm_config, saint):
     """Oracle: every slot's probabilities (the expectations of one-hot utilities), moved by hand."""
     spec, order = ActionSpec((3, 3, 3)), np.array([2, 0, 1])
-    policy, one_hot = make_saint(spec, asm_config, CONFIG), jnp.eye(9).reshape(9, 1, 3, 3)
+    policy, one_hot = make_saint(spec, asm_config, CONFIG), jnp.eye(9).reshape(9, 1, 1, 3, 3)
     moved = {**saint.params, "queries": saint.params["queries"][order]}
     moved["heads"] = jax.tree.map(lambda p: p[order], saint.params["heads"])
-    probabilities = jax.jit(lambda params, x: policy.expected_utility(params, (), x, one_hot, None).reshape(3, 3))
+
+    @jax.jit
+    def probabilities(params, x):
+        return jax.vmap(lambda u: policy.expected_utility(params, (), x, u, None)[0])(one_hot).reshape(3, 3)
+
     observation = jax.random.normal(jax.random.key(2), (1, 5))
     direct = probabilities(saint.params, observation)
     np.testing.assert_allclose(direct.sum(1), 1, rtol=1e-5)

@@ -78,8 +78,10 @@ def told(monkeypatch):
     lines, handler = [], logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     monkeypatch.setattr(log, "handlers", [handler])
-    monkeypatch.setattr(log, "level", logging.INFO)
-    return lines
+    before = log.level
+    log.setLevel(logging.INFO)  # the attribute alone would leave what the logger remembers of its level
+    yield lines
+    log.setLevel(before)
 
 
 def announced(monkeypatch, prepared, stages=STAGES, **seconds):

@@ -9,7 +9,7 @@ from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, ASMConfig, full_mask_logits
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
-from spin_jax.stages.pretrain_asm import make_held_out_metrics
+from spin_jax.stages.pretrain_asm import make_probe_metrics
 from spin_jax.types import ActionSpec, Transition
 
 MASKING = MaskingConfig("full_range", 0.15, 0.3, 1.0, 0.0)
@@ -29,7 +29,7 @@ def test_accuracies_are_the_shares_of_right_predictions_and_their_product_is_a_n
     log = Transition(observation, action, np.zeros(5000, np.float32), None, None)
     jax.config.update("jax_disable_most_optimizations", False)
     try:
-        found = make_held_out_metrics(asm, MASKING, log)(params)
+        found = make_probe_metrics(asm, MASKING, log)(params)
     finally:
         jax.config.update("jax_disable_most_optimizations", True)  # as conftest has it
     right = predicted == action

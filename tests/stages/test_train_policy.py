@@ -30,7 +30,7 @@ def dataset():
     s, s_next = rng.normal(size=(2, 40, 17)).astype(np.float32)
     action = rng.integers(0, 3, (40, 6)).astype(np.int32)
     train = Transition(s, action, rng.normal(size=40).astype(np.float32), np.ones(40, np.float32), s_next)
-    return Dataset(SPEC, train, train, identity_normaliser(17), "fingerprint", np.zeros(2))
+    return Dataset(SPEC, train, train, "held_out", identity_normaliser(17), "fingerprint", np.zeros(2))
 
 
 @pytest.fixture
