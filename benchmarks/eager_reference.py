@@ -5,7 +5,6 @@ as published. Their outputs are compared on the same weights before anything is 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -75,8 +74,7 @@ def compare(
     measures: dict[tuple[str, str], Callable] = {}
     differences, num_features = {}, TASKS[task].num_features
     for name in policies:
-        published: dict[str, Any] = {"spin__frozen_dropout": True} if name == "spin" else {}
-        run = settings(task, policy=name, train__batch_size=batch, **published, **changes)
+        run = settings(task, policy=name, train__batch_size=batch, **changes)
         program = make_program(run, steps)
         eager = eager_policy(run, program.spec, num_features)
         differences[name] = check_outputs(program, eager, num_features)
