@@ -135,15 +135,18 @@ def _check_ranges(run: RunConfig):
         "eval.every_steps": (run.eval.every_steps, 1),
         "eval.episodes": (run.eval.episodes, 1),
         "eval.final_episodes": (run.eval.final_episodes, 1),
-        "data.epsilon": (run.data.epsilon, 0),
     }
     for name, (value, low) in at_least.items():
         if value < low:
             raise ConfigError(f"config.{name} must be at least {low}, got {value}.")
-    if run.data.epsilon > 1 or not 0 <= run.asm.dropout < 1 or not 0 <= run.data.held_out <= 0.5:
-        raise ConfigError(
-            "config.data.epsilon must lie in [0, 1], config.asm.dropout in [0, 1), config.data.held_out in [0, 0.5]."
-        )
+    within = {
+        "data.epsilon": (run.data.epsilon, 0, 1),
+        "data.held_out": (run.data.held_out, 0, 0.5),
+        "asm.dropout": (run.asm.dropout, 0, 0.99),
+    }
+    for name, (value, low, high) in within.items():
+        if not low <= value <= high:
+            raise ConfigError(f"config.{name} must lie in [{low}, {high}], got {value}.")
     one_of = {
         "data.mode": (run.data.mode, "memory", "stream"),
         "data.done": (run.data.done, "terminal", "truncation"),
