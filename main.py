@@ -6,6 +6,7 @@ Stages: data (make or find the log), pretrain (Algorithm 1), distill (only for a
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from absl import app, flags
@@ -16,13 +17,17 @@ from spin_jax.stages import STAGES
 FLAGS = flags.FLAGS
 
 
-def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | None:
+def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distributed: str = "off") -> dict | None:
     """Runs the stages; returns the results if `evaluate` is one of them, else None."""
     if config.eval.video:
         os.environ.setdefault("MUJOCO_GL", "egl")  # read once, when dm_control is first imported
     print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
     import jax
 
+    from spin_jax.record.processes import end_on_sigterm, first, initialise, is_first
+
+    initialise(distributed)  # before any other use of JAX
+    end_on_sigterm()
     from spin_jax.config.auto import resolve
     from spin_jax.config.build import build, check_stages, has_stage
     from spin_jax.record.progress import setup_logging
@@ -38,15 +43,15 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | 
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
     keep_compilations()
-    setup_logging()
+    setup_logging(quiet=not is_first())
     config = resolve(config)
     run = build(config)
     check_stages(run, stages)
     stages = [name for name in stages if has_stage(run.policy, name)]
-    workdir = Workdir(workdir_path, config)
+    workdir = first(lambda: Workdir(workdir_path, config).path.as_posix()) and Workdir(workdir_path, config)
     if "data" in stages:
         announce(run, workdir, stages)
-        make_data(run, workdir)
+        first(lambda: make_data(run, workdir), "makes the log, if it is not there")
     if stages == ["data"]:
         return None
     dataset = load_data(run)
@@ -60,8 +65,12 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str]) -> dict | 
         train_policy(run, workdir, dataset)
     if "evaluate" not in stages:
         return None
-    evaluate_policy(run, workdir, dataset)
-    return report(run, workdir, dataset)
+
+    def play_and_report():
+        evaluate_policy(run, workdir, dataset)
+        return report(run, workdir, dataset)
+
+    return first(play_and_report, "evaluates and reports")
 
 
 def main(_: list[str]) -> None:
@@ -74,13 +83,27 @@ def main(_: list[str]) -> None:
             f"error: {str(error).splitlines()[-1].strip()}; --config must name a file, such as configs/dog_trot.py"
         )
     try:
-        run(config, FLAGS.workdir, stages)
+        run(config, FLAGS.workdir, stages, FLAGS.distributed)
     except Exception as error:
-        from spin_jax.errors import UserError
+        sys.exit(explain_end(error))
 
-        if not isinstance(error, UserError):
-            raise
-        sys.exit(f"error: {error}")
+
+def explain_end(error: Exception) -> str | int:
+    """What the program ends with: a line for errors that a user can mend, the exit code after a preemption.
+
+    Other errors are raised. Of several processes, all end.
+    """
+    from spin_jax.errors import UserError
+    from spin_jax.record.processes import EXIT_PREEMPTED, Preempted, fail
+
+    if isinstance(error, Preempted):
+        print(error, file=sys.stderr, flush=True)
+        return EXIT_PREEMPTED
+    if not isinstance(error, UserError):
+        fail("".join(traceback.format_exception(error)))
+        raise error
+    fail(f"error: {error}")
+    return f"error: {error}"
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -97,5 +120,6 @@ if __name__ == "__main__":
     config_flags.DEFINE_config_file("config", None, "configuration file, with a preset after a colon")
     flags.DEFINE_string("workdir", None, "directory of this run: checkpoints, metrics, results", required=True)
     flags.DEFINE_enum("stage", "all", ["all", *STAGES], "what to run")
+    flags.DEFINE_string("distributed", "off", "off | auto = join the cluster's other processes | host:port,n,i")
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)

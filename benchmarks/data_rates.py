@@ -28,7 +28,7 @@ from absl import app, flags
 from benchmarks.measure import spread, write
 from spin_jax.data.dataset import load_dataset
 from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds, write_shards
-from spin_jax.data.sampler import on_device, sample_batch
+from spin_jax.data.sampler import sample_batch, scaled
 from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
 from spin_jax.record.progress import setup_logging
 from spin_jax.types import Episode
@@ -79,7 +79,8 @@ def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
         load_dataset(directory, split, spec, TASKS[task].num_features, True, mode=mode) for mode in ("memory", "stream")
     )
     source, key = EpisodeSource(str(directory), split), jax.random.key(0)
-    resident, streamed = (cast(Any, on_device(d.train, d.normaliser)) for d in (memory, stream))
+    resident, streamed = (cast(Any, scaled(d.train, d.normaliser)) for d in (memory, stream))
+    resident = jax.device_put(resident)
     chunk = streamed.max_chunk(BATCH)
     steps = CHUNKS * chunk
 

@@ -53,7 +53,10 @@ def measure(task: str, pairs: Sequence[tuple[str, str]], batch: int, seeds: int,
     seconds = interleave(ticks, rounds)
     peak = peak_gflop / min(seconds["matmul"])
     for (policy, learner), (program, compile_s, megabytes) in programs.items():
-        times, gflop = milliseconds(seconds[policy, learner], steps), seeds * xla_gflop(program)
+        times, gflop = (
+            milliseconds(seconds[policy, learner], steps),
+            seeds * xla_gflop(program.learner, program.frozen, program.data, program.run.train.batch_size),
+        )
         by_hand = hand_gflop(program.run, program.spec, TASKS[task].num_features)
         rows.append(
             {"policy": policy, "learner": learner, "task": task, "batch": batch, "seeds": seeds}

@@ -37,6 +37,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     data.done = "terminal"  # the meaning of `done` in a log imported from the suite's files: terminal = no value behind
     # it (published) | truncation = a time limit, values go on
     data.mode = "memory"  # memory = transitions on the device | stream = read from disk while training
+    data.shards = 0  # groups that the transitions are divided into; every group gives an equal share of a batch, so the
+    # batches depend on it | 0 = one, or one for each device along mesh.data if a device cannot hold them all (memory)
     data.block_episodes = 16  # the transitions of this number of episodes are shuffled together (stream)
     data.num_workers = -1  # environment processes; -1 = one per core, 0 = none
 
@@ -156,6 +158,10 @@ def get_config(task: str, preset: str) -> ConfigDict:
     train.policy_schedule = "constant"  # constant (published) | cosine = the policy's learning rate falls to 0
     train.max_chunk = 1000  # most gradient steps that are compiled into one program
     train.checkpoint_every_steps = 10_000  # gradient steps
+
+    config.mesh = mesh = ConfigDict()  # of all devices: seed times data is their number
+    mesh.seed = 0  # devices that share the seeds | 0 = the greatest common divisor of num_seeds and devices
+    mesh.data = 0  # devices that share a batch | 0 = what is left
 
     config.eval = evaluation = ConfigDict()
     evaluation.every_steps = 5_000  # gradient steps between evaluations during stage 2

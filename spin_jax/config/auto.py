@@ -7,16 +7,18 @@ from spin_jax.record.machine import usable_cores
 from spin_jax.registry import LEARNERS, POLICIES, PolicyEntry
 
 
-def resolve(config: ConfigDict) -> ConfigDict:
+def resolve(config: ConfigDict, accelerated: bool | None = None) -> ConfigDict:
     """A copy of the configuration: the policy's implied fields are set and every 'auto' is decided for this machine.
 
-    Wrong names and values are left as they are; `config.build.build` reports them.
+    accelerated: decide as for a machine with an accelerator, or as for one without; None: as this machine is. Wrong
+    names and values are left as they are; `config.build.build` reports them.
     """
     config = ConfigDict(config.to_dict())
     entry = POLICIES.get(config.policy)
     if entry is not None:
         config.update_from_flattened_dict(dict(entry.implies(config)))
-    accelerated = jax.default_backend() != "cpu"
+    if accelerated is None:
+        accelerated = jax.default_backend() != "cpu"
     if config.precision == "auto":
         config.precision = "bfloat16" if accelerated else "float32"
     if config.seeds_per_batch == 0:

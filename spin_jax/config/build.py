@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from ml_collections import ConfigDict
 
-from spin_jax.config.sections import ASMSection, DataConfig, EvalConfig, RunConfig, TrainConfig
+from spin_jax.config.sections import ASMSection, DataConfig, EvalConfig, MeshConfig, RunConfig, TrainConfig
 from spin_jax.data.dataset import split_expression
 from spin_jax.errors import ConfigError
 from spin_jax.registry import ENVS, LEARNERS, POLICIES
@@ -48,6 +48,7 @@ def build(config: ConfigDict) -> RunConfig:
             policy_config=_section(config, policy.section, policy.config),
             learner_config=_section(config, learner.section, learner.config),
             train=_section(config, "train", TrainConfig),
+            mesh=_section(config, "mesh", MeshConfig),
             eval=_section(config, "eval", EvalConfig),
         )
         if not run.data.path:
@@ -121,6 +122,9 @@ def _check_ranges(run: RunConfig):
         "data.num_workers": (run.data.num_workers, 0),
         "eval.num_workers": (run.eval.num_workers, 0),
         "data.episodes": (run.data.episodes, 2),
+        "data.shards": (run.data.shards, 0),
+        "mesh.seed": (run.mesh.seed, 0),
+        "mesh.data": (run.mesh.data, 0),
         "data.block_episodes": (run.data.block_episodes, 1),
         "asm.batch_size": (run.asm.batch_size, 1),
         "asm.num_epochs": (run.asm.num_epochs, 0),
@@ -139,14 +143,14 @@ def _check_ranges(run: RunConfig):
     for name, (value, low) in at_least.items():
         if value < low:
             raise ConfigError(f"config.{name} must be at least {low}, got {value}.")
-    within = {
+    within: dict[str, tuple[float, float, float]] = {
         "data.epsilon": (run.data.epsilon, 0, 1),
         "data.held_out": (run.data.held_out, 0, 0.5),
         "asm.dropout": (run.asm.dropout, 0, 0.99),
     }
-    for name, (value, low, high) in within.items():
-        if not low <= value <= high:
-            raise ConfigError(f"config.{name} must lie in [{low}, {high}], got {value}.")
+    for name, (share, least, most) in within.items():
+        if not least <= share <= most:
+            raise ConfigError(f"config.{name} must lie in [{least}, {most}], got {share}.")
     one_of = {
         "data.mode": (run.data.mode, "memory", "stream"),
         "data.done": (run.data.done, "terminal", "truncation"),

@@ -24,6 +24,7 @@ class DataConfig:
     held_out: float
     done: str
     mode: str
+    shards: int
     block_episodes: int
     num_workers: int
 
@@ -106,6 +107,12 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    seed: int
+    data: int
+
+
+@dataclasses.dataclass(frozen=True)
 class EvalConfig:
     every_steps: int
     episodes: int
@@ -134,6 +141,7 @@ class RunConfig:
     policy_config: Any  # the dataclass that registry.py names for the policy
     learner_config: LearnerConfig
     train: TrainConfig
+    mesh: MeshConfig
     eval: EvalConfig
 
     @property

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 
 from spin_jax.data.memory import row_bytes
 from spin_jax.data.transitions import transitions
-from spin_jax.errors import DataError
+from spin_jax.errors import ConfigError, DataError
 from spin_jax.types import Episode, Normaliser, Transition, normalise
 
 CHUNK_BYTES = 64_000_000  # most bytes of batches in one call of the compiled program
@@ -82,11 +82,23 @@ class TransitionStream:
             for _ in range(start, stop, chunk):
                 yield jax.tree.map(lambda *rows: np.stack(rows), *itertools.islice(batches, chunk))
 
-    def device_chunks(self, key: jax.Array, *args: int) -> Iterator[Transition]:
-        """`chunks` on the device; each is transferred while the one before it is in use. `key` gives the seed."""
+    def device_chunks(
+        self, key: jax.Array, put: Callable, batch_size: int, chunk: int, start: int, stop: int
+    ) -> Iterator[Transition]:
+        """`chunks` on the devices; each is transferred while the one before it is in use.
+
+        key gives the seed. put(batches) takes this process's batches to the devices. batch_size is that of all
+        processes together. Raises ConfigError if the processes do not divide it.
+        """
+        own, left = divmod(batch_size, self.shard.shard_count)
+        if left:
+            raise ConfigError(
+                f"A batch of {batch_size} rows does not divide among {self.shard.shard_count} processes, each of which "
+                f"streams its own episodes."
+            )
         ahead = None
-        for chunk in self.chunks(int(jax.random.bits(key)), *args):
-            current, ahead = ahead, jax.device_put(chunk)
+        for batches in self.chunks(int(jax.random.bits(key)), own, chunk, start, stop):
+            current, ahead = ahead, put(batches)
             if current is not None:
                 yield current
         if ahead is not None:

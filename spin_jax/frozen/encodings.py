@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from spin_jax.data.memory import free_memory
@@ -17,6 +16,7 @@ from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
 from spin_jax.record.checkpoint import digest, flatten
+from spin_jax.record.processes import first
 from spin_jax.record.progress import Progress, log
 from spin_jax.types import Transition
 
@@ -31,9 +31,10 @@ def encode_log(
     fingerprint: str,
     n_step: int,
 ) -> Transition | TransitionStream:
-    """Adds x of every state, as packed bfloat16, to `data` on the device; returns `data` if the policy has no encoder.
+    """Adds x of every state, as packed bfloat16, to `data`; returns `data` if the policy has no encoder.
 
-    n_step: how many steps s' comes after s; 0 = the learner does not use s'. x is computed once, in chunks, and kept in
+    data: numpy arrays with normalised observations; x is read from its file as it is needed. n_step: how many steps s'
+    comes after s; 0 = the learner does not use s'. x is computed once, in chunks, by process 0, and kept in
     `encodings_dir` under a key of ASM, normaliser and log. Raises DataError with the sizes if x does not fit into
     memory, and ConfigError for a log that streams.
     """
@@ -65,11 +66,16 @@ def _check_room(need: int):
         )
 
 
-def _encoded(path: pathlib.Path, encode: Callable, observation: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _encoded(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """encode(observation) [T, N, D] uint16, read from `path`, or computed and written there."""
+    first(lambda: _write(path, encode, observation, shape), "encodes the log")
+    return np.load(path, mmap_mode="r")
+
+
+def _write(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape: tuple[int, ...]) -> None:
     if path.exists():
         log.info(f"policy: z(s) of {shape[0]} transitions from {path}")
-        return jnp.asarray(np.load(path, mmap_mode="r"))
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)
@@ -82,4 +88,3 @@ def _encoded(path: pathlib.Path, encode: Callable, observation: jax.Array, shape
     out.flush()
     temporary.replace(path)
     path.with_suffix(".json").write_text(json.dumps({"what": "z(s), bfloat16 as uint16", "shape": shape}) + "\n")
-    return jnp.asarray(out)

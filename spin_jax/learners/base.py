@@ -1,6 +1,7 @@
 """What a learner is: pure functions of a state, which is a NamedTuple of arrays only."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -90,5 +91,8 @@ class Learner(NamedTuple):
 
 
 def state_like(learner: Learner, frozen: Any, observation: Any) -> Any:
-    """Shapes and dtypes of the learner's state, as jax.ShapeDtypeStructs; nothing is computed or compiled."""
-    return jax.eval_shape(lambda: learner.init(jax.random.key(0), frozen, observation))
+    """Shapes and dtypes of the learner's state, as jax.ShapeDtypeStructs; nothing is computed or compiled.
+
+    frozen, observation: arrays or their shapes.
+    """
+    return jax.eval_shape(functools.partial(learner.init, jax.random.key(0)), frozen, observation)

@@ -96,7 +96,8 @@ def _recur_backward(kept, of_h):
     blank = (jnp.zeros_like(h[0]), jnp.zeros_like(c[0]))
     _, of_gates = jax.lax.scan(step, blank, (of_h, activated, c, c_before), reverse=True)
     width = len(kernel)
-    of_kernel = h_before.reshape(-1, width).T @ of_gates.reshape(-1, 4 * width)
+    # B leads where axes are merged, so that a batch that is split over devices stays where it is
+    of_kernel = h_before.swapaxes(0, 1).reshape(-1, width).T @ of_gates.swapaxes(0, 1).reshape(-1, 4 * width)
     return of_kernel, of_gates.sum(0), of_gates
 
 

@@ -46,8 +46,10 @@ def unmask(
     spec, batch = asm.spec, len(observation)
     sizes = jnp.asarray(round_sizes(spec.num_slots, rounds))
     choices = jnp.full((batch, spec.num_slots), spec.num_choices)
-    first = jnp.tile(full_mask_logits(asm, params, observation), (count, 1, 1))
-    observation, choices = jnp.tile(observation, (count, 1)), jnp.tile(choices, (count, 1))
+    # a state's draws are neighbours, so that a batch that is split over devices stays where it is
+    first, observation, choices = (
+        jnp.repeat(x, count, axis=0) for x in (full_mask_logits(asm, params, observation), observation, choices)
+    )
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(sizes))
 
     def choose(choices, logits, size, key_r):
@@ -61,7 +63,7 @@ def unmask(
 
     choices = choose(choices, first, sizes[0], keys[0])
     choices, _ = jax.lax.scan(one_round, choices, (sizes[1:], keys[1:]))
-    return choices.reshape(count, batch, spec.num_slots).astype(jnp.int32)
+    return choices.reshape(batch, count, spec.num_slots).swapaxes(0, 1).astype(jnp.int32)
 
 
 def unmasking_log_prob(asm: ASM, params: Any, observation: jax.Array, actions: jax.Array, *, rounds: int) -> jax.Array:

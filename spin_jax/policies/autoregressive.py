@@ -58,7 +58,7 @@ def make_autoregressive(spec: ActionSpec, asm_config: ASMConfig, config: Autoreg
     def draw(params, frozen, observation, key, count):
         keys = jax.random.split(key, spec.num_slots)
         rows = _decode(params, config, spec, observation, count, keys, categorical.sample)
-        return rows.reshape(count, len(observation), spec.num_slots)
+        return rows.reshape(len(observation), count, spec.num_slots).swapaxes(0, 1)
 
     def mode(params, frozen, observation):
         nothing = jnp.zeros(spec.num_slots)
@@ -94,21 +94,22 @@ def forced_logits(params: Any, config: AutoregressiveConfig, observation: jax.Ar
     """
     start = len(params["choices"]) - 1
     previous = jnp.pad(actions[:, :-1], ((0, 0), (1, 0)), constant_values=start)  # [B, N]: slot i-1's choice
-    embeddings = params["choices"][previous.T]  # [N, B, C]
     first, *others = _layers(params, config)
-    h = lstm(first, _project_choice(params, config, embeddings), _project_state(params, config, observation))
+    # B leads where axes are merged, so that a batch that is split over devices stays where it is
+    projected = _project_choice(params, config, params["choices"][previous]).swapaxes(0, 1)  # [N, B, 4 width]
+    h = lstm(first, projected, _project_state(params, config, observation))
     for layer in others:
-        h = lstm(layer, product(h, layer["kernel_in"]))
+        h = lstm(layer, product(h.swapaxes(0, 1), layer["kernel_in"]).swapaxes(0, 1))
     return jnp.einsum("nbh,nhk->bnk", h, params["heads"]["kernel"]) + params["heads"]["bias"][None]
 
 
 def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation, count, keys, pick):
-    """Joint actions [count B, N], chosen slot by slot in one scan.
+    """Joint actions [B count, N], the draws of a state behind each other, chosen slot by slot in one scan.
 
-    pick(keys[i], logits [count B, 1, K], valid [1, K]) -> choice [count B, 1] of slot i.
+    pick(keys[i], logits [B count, 1, K], valid [1, K]) -> choice [B count, 1] of slot i.
     """
     first, *others = _layers(params, config)
-    state = jnp.tile(_project_state(params, config, observation), (count, 1))
+    state = jnp.repeat(_project_state(params, config, observation), count, axis=0)
     carries = [blank_carry(layer, len(state)) for layer in (first, *others)]
 
     def step(carry, slot):

@@ -5,6 +5,7 @@ Arrays are stored flat, under names like `params/body/block_0/query/kernel`, wit
 
 import hashlib
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ def flatten(tree: Any) -> dict[str, jax.Array]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def digest(arrays: dict[str, jax.Array]) -> str:
+def digest(arrays: Mapping[str, Any]) -> str:
     """SHA-256 of named arrays, sorted by name."""
     found = hashlib.sha256()
     for name in sorted(arrays):
@@ -43,7 +44,9 @@ class CheckpointStore:
     def _manager(self, write: bool = False) -> ocp.CheckpointManager:
         """Orbax's manager, read-only until the first save: reading never changes a directory."""
         if write and self._writer is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
             self._writer = self._make(
+                create=False,
                 preservation_policy=managers.LatestN(self._keep or 10**9),
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,
@@ -53,6 +56,11 @@ class CheckpointStore:
         return self._writer or self._reader
 
     def _make(self, **options) -> ocp.CheckpointManager:
+        if jax.process_count() > 1:  # each process uses its manager alone, without waiting for the others
+            own = jax.process_index()
+            options["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+                primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+            )
         handlers = {"arrays": ocp.StandardCheckpointHandler(), "record": ocp.JsonCheckpointHandler()}
         return ocp.CheckpointManager(
             self.directory, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
@@ -67,7 +75,7 @@ class CheckpointStore:
         manager = self._manager(write=True)
         if step in manager.all_steps():
             manager.delete(step)
-        arrays = {name: jax.numpy.asarray(leaf) for name, leaf in flatten(tree).items()}
+        arrays = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
         stored = {"record": record, "sha256": digest(arrays)}
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(stored))
         manager.save(step, args=args, force=True)
@@ -97,11 +105,12 @@ class CheckpointStore:
                 a, b = getattr(found, field), getattr(need, field)
                 if (tuple(a) if field == "shape" else np.dtype(a)) != (tuple(b) if field == "shape" else np.dtype(b)):
                     raise CheckpointError(f"{self._path(step)}: {field} of {name!r} is {a}, this run needs {b}.")
-        target = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in wanted.items()}
+        # numpy arrays (without memory of their own), so that nothing is placed on a device of another process
+        target = {name: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape) for name, leaf in wanted.items()}
         arrays = self._restore(step, arrays=ocp.args.StandardRestore(target)).arrays
         if digest(arrays) != self._stored(step)["sha256"]:
             raise self._damaged(step, ValueError("the arrays do not match their SHA-256"))
-        return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+        return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(arrays[name]) for name in wanted])
 
     def _stored(self, step: int) -> dict:
         stored = self._restore(step, record=ocp.args.JsonRestore()).record

@@ -18,14 +18,17 @@ class _Handler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def setup_logging() -> None:
-    """Shows this package's messages as plain lines on standard error; of libraries that use absl, only errors."""
+def setup_logging(quiet: bool = False) -> None:
+    """Shows this package's messages as plain lines on standard error; of libraries that use absl, only errors.
+
+    quiet: neither messages nor progress, for all processes but the first.
+    """
     absl_logging.set_verbosity(absl_logging.ERROR)
     if not log.handlers:
         handler = _Handler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False
 
 
@@ -37,7 +40,7 @@ class Progress:
         self._first, self._step = start, start
         self._begin = self._last = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and log.isEnabledFor(logging.INFO):
             self._bar = tqdm(total=total, initial=start, desc=what, unit=unit, unit_scale=True, dynamic_ncols=True)
 
     def update(self, step: int, **shown: float) -> None:

@@ -10,7 +10,7 @@ from spin_jax.errors import WorkdirError
 
 CONFIG = "config.json"
 # these may differ between two calls on one workdir: they do not change what is trained
-MAY_CHANGE = ("eval", "data.num_workers", "seeds_per_batch")
+MAY_CHANGE = ("eval", "data.num_workers", "seeds_per_batch", "mesh")
 
 
 def write_json(path: pathlib.Path, values: dict) -> None:

@@ -2,7 +2,7 @@
 
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
-from spin_jax.data.sampler import on_device
+from spin_jax.data.sampler import scaled
 from spin_jax.frozen.load import load_asms
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import POLICIES
@@ -15,22 +15,27 @@ def distill(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
 
     Raises CheckpointError if no matching ASM is found.
     """
-    config, stage = run.policy_config, Stage("distill", run, workdir, own_frozen=run.asm.per_seed)
+    config = run.policy_config
+    stage = Stage("distill", run, workdir, config.batch_size, own_frozen=run.asm.per_seed)
     asms = load_asms(run, dataset, [member.asm for member in stage.members])
     make_distiller = POLICIES[run.policy].distiller
     assert make_distiller is not None  # config.build.check_stages
     learner = make_distiller(dataset.spec, run.asm.model, config)
     frozen = [asm.params for asm in asms]
+
+    def save(step, state):
+        stage.save(step, state, {})
+
     with stage:
         state = stage.begin(learner, frozen, dataset.blank, config.steps)
         stage.fit(
             learner,
             state,
             frozen,
-            on_device(dataset.train, asms[0].normaliser),
+            scaled(dataset.train, asms[0].normaliser),
             num_steps=config.steps,
-            batch_size=config.batch_size,
-            hooks=[Hook(run.train.checkpoint_every_steps, lambda step, state: stage.save(step, state, {}))],
+            hooks=[Hook(run.train.checkpoint_every_steps, save)],
+            save=save,
             show=("distill_mse", "distill_kl"),
         )
         return stage.finish([{"seconds": stage.seconds, "steps": config.steps}] * len(stage.members))

@@ -38,7 +38,12 @@ SECONDS = 0.5  # shortest measurement
 
 
 def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
-    """Logs how long the unfinished stages will take; for a long run, also the command that ends in minutes."""
+    """Logs how long the unfinished stages will take; for a long run, also the command that ends in minutes.
+
+    On several devices there is no estimate.
+    """
+    if len(jax.devices()) > 1:
+        return
     left = [name for name in stages if workdir.summary(name) is None]
     if not set(left) & {"pretrain", "distill", "policy"} or _cannot_begin(run, workdir, stages):
         return
@@ -120,7 +125,7 @@ class Estimate:
 
     def _left(self, name: str, steps: int) -> int:
         """Gradient steps left in a stage."""
-        return max(steps - Stage(name, self._run, self._workdir).start, 0)
+        return max(steps - Stage(name, self._run, self._workdir, batch_size=1).start, 0)
 
     def _step(
         self, learner: Learner, frozen: Any, batch_size: int, seeds: Seeds, policy: Policy | None = None

@@ -11,12 +11,13 @@ import numpy as np
 
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
-from spin_jax.data.sampler import on_device
+from spin_jax.data.sampler import scaled
 from spin_jax.frozen.artefact import describe, open_store
 from spin_jax.learners.asm import ASMState, make_asm_learner
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.objectives.masked_modelling import MaskingConfig, corrupt
+from spin_jax.record.processes import first, is_first
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.stage import Stage
@@ -73,14 +74,14 @@ class Epochs:
         config = stage.run.asm
         self._stage, self._dataset, self._epoch_steps = stage, dataset, epoch_steps
         self._stores = [open_store(member.workdir.asm) for member in stage.members]
-        probe = cast(Transition, on_device(dataset.probe, dataset.normaliser))
+        probe = cast(Transition, scaled(dataset.probe, dataset.normaliser))
         self._metrics = make_probe_metrics(ASM(dataset.spec, config.model), config.masking_config, probe)
 
     def keep(self, step: int, state: ASMState) -> None:
         """Saves the ASM after `step` gradient steps."""
         stage, epoch, rows = self._stage, step // self._epoch_steps, []
-        states = stage.seeds.split(state)
-        for member, store, own in zip(stage.members, self._stores, states, strict=True):
+        states = stage.seeds.split(stage.layout.host(state))
+        for member, store, own in zip(stage.members, self._stores, states, strict=True) if is_first() else ():
             metrics = self._metrics(own.params)
             record = {"describes": describe(stage.run, self._dataset), "epoch": epoch, "step": step}
             record |= {"probe": metrics, "probe_name": self._dataset.probe_name}
@@ -88,7 +89,11 @@ class Epochs:
             store.save(epoch, {"params": own.params, "normaliser": self._dataset.normaliser}, record)
             rows.append(_row(self._dataset.probe_name, metrics))
         stage.write(step, rows)
-        stage.save(step, state, {"epoch": epoch})
+        self.save(step, state)
+
+    def save(self, step: int, state: ASMState) -> None:
+        """Saves a checkpoint to resume, at any step."""
+        self._stage.save(step, state, {"epoch": step // self._epoch_steps})
 
     def records(self) -> list[dict]:
         """{probe_name, untrained, trained} of every seed: metrics of the untrained ASM and of the last epoch."""
@@ -118,7 +123,7 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     """
     if not run.asm.per_seed:
         run = dataclasses.replace(run, num_seeds=1)
-    config, stage = run.asm, Stage("pretrain", run, workdir)
+    config, stage = run.asm, Stage("pretrain", run, workdir, run.asm.batch_size)
     epoch_steps = math.ceil(dataset.num_transitions / config.batch_size)
     num_steps = config.num_epochs * epoch_steps
     learner = make_asm_learner(dataset.spec, config.model, config.masking_config, config.optimiser(num_steps))
@@ -133,12 +138,12 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
             learner,
             state,
             frozen,
-            on_device(dataset.train, dataset.normaliser),
+            scaled(dataset.train, dataset.normaliser),
             num_steps=num_steps,
-            batch_size=config.batch_size,
             hooks=[Hook(config.checkpoint_every_epochs * epoch_steps, epochs.keep)],
+            save=epochs.save,
             show=("masked_cross_entropy", "masked_accuracy"),
         )
-        parameters = sum(x.size for x in jax.tree.leaves(stage.seeds.split(state)[0].params))
+        parameters = sum(x.size for x in jax.tree.leaves(state.params)) // run.num_seeds
         facts = {"seconds": stage.seconds, "steps": num_steps, "parameters": parameters}
-        return stage.finish([facts | record for record in epochs.records()])
+        return stage.finish([facts | record for record in first(epochs.records)])

@@ -1,6 +1,6 @@
 """Runs one stage for all seeds: resume point, checkpoints, metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from spin_jax.config.sections import RunConfig
@@ -8,32 +8,40 @@ from spin_jax.data.stream import TransitionStream
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import MetricsWriter
+from spin_jax.record.processes import first, is_first
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.members import members, seeds_of
-from spin_jax.training import loop
+from spin_jax.training import loop, rows
 from spin_jax.training.keys import stream
+from spin_jax.training.mesh import make_layout
 from spin_jax.types import Transition
 
 
 class Stage:
     """Stage `name` of every seed, which starts or resumes at step `start`, the last step that all seeds have saved.
 
-    States are of all seeds together, as `seeds` bundles them; `frozen` is a sequence with the frozen arrays of each
-    seed. Use it as a context manager: metrics are open inside. own_frozen: each seed has its own frozen arrays.
+    States are of all seeds together, as `seeds` bundles them, and lie on the devices as `layout` says; `frozen` is a
+    sequence with the frozen arrays of each seed. Use it as a context manager: metrics are open inside. Of several
+    processes, all call every method in the same order, and process 0 reads and writes.
+
+    batch_size: rows of a batch of one seed. own_frozen: each seed has its own frozen arrays. Raises ConfigError if
+    devices, seeds and batch do not divide.
     """
 
-    def __init__(self, name: str, run: RunConfig, workdir: Workdir, own_frozen: bool = False):
-        self.name, self.run, self._workdir = name, run, workdir
+    def __init__(self, name: str, run: RunConfig, workdir: Workdir, batch_size: int, own_frozen: bool = False):
+        self.name, self.run, self._workdir, self._batch_size = name, run, workdir, batch_size
         self.members, self.seeds = members(run, workdir), seeds_of(run, own_frozen)
+        self.layout = make_layout(run.num_seeds, batch_size, run.mesh.seed, run.mesh.data)
         keep = 1 if len(self.members) == 1 else 2  # a kill between two members' saves leaves them a step apart
         self._stores = [CheckpointStore(member.state(name), keep) for member in self.members]
-        saved = set.intersection(*(set(store.steps()) for store in self._stores))
+        saved = first(lambda: sorted(set.intersection(*(set(store.steps()) for store in self._stores))))
         self.resumed, self.start = bool(saved), max(saved, default=0)
         self._writers: list[MetricsWriter] = []
 
     def __enter__(self) -> "Stage":
-        self._writers = [MetricsWriter(member.workdir.stage(self.name), self.start) for member in self.members]
+        if is_first():
+            self._writers = [MetricsWriter(member.workdir.stage(self.name), self.start) for member in self.members]
         return self
 
     def __exit__(self, *_):
@@ -42,19 +50,22 @@ class Stage:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of this stage, including those before an interruption."""
-        return self._writers[0].seconds
+        """Wall-clock seconds of this stage, including those before an interruption; 0 where nothing is written."""
+        return self._writers[0].seconds if self._writers else 0.0
 
     def begin(self, learner: Learner, frozen: Sequence[Any], observation: Any, num_steps: int) -> Any:
         """The state at `start`: restored, or initialised if nothing is saved."""
         if not self.resumed:
             keys = [stream(member.run.seed, f"{self.name}/init") for member in self.members]
             starts = zip(keys, frozen, strict=True)
-            return self.seeds.bundle([learner.init(key, arrays, observation) for key, arrays in starts])
+            return self._place([learner.init(key, arrays, observation) for key, arrays in starts])
         if self.start < num_steps:
             log.info(f"{self.name}: resuming from step {self.start} of {num_steps}")
         likes = [state_like(learner, arrays, observation) for arrays in frozen]
-        return self.seeds.bundle([s.restore(like, self.start) for s, like in zip(self._stores, likes, strict=True)])
+        return self._place([s.restore(like, self.start) for s, like in zip(self._stores, likes, strict=True)])
+
+    def _place(self, trees: Sequence[Any]) -> Any:
+        return self.layout.put(self.seeds.bundle(trees), *self.seeds.axes)
 
     def fit(
         self,
@@ -64,53 +75,69 @@ class Stage:
         data: Transition | TransitionStream,
         *,
         num_steps: int,
-        batch_size: int,
         hooks: Sequence[loop.Hook],
+        save: Callable[[int, Any], None],
         show: Sequence[str],
     ) -> Any:
-        """Trains `state` from `start` to num_steps and returns it; the arguments are those of `training.loop.fit`."""
+        """Trains `state` from `start` to num_steps and returns it.
+
+        data: numpy arrays [T, …] or a stream, with normalised observations. save(step, state) is called if a signal
+        ends the run early; the other arguments are those of `training.loop.fit`.
+        """
         if self.start >= num_steps:
             return state
+        layout, seeds = self.layout, self.seeds
+        if not isinstance(data, TransitionStream):
+            shards = rows.choose_shards(data, layout, self._batch_size, self.run.data.shards)
+            data = rows.place(data, layout, shards)
         keys = [stream(member.run.seed, f"{self.name}/loop") for member in self.members]
         return loop.fit(
             learner,
             state,
-            self.seeds.bundle_frozen(frozen),
+            layout.put(seeds.bundle_frozen(frozen), *(seeds.axes if seeds.own_frozen else ())),
             data,
-            self.seeds.bundle(keys),
+            layout.put(seeds.bundle(keys), *seeds.axes),
             num_steps=num_steps,
-            batch_size=batch_size,
+            batch_size=self._batch_size,
             max_chunk=self.run.train.max_chunk,
             start_step=self.start,
-            seeds=self.seeds,
+            seeds=seeds,
+            layout=layout,
             on_metrics=self.write,
             hooks=hooks,
+            on_stop=save,
             what=self.name,
             show=show,
         )
 
     def record(self) -> dict:
         """The record that was saved with the first member's state at `start`."""
-        return self._stores[0].record(self.start)
+        return first(lambda: self._stores[0].record(self.start))
 
     def save(self, step: int, state: Any, record: dict) -> None:
         """Saves a checkpoint of every seed."""
-        for store, own in zip(self._stores, self.seeds.split(state), strict=True):
-            store.save(step, own, record)
+        whole = self.layout.host(state)
+        if is_first():
+            for store, own in zip(self._stores, self.seeds.split(whole), strict=True):
+                store.save(step, own, record)
 
-    def write(self, step: int, rows: dict | Sequence[dict], seconds: float | None = None) -> None:
-        """Writes a row of metrics for each seed; rows: one dict for each seed, or, as `fit` gives, {name: [seeds]}."""
-        if isinstance(rows, dict):
-            rows = [{name: values[i] for name, values in rows.items()} for i in range(len(self.members))]
-        for writer, row in zip(self._writers, rows, strict=True):
+    def write(self, step: int, found: dict | Sequence[dict], seconds: float | None = None) -> None:
+        """Writes a row of metrics for each seed; found: one dict for each seed, or, as `fit` gives, {name: [seeds]}."""
+        if isinstance(found, dict):
+            found = [{name: values[i] for name, values in found.items()} for i in range(len(self.members))]
+        for writer, row in zip(self._writers, found, strict=False):  # no writers but in process 0
             writer.write(step, seconds, **row)
 
     def has(self, step: int, name: str) -> bool:
         """Whether metric `name` of a step is written for every seed."""
-        return all(any(row["step"] == step and name in row for row in writer.rows()) for writer in self._writers)
+        return first(
+            lambda: all(any(row["step"] == step and name in row for row in writer.rows()) for writer in self._writers)
+        )
 
     def finish(self, summaries: Sequence[dict]) -> dict:
         """Records the figures of every seed; those of the first seed also stand for the run, and are returned."""
+        if not is_first():
+            return summaries[0]
         for member, summary in zip(self.members, summaries, strict=True):
             member.workdir.finish(self.name, summary)
         return self._workdir.finish(self.name, summaries[0])

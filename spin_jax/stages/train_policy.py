@@ -8,7 +8,7 @@ import jax
 
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
-from spin_jax.data.sampler import on_device
+from spin_jax.data.sampler import scaled
 from spin_jax.data.stream import TransitionStream
 from spin_jax.evaluation.background import Background
 from spin_jax.evaluation.scores import Score
@@ -18,6 +18,7 @@ from spin_jax.frozen.encodings import encode_log
 from spin_jax.frozen.load import has_own_frozen
 from spin_jax.learners.base import Learner
 from spin_jax.policies.base import Policy
+from spin_jax.record.processes import is_first
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.members import frozen_of
@@ -32,7 +33,8 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     Returns the summary of the first seed. Raises CheckpointError, before anything is written, if what stage 2 reads is
     missing or does not fit.
     """
-    stage, num_steps = Stage("policy", run, workdir, has_own_frozen(run)), run.train.num_steps
+    stage = Stage("policy", run, workdir, run.train.batch_size, has_own_frozen(run))
+    num_steps = run.train.num_steps
     asms = frozen_of(stage.members, dataset)
     policy = make_policy(run, dataset.spec)
     learner = make_learner(run, policy, dataset.spec)
@@ -42,6 +44,9 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     with stage, evaluating(stage, learner, asms, waited) as evaluate:
         state = stage.begin(learner, frozen, dataset.blank, num_steps)
 
+        def play(step: int, state: Any):
+            evaluate(step, stage.layout.host(state))
+
         def save(step: int, state: Any):
             evaluate.drain(before=step)  # so that a run resumed here repeats at most this step's evaluation
             stage.save(step, state, {"eval_seconds": waited + evaluate.waited, "asm": asms[0].record["describes"]})
@@ -49,7 +54,7 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         due = stage.start % run.eval.every_steps == 0 or stage.start == num_steps
         if due and not stage.has(stage.start, "return_mean"):
             log.info(f"policy: compiling the policy for evaluation, {run.eval.episodes} episodes at once …")
-            evaluate(stage.start, state)
+            play(stage.start, state)
         if not stage.resumed:
             save(0, state)
         if stage.start < num_steps:
@@ -57,10 +62,10 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
                 learner,
                 state,
                 frozen,
-                _log_on_device(stage, dataset, policy, learner, asms[0]),
+                _encoded_log(stage, dataset, policy, learner, asms[0]),
                 num_steps=num_steps,
-                batch_size=run.train.batch_size,
-                hooks=[Hook(run.eval.every_steps, evaluate), Hook(run.train.checkpoint_every_steps, save)],
+                hooks=[Hook(run.eval.every_steps, play), Hook(run.train.checkpoint_every_steps, save)],
+                save=save,
                 show=("critic_loss", "policy_loss"),
             )
         evaluate.drain()
@@ -71,10 +76,15 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
 def evaluating(stage: Stage, learner: Learner, asms: Sequence[FrozenASM], waited: float) -> Iterator[Background]:
     """Yields evaluate(step, state), which plays the policies of all seeds and writes their scores.
 
-    It works beside training, or training waits for it. waited: seconds that training waited for evaluations before a
-    resume. A row's `seconds` is the time at which its state was handed in; train_seconds leaves out the waiting.
+    It works beside training, or training waits for it; of several processes, only process 0 plays. waited: seconds that
+    training waited for evaluations before a resume. A row's `seconds` is the time at which its state was handed in;
+    train_seconds leaves out the waiting.
     """
     run = stage.run
+    if not is_first():
+        with Background(lambda *_: None, lambda *_: None, lambda: None, asynchronous=False) as nothing:
+            yield nothing
+        return
 
     def clock() -> tuple[float, float]:
         return stage.seconds, stage.seconds - waited - evaluate.waited
@@ -100,27 +110,27 @@ def evaluating(stage: Stage, learner: Learner, asms: Sequence[FrozenASM], waited
         yield evaluate
 
 
-def _log_on_device(
+def _encoded_log(
     stage: Stage, dataset: Dataset, policy: Policy, learner: Learner, asm: FrozenASM
 ) -> Transition | TransitionStream:
-    """The log to train on, on the device, with x of its states if the policy has an encoder."""
+    """The log to train on, with normalised observations, and with x of its states if the policy has an encoder."""
     encodings_dir = stage.members[0].asm.parent / "encodings"
     n_step = stage.run.train.n_step if learner.asks_next else 0
-    data = on_device(dataset.train, asm.normaliser)
+    data = scaled(dataset.train, asm.normaliser)
     return encode_log(policy, asm, data, encodings_dir, dataset.fingerprint, n_step)
 
 
 def _summaries(stage: Stage, state: Any, asms: Sequence[FrozenASM], seconds: float, eval_seconds: float) -> list[dict]:
     """The figures of every seed; times are of all seeds together, as one program trains them."""
-    run = stage.run
+    run, trained = stage.run, sum(x.size for x in jax.tree.leaves(state.policy))
     return [
         {
             "seconds": seconds,
             "eval_seconds": eval_seconds,
             "steps": run.train.num_steps,
             "updates_per_second": run.num_seeds * run.train.num_steps / max(seconds - eval_seconds, 1e-9),
-            "parameters": sum(x.size for x in jax.tree.leaves(own.policy)),
+            "parameters": trained // run.num_seeds,
             "frozen_parameters": sum(x.size for x in jax.tree.leaves(asm.params)),
         }
-        for own, asm in zip(stage.seeds.split(state), asms, strict=True)
+        for asm in asms
     ]

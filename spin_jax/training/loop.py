@@ -14,8 +14,10 @@ from spin_jax.data.sampler import sample_batch
 from spin_jax.data.stream import TransitionStream
 from spin_jax.errors import DivergedError
 from spin_jax.learners.base import Learner
+from spin_jax.record.processes import Preempted, asked_to_stop, stoppable
 from spin_jax.record.progress import Progress, log
 from spin_jax.training.keys import step_keys
+from spin_jax.training.mesh import ONE_DEVICE, Layout
 from spin_jax.training.seeds import ONE, Seeds
 
 
@@ -33,11 +35,17 @@ def chunk_length(limit: int, *intervals: int) -> int:
 
 
 def make_run_chunk(
-    learner: Learner, batch_size: int, chunk: int, streamed: bool = False, seeds: Seeds = ONE
+    learner: Learner,
+    batch_size: int,
+    chunk: int,
+    streamed: bool = False,
+    seeds: Seeds = ONE,
+    layout: Layout = ONE_DEVICE,
 ) -> Callable:
     """run(state, frozen, data, key, start) -> (state, metrics averaged over the chunk); the state is donated.
 
-    data: arrays [T, …] that batches are drawn from; if `streamed`, the batches themselves, [chunk, B, …].
+    data: what batches are drawn from, arrays [T, …] or ShardedRows; if `streamed`, the batches themselves,
+    [chunk, B, …]. All arrays lie as `layout` puts them.
     """
 
     def run_one(state, frozen, key, data, start):
@@ -45,16 +53,21 @@ def make_run_chunk(
             step, batch = step_and_batch
             batch_key, update_key = step_keys(key, step)
             if not streamed:
-                batch = sample_batch(batch_key, data, batch_size)
+                batch = layout.over_data(sample_batch(batch_key, data, batch_size))
             return learner.update(state, frozen, batch, update_key)
 
         steps = start + jnp.arange(chunk)
         state, metrics = jax.lax.scan(one_step, state, (steps, data if streamed else None))
         return state, jax.tree.map(lambda m: m.mean(0), metrics)
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    placed = {}
+    if layout.mesh is not None:
+        placed["out_shardings"] = (layout.sharding(*seeds.axes), layout.sharding())
+
+    @functools.partial(jax.jit, donate_argnums=0, **placed)
     def run_chunk(state, frozen, data, key, start):
-        return seeds.map(functools.partial(run_one, data=data, start=start), state, frozen, key)
+        run = functools.partial(run_one, data=data, start=start)
+        return seeds.map(run, state, frozen, key, layout.groups)
 
     return run_chunk
 
@@ -99,30 +112,33 @@ def fit(
     max_chunk: int,
     start_step: int = 0,
     seeds: Seeds = ONE,
+    layout: Layout = ONE_DEVICE,
     on_metrics: Callable[[int, dict], None] = lambda step, metrics: None,
     hooks: Sequence[Hook] = (),
+    on_stop: Callable[[int, Any], None] = lambda step, state: None,
     what: str = "training",
     show: Sequence[str] = (),
 ) -> Any:
     """Runs the gradient steps from start_step to num_steps and returns the final state.
 
-    data: a tree of arrays [T, …] on the device, from which every step draws its batch; or a TransitionStream, from
-    which step i gets batch i (the next chunk of batches is transferred while one runs).
+    data: a tree of arrays [T, …] on the devices, or ShardedRows, from which every step draws its batch; or a
+    TransitionStream, from which step i gets batch i (the next chunk of batches is transferred while one runs).
 
     on_metrics(step, metrics) gets the means of every chunk, each an array [seeds]; they are fetched after the next
     chunk has started. `show` names the metrics that the progress bar shows, as means over seeds. Raises DivergedError,
-    naming the steps, if a metric is not finite; no hook sees that state.
+    naming the steps, if a metric is not finite; no hook sees that state. After SIGTERM the running chunk ends,
+    on_stop(step, state) is called, and Preempted is raised.
     """
     streamed = isinstance(data, TransitionStream)
     limit = min(max_chunk, data.max_chunk(batch_size)) if streamed else max_chunk
     chunk = chunk_length(limit, num_steps, start_step, *(hook.every_steps for hook in hooks))
-    run_chunk = make_run_chunk(learner, batch_size, chunk, streamed, seeds)
+    run_chunk = make_run_chunk(learner, batch_size, chunk, streamed, seeds, layout)
     feed = itertools.repeat(data)
     if streamed:
-        feed = data.device_chunks(key, batch_size, chunk, start_step, num_steps)
+        feed = data.device_chunks(key, layout.put_batches, batch_size, chunk, start_step, num_steps)
     each = f" of each of {seeds.num} seeds, {seeds.at_once} at once," if seeds.num > 1 else ""
     log.info(f"{what}: compiling {chunk} gradient steps of batch {batch_size}{each} into one program …")
-    with Progress(what, num_steps, start_step) as progress:
+    with Progress(what, num_steps, start_step) as progress, stoppable():
         metrics = _Metrics(what, chunk, on_metrics, progress, show)
         for step, given in zip(range(start_step + chunk, num_steps + 1, chunk), feed, strict=False):
             state, found = run_chunk(state, frozen, given, key, step - chunk)
@@ -133,5 +149,9 @@ def fit(
                 metrics.report()
             for hook in due:
                 hook.call(step, state)
+            if asked_to_stop(step // chunk) and step < num_steps:
+                metrics.report()
+                on_stop(step, state)
+                raise Preempted(f"{what}: SIGTERM; saved step {step} of {num_steps}. The same command goes on there.")
         metrics.report()
     return state

@@ -9,7 +9,7 @@ import pytest
 
 from spin_jax.data import stream
 from spin_jax.data.memory import row_bytes
-from spin_jax.data.sampler import on_device
+from spin_jax.data.sampler import scaled
 from spin_jax.data.stream import TransitionStream
 from spin_jax.data.transitions import transitions
 from spin_jax.errors import DataError
@@ -102,14 +102,14 @@ def test_a_short_block_begins_again_and_a_long_one_drops_the_rest():
 
 
 def test_observations_are_normalised_to_the_numbers_of_memory_mode():
-    """Bit for bit what `on_device` makes of the same transitions."""
+    """Bit for bit what `scaled` makes of the same transitions."""
     rng = np.random.default_rng(0)
     episodes = [
         e._replace(observation=rng.normal(5, 3, e.observation.shape).astype(np.float32)) for e in make_episodes(6, 6, 6)
     ]
     normaliser = Normaliser(np.float32([4.7, 5.2]), np.float32([1.3, 2.9]), np.float32(1.5))
-    table = on_device(transitions(episodes), normaliser)
-    streamed = on_device(make_stream(episodes, 2), jax.device_put(normaliser))
+    table = scaled(transitions(episodes), normaliser)
+    streamed = scaled(make_stream(episodes, 2), jax.device_put(normaliser))
     batches = read(streamed, 4, 0, 9)
     where = np.searchsorted(transitions(episodes).reward, batches.reward)
     for found, column in zip(*map(jax.tree.leaves, (batches, table)), strict=True):
@@ -160,7 +160,7 @@ def test_one_chunk_is_transferred_ahead(monkeypatch):
 
     monkeypatch.setattr(TransitionStream, "chunks", chunks)
     seen = []
-    for chunk in make_stream(make_episodes(4, 4), 2).device_chunks(jax.random.key(0)):
+    for chunk in make_stream(make_episodes(4, 4), 2).device_chunks(jax.random.key(0), jax.device_put, 4, 1, 0, 3):
         assert isinstance(chunk, jax.Array)
         seen.append((float(chunk), len(made)))
     assert seen == [(0, 2), (1, 3), (2, 3)]

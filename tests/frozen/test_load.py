@@ -11,7 +11,7 @@ from configs.cheetah_run import get_config
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.data.dataset import Dataset
-from spin_jax.data.sampler import on_device
+from spin_jax.data.sampler import scaled
 from spin_jax.data.stream import TransitionStream
 from spin_jax.errors import CheckpointError, ConfigError, DataError
 from spin_jax.frozen import encodings
@@ -67,7 +67,7 @@ def cached(asm_config, monkeypatch):
     params = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), p.dtype), like)
     dataset = make_dataset()
     asm = FrozenASM(params, dataset.normaliser, {"describes": {"task": "cheetah_run"}})
-    return policy, asm, on_device(dataset.train, dataset.normaliser)
+    return policy, asm, scaled(dataset.train, dataset.normaliser)
 
 
 def test_every_row_is_encoded_and_the_next_ones_only_when_asked(cached, tmp_path):

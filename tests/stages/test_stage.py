@@ -56,7 +56,7 @@ def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
     team, blank = members(run, workdir), np.zeros((1, 17), np.float32)
     learner = Learner(lambda *_: {"x": jnp.float32(0)}, None, None)
     state = {"x": jnp.float32([1, 2])}
-    with Stage("policy", run, workdir) as stage:
+    with Stage("policy", run, workdir, 32) as stage:
         assert (stage.resumed, stage.start) == (False, 0)
         for step in (0, 10):
             stage.write(step, {"loss": np.array([step, -step])})
@@ -65,7 +65,7 @@ def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
     CheckpointStore(team[0].workdir.path / "policy" / "state", keep=2).save(
         20, {"x": jnp.float32(1)}, {}
     )  # then it was killed
-    with Stage("policy", run, workdir) as stage:
+    with Stage("policy", run, workdir, 32) as stage:
         assert (stage.resumed, stage.start) == (True, 10)
         assert stage.record() == {"step": 10}
         assert stage.begin(learner, [(), ()], blank, 100)["x"].tolist() == [1, 2]
@@ -78,7 +78,7 @@ def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
 
 def test_a_stage_that_is_only_looked_at_leaves_no_trace(prepared):
     run, workdir = prepared(num_seeds=2)
-    assert not Stage("policy", run, workdir).resumed
+    assert not Stage("policy", run, workdir, 32).resumed
     assert not workdir.path.exists()
 
 
