@@ -1,0 +1,93 @@
+"""Starts several real processes of main.py on this machine, to try a distributed run without a cluster.
+
+    python -m launch.local_processes --processes=2 --devices=4 -- --config=configs/dog_trot.py:smoke --workdir=DIR
+
+Everything behind `--` goes to each process. They meet at a free port of 127.0.0.1. Lines that process i > 0 writes to
+its standard error begin with "i: ". SIGTERM and SIGINT are passed on to all. When one process fails, the others are
+ended and its exit code is returned; 75 (preempted, everything is saved) stays 75.
+"""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from absl import app, flags
+
+PREEMPTED = 75
+
+
+def start(program: str, arguments: Sequence[str], processes: int, devices: int) -> list[subprocess.Popen]:
+    """Starts the processes; devices > 0 makes each of them see this number of CPU devices."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    environment, children = dict(os.environ), []
+    if devices:
+        flag = f"--xla_force_host_platform_device_count={devices}"
+        environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flag}".strip()
+    for i in range(processes):
+        command = [sys.executable, program, *arguments, f"--distributed={address},{processes},{i}"]
+        stderr = subprocess.PIPE if i else None
+        # a group of its own: Ctrl-C in a terminal reaches only this program, which passes it on once
+        child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=stderr, process_group=0)
+        children.append(child)
+    return children
+
+
+def copy_lines(child: subprocess.Popen, prefix: bytes) -> None:
+    """Copies the child's standard error to this program's, each line with the prefix."""
+    for line in child.stderr or ():
+        os.write(sys.stderr.fileno(), prefix + line.rstrip(b"\n") + b"\n")
+
+
+def run(program: str, arguments: Sequence[str], processes: int, devices: int, grace_s: float) -> int:
+    """Runs the processes; returns 0, or the exit code of the one that failed first (128 + n if signal n ended it).
+
+    When one has failed, the others have grace_s seconds to end before they are killed.
+    """
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda caught, _: received.append(caught))
+    children = start(program, arguments, processes, devices)
+    copiers = [threading.Thread(target=copy_lines, args=(c, b"%d: " % i), daemon=True) for i, c in enumerate(children)]
+    for copier in copiers:
+        copier.start()
+    failed, deadline = 0, float("inf")
+    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+        first = next((child.returncode for child in children if child.returncode), 0)
+        if first and not failed:
+            failed, deadline = first, time.monotonic() + grace_s
+            if failed != PREEMPTED:  # preempted processes all end by themselves; a failed one's partners may wait
+                received.append(signal.SIGTERM)
+        while received:
+            caught = received.pop(0)
+            for child in children:
+                child.send_signal(caught)
+        time.sleep(0.05)
+    for child in children:
+        child.kill()
+        failed = failed or child.wait()
+    for copier in copiers:
+        copier.join(timeout=1)  # a worker of a killed process may still hold the pipe
+    return failed if failed >= 0 else 128 - failed
+
+
+def main(argv: list[str]) -> None:
+    if any(argument.startswith("--distributed") for argument in argv):
+        sys.exit("error: --distributed is what this program sets; leave it out.")
+    sys.exit(run(FLAGS.program, argv[1:], FLAGS.processes, FLAGS.devices, FLAGS.grace_s))
+
+
+FLAGS = flags.FLAGS
+if __name__ == "__main__":
+    flags.DEFINE_integer("processes", 2, "number of processes", lower_bound=1)
+    flags.DEFINE_integer("devices", 0, "CPU devices of each process; 0 = as they are", lower_bound=0)
+    flags.DEFINE_float("grace_s", 20.0, "seconds that the others have to end when one has failed", lower_bound=0)
+    flags.DEFINE_string("program", str(pathlib.Path(__file__).parent.parent / "main.py"), "the program to start")
+    app.run(main)
