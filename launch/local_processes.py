@@ -15,14 +15,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 
 from absl import app, flags
 
 PREEMPTED = 75
 
 
-def start(program: str, arguments: Sequence[str], processes: int, devices: int) -> list[subprocess.Popen]:
+def start(program: str, arguments: list[str], processes: int, devices: int) -> list[subprocess.Popen]:
     """Starts the processes; devices > 0 makes each of them see this number of CPU devices."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -46,7 +45,7 @@ def copy_lines(child: subprocess.Popen, prefix: bytes) -> None:
         os.write(sys.stderr.fileno(), prefix + line.rstrip(b"\n") + b"\n")
 
 
-def run(program: str, arguments: Sequence[str], processes: int, devices: int, grace_s: float) -> int:
+def run(program: str, arguments: list[str], processes: int, devices: int, grace_s: float) -> int:
     """Runs the processes; returns 0, or the exit code of the one that failed first (128 + n if signal n ended it).
 
     When one has failed, the others have grace_s seconds to end before they are killed.
@@ -59,10 +58,9 @@ def run(program: str, arguments: Sequence[str], processes: int, devices: int, gr
     for copier in copiers:
         copier.start()
     failed, deadline = 0, float("inf")
-    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
-        first = next((child.returncode for child in children if child.returncode), 0)
-        if first and not failed:
-            failed, deadline = first, time.monotonic() + grace_s
+    while None in (codes := [child.poll() for child in children]) and time.monotonic() < deadline:
+        if any(codes) and not failed:
+            failed, deadline = next(filter(None, codes)), time.monotonic() + grace_s
             if failed != PREEMPTED:  # preempted processes all end by themselves; a failed one's partners may wait
                 received.append(signal.SIGTERM)
         while received:
@@ -72,9 +70,9 @@ def run(program: str, arguments: Sequence[str], processes: int, devices: int, gr
         time.sleep(0.05)
     for child in children:
         child.kill()
-        failed = failed or child.wait()
     for copier in copiers:
         copier.join(timeout=1)  # a worker of a killed process may still hold the pipe
+    failed = failed or next((child.wait() for child in children if child.wait()), 0)
     return failed if failed >= 0 else 128 - failed
 
 
