@@ -72,7 +72,7 @@ def full_config(run: dict[str, Any]) -> ConfigDict:
 
 def field_names(config: ConfigDict, prefix: str = "config.") -> list[str]:
     """The full names of all fields, such as config.asm.width."""
-    names = []
+    names: list[str] = []
     for name, value in config.items():
         names += field_names(value, f"{prefix}{name}.") if isinstance(value, ConfigDict) else [prefix + name]
     return names
