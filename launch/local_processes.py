@@ -18,24 +18,16 @@ import time
 
 from absl import app, flags
 
-PREEMPTED = 75
 
-
-def start(program: str, arguments: list[str], processes: int, devices: int) -> list[subprocess.Popen]:
-    """Starts the processes; devices > 0 makes each of them see this number of CPU devices."""
+def start(command: list[str], processes: int) -> list[subprocess.Popen]:
+    """Starts the processes, each in a group of its own: Ctrl-C reaches only this program, which passes it on once."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    environment, children = dict(os.environ), []
-    if devices:
-        flag = f"--xla_force_host_platform_device_count={devices}"
-        environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {flag}".strip()
+    children = []
     for i in range(processes):
-        command = [sys.executable, program, *arguments, f"--distributed={address},{processes},{i}"]
-        stderr = subprocess.PIPE if i else None
-        # a group of its own: Ctrl-C in a terminal reaches only this program, which passes it on once
-        child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=stderr, process_group=0)
-        children.append(child)
+        mine, stderr = [*command, f"--distributed={address},{processes},{i}"], subprocess.PIPE if i else None
+        children.append(subprocess.Popen(mine, stdin=subprocess.DEVNULL, stderr=stderr, process_group=0))
     return children
 
 
@@ -45,23 +37,13 @@ def copy_lines(child: subprocess.Popen, prefix: bytes) -> None:
         os.write(sys.stderr.fileno(), prefix + line.rstrip(b"\n") + b"\n")
 
 
-def run(program: str, arguments: list[str], processes: int, devices: int, grace_s: float) -> int:
-    """Runs the processes; returns 0, or the exit code of the one that failed first (128 + n if signal n ended it).
-
-    When one has failed, the others have grace_s seconds to end before they are killed.
-    """
-    received: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda caught, _: received.append(caught))
-    children = start(program, arguments, processes, devices)
-    copiers = [threading.Thread(target=copy_lines, args=(c, b"%d: " % i), daemon=True) for i, c in enumerate(children)]
-    for copier in copiers:
-        copier.start()
+def wait(children: list[subprocess.Popen], received: list[int], grace_s: float) -> int:
+    """Passes signals on until all have ended, at most grace_s seconds after one failed; returns its code or 0."""
     failed, deadline = 0, float("inf")
     while None in (codes := [child.poll() for child in children]) and time.monotonic() < deadline:
         if any(codes) and not failed:
             failed, deadline = next(filter(None, codes)), time.monotonic() + grace_s
-            if failed != PREEMPTED:  # preempted processes all end by themselves; a failed one's partners may wait
+            if failed != 75:  # preempted processes all end by themselves; partners of a failed one may wait for it
                 received.append(signal.SIGTERM)
         while received:
             caught = received.pop(0)
@@ -70,16 +52,27 @@ def run(program: str, arguments: list[str], processes: int, devices: int, grace_
         time.sleep(0.05)
     for child in children:
         child.kill()
-    for copier in copiers:
-        copier.join(timeout=1)  # a worker of a killed process may still hold the pipe
-    failed = failed or next((child.wait() for child in children if child.wait()), 0)
-    return failed if failed >= 0 else 128 - failed
+    codes = [child.wait() for child in children]
+    return failed or next(filter(None, codes), 0)
 
 
 def main(argv: list[str]) -> None:
     if any(argument.startswith("--distributed") for argument in argv):
         sys.exit("error: --distributed is what this program sets; leave it out.")
-    sys.exit(run(FLAGS.program, argv[1:], FLAGS.processes, FLAGS.devices, FLAGS.grace_s))
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda caught, _: received.append(caught))
+    if FLAGS.devices:
+        flag = f"--xla_force_host_platform_device_count={FLAGS.devices}"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    children = start([sys.executable, FLAGS.program, *argv[1:]], FLAGS.processes)
+    copiers = [threading.Thread(target=copy_lines, args=(c, b"%d: " % i), daemon=True) for i, c in enumerate(children)]
+    for copier in copiers:
+        copier.start()
+    code = wait(children, received, FLAGS.grace_s)
+    for copier in copiers:
+        copier.join(timeout=1)  # a worker of a killed process may still hold the pipe
+    sys.exit(code if code >= 0 else 128 - code)  # -n: signal n ended it
 
 
 FLAGS = flags.FLAGS

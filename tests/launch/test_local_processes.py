@@ -31,7 +31,9 @@ elif what == "save":
     time.sleep(60)
 elif what == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    open(os.environ["MARK"], "w").close()
+    with open(os.environ["MARK"] + ".part", "w") as mark:
+        mark.write(str(os.getpid()))
+    os.rename(os.environ["MARK"] + ".part", os.environ["MARK"])
     time.sleep(60)
 elif what.startswith("after"):  # fails once the other one no longer listens to SIGTERM
     while not os.path.exists(os.environ["MARK"]):
@@ -90,8 +92,10 @@ def test_one_failing_process_ends_the_others_and_its_code_is_returned(start, eac
     assert start(each).wait(timeout=20) == code
 
 
-def test_a_process_that_ignores_sigterm_is_killed(start):
+def test_a_process_that_ignores_sigterm_is_killed(start, tmp_path):
     assert start("deaf,after5", "--grace_s=0.2").wait(timeout=20) == 5
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "mark").read_text()), 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

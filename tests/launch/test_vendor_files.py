@@ -37,12 +37,12 @@ def commands_of(name: str) -> list[str]:
         (container,) = jobset()["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]["containers"]
         text = "main.py " + " ".join(container["args"])
     lines = text.splitlines()
-    return [line for line in lines if re.search(r"main\.py --|\.(sh|sbatch) |launch\.\w+ | spin --|ARGS=", line)]
+    return [line for line in lines if re.search(r"main\.py --|\.(sh|sbatch) |launch\.\w+ |docker run |ARGS=", line)]
 
 
 def given_to_main(command: str) -> list[str]:
-    """The names of the flags that a command gives to main.py: those behind `--`, or those behind the program."""
-    behind = re.split(r" -- |main\.py(?= --)|\.sbatch|--env ARGS=| spin (?=--)", command)[-1]
+    """The names of the flags that a command gives to main.py: those behind `--` or behind the program's name."""
+    behind = re.split(r" -- |main\.py(?= --)|\.sbatch|--env ARGS=|(?<!ssh) spin (?=--)", command)[-1]
     return [] if "launch." in behind else re.findall(r"(?<!\S)'?--([\w.]+)", behind)
 
 
