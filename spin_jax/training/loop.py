@@ -41,7 +41,7 @@ def make_run_chunk(
     streamed: bool = False,
     seeds: Seeds = ONE,
     layout: Layout = ONE_DEVICE,
-) -> Callable:
+) -> jax.stages.Wrapped:
     """run(state, frozen, data, key, start) -> (state, metrics averaged over the chunk); the state is donated.
 
     data: what batches are drawn from, arrays [T, …] or ShardedRows; if `streamed`, the batches themselves,

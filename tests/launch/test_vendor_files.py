@@ -54,7 +54,6 @@ def test_the_parser_of_commands_finds_them():
 
 
 @pytest.mark.parametrize("name", [*VENDOR, "README.md", "example_sweep.py", "local_processes.py"])
-@pytest.mark.xfail("distributed" not in MAIN_FLAGS, reason="main.py has no --distributed yet", strict=False)
 def test_every_flag_is_one_of_main(name):
     used = {flag for command in commands_of(name) for flag in given_to_main(command)}
     assert {flag for flag in used if not flag.startswith("config.")} <= MAIN_FLAGS

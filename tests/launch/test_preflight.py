@@ -1,0 +1,81 @@
+"""Preflight: what it reads out of a compiled program, and what it says of a small run on this machine."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from configs.cheetah_run import get_config
+from launch import preflight
+from spin_jax.config.auto import resolve
+from spin_jax.config.build import build
+from spin_jax.errors import ConfigError
+
+ROOT = pathlib.Path(__file__).parents[2]
+HLO = """
+  %a = f32[16,4]{1,0} all-reduce(f32[16,4]{1,0} %x), channel_id=1
+  %b = (f32[8]{0}, bf16[2,3]{1,0}) all-reduce-start(f32[8]{0} %x, bf16[2,3]{1,0} %y), channel_id=2
+  %c = (f32[8]{0}, bf16[2,3]{1,0}) all-reduce-done(%b)
+  %d = s32[] all-gather(s32[] %x), dimensions={0}
+  ROOT %e = f32[16,4]{1,0} add(f32[16,4]{1,0} %all-reduce.1, f32[16,4]{1,0} %a)
+"""
+
+
+def test_collectives_and_their_bytes_are_read_from_the_program():
+    found = preflight.collectives(HLO)
+    assert found == {"all-reduce": (2, 16 * 4 * 4 + 8 * 4 + 6 * 2), "all-gather": (1, 4)}
+
+
+@pytest.mark.parametrize("topology", ["v9:2x4", "v5e", "v5e:8", "here"])
+def test_an_unknown_topology_is_refused_with_the_known_ones(topology):
+    with pytest.raises(ConfigError, match=f"--topology={topology} must be local or one of v4, v5e, v5p, v6e"):
+        preflight.devices_of(topology)
+
+
+def small(policy="spin_warm", **changes):
+    config = get_config("smoke")
+    config.update_from_flattened_dict({"policy": policy, **{k.replace("__", "."): v for k, v in changes.items()}})
+    return build(resolve(config))
+
+
+@pytest.mark.parametrize(
+    ("policy", "stages"),
+    [
+        ("spin_warm", ["pretrain", "policy"]),
+        ("spin_distill", ["pretrain", "distill", "policy"]),
+        ("factored", ["policy"]),
+    ],
+)
+def test_every_stage_of_a_policy_is_compiled(policy, stages):
+    works = preflight.works(small(policy))
+    assert list(works) == stages
+    assert works["policy"].log.reward.shape == (7600,)  # 8 episodes of 1000 steps, a twentieth held out
+
+
+def test_a_stage_that_does_not_fit_is_marked():
+    """A chip of 4 MiB: the stage's log alone takes 1.5 MiB, its temporaries the rest, if rows are not divided."""
+    run, (device,) = small("factored"), preflight.jax.devices()
+    work = preflight.works(run)["policy"]
+    for memory, fits in ((4096.0, True), (1 / 1024, False)):
+        chip = preflight.Chip(tflops=1, bandwidth=1, interconnect=1, memory=memory)
+        row = preflight.check_stage(run, "policy", work, [device], chip)
+        assert row["fits"] == fits
+        assert row["memory_mib"] == round(memory * 1024)
+    assert row["mesh"] == [1, 1]
+    assert row["gflop"] >= 0
+    assert row["bound_by"] in ("operations", "memory")
+
+
+@pytest.mark.slow
+def test_it_runs_as_a_user_starts_it(tmp_path):
+    command = [sys.executable, "-m", "launch.preflight", "--config=configs/cheetah_run.py:smoke", "--topology=local"]
+    done = subprocess.run(
+        [*command, f"--json={tmp_path}/out.json"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| pretrain |" in done.stdout
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [stage["stage"] for stage in found["stages"]] == ["pretrain", "policy"]
+    assert all(stage["rows"] == 7600 for stage in found["stages"])
