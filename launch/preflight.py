@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 from jax.experimental import topologies
+from jax.sharding import AxisType
 from ml_collections import config_flags
 
 from benchmarks.flops import xla_gflop
@@ -114,7 +115,8 @@ def works(run: RunConfig) -> dict[str, Work]:
 
     observation, action = array(task.num_features), array(spec.num_slots, dtype=jnp.int32)
     log = Transition(observation, action, array(), array(), observation)
-    blank, entry, frozen = jax.ShapeDtypeStruct((1, task.num_features), jnp.float32), POLICIES[run.policy], ()
+    blank, entry = jax.ShapeDtypeStruct((1, task.num_features), jnp.float32), POLICIES[run.policy]
+    frozen: Any = ()
     found = {}
     if has_stage(run.policy, "pretrain"):
         asm = make_asm_learner(spec, model, run.asm.masking_config, run.asm.optimiser(1))
@@ -203,7 +205,8 @@ def check_stage(run: RunConfig, name: str, work: Work, devices: Sequence[Any], c
     else:
         layout = make_layout(work.seeds.num, work.batch_size, run.mesh.seed, run.mesh.data, devices)
     if layout.mesh is None:
-        layout = Layout(jax.make_mesh((1, 1), ("seed", "data"), devices=devices))
+        axes = (AxisType.Auto,) * 2
+        layout = Layout(jax.make_mesh((1, 1), ("seed", "data"), axis_types=axes, devices=devices))
     tries = [run.data.shards] if run.data.shards else sorted({1, layout.shards})
     for shards in tries:
         row = measure(work, layout, shards, chip)

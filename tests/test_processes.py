@@ -20,7 +20,7 @@ STEPS = 200
 pytestmark = pytest.mark.slow
 
 
-def start(workdir, data, *arguments, processes=2, devices=4):
+def start(workdir, data, *arguments, processes=2, devices=4, distributed=True):
     """The processes of one run, started as a launcher would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -32,7 +32,7 @@ def start(workdir, data, *arguments, processes=2, devices=4):
     command += ["--config.eval.asynchronous=off", *arguments]
     team = []
     for index in range(processes):
-        joined = [f"--distributed=127.0.0.1:{port},{processes},{index}"] if processes > 1 else []
+        joined = [f"--distributed=127.0.0.1:{port},{processes},{index}"] if distributed else []
         with open(f"{workdir}.{index}.log", "a") as output:  # the process keeps it open
             team.append(subprocess.Popen([*command, *joined], cwd=ROOT, env=environment, stderr=output, stdout=output))
     return team
@@ -84,6 +84,7 @@ def test_two_processes_go_from_data_to_report(whole):
 
 
 def test_after_sigterm_to_one_both_save_the_same_step_and_one_process_ends_it_bit_for_bit(whole, tmp_path):
+    """The one process has all 8 devices, and --distributed too, so that they add up in the same order."""
     uninterrupted, data = whole
     workdir = tmp_path / "stopped"
     team = start(workdir, data)
@@ -130,7 +131,7 @@ def test_one_process_saves_and_exits_75_too(whole, tmp_path):
     _, data = whole
     workdir = tmp_path / "alone"
     arguments = ("--config.policy=factored",)
-    team = start(workdir, data, *arguments, processes=1, devices=1)
+    team = start(workdir, data, *arguments, processes=1, devices=1, distributed=False)
     wait_for_steps(workdir, team)
     team[0].send_signal(signal.SIGTERM)
     assert end(team) == [EXIT_PREEMPTED], told(workdir, 0)
