@@ -129,12 +129,11 @@ def load_dataset(
 
     held_out: share of the episodes, spread evenly over the log, that is not trained on but is the probe; at least one
     if it is above 0. With 0, the probe consists of episodes that are trained on. terminals: False = every episode ends
-    by a time limit, whatever the log says. mode: 'memory' keeps every episode; 'stream' keeps at most PROBED episodes
-    of the probe, and the others stay on disk. Normaliser, fingerprint and returns are the same in both modes.
-    normalised: fit a normaliser to the training observations. n_step, gamma: of the transitions to train on
-    (types.Transition); those of the probe have one step. watch: wraps the iteration over the episodes. Raises DataError
-    before reading if the log does not fit in memory (mode 'memory'), if no episode would be left to train on, and as
-    check_episodes and EpisodeSource.
+    by a time limit, whatever the log says. mode: 'memory' keeps every episode; 'stream' keeps at most PROBED of the
+    probe, and the others stay on disk. normalised: fit a normaliser to the training observations. n_step, gamma: of the
+    transitions to train on (types.Transition); those of the probe have one step. watch: wraps the iteration over the
+    episodes. Raises DataError before reading if the log does not fit in memory (mode 'memory'), if no episode would be
+    left to train on, and as check_episodes and EpisodeSource.
     """
     where = f"{directory}, split {expression}"
     stored = EpisodeSource(str(directory), expression)
