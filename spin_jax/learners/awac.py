@@ -38,6 +38,10 @@ class AWACConfig(CriticLearnerConfig):
     value_width: int
     always_dropout: bool = dataclasses.field(kw_only=True, metadata={"from": "train.always_dropout"})
 
+    def cloning(self, weight: jax.Array) -> jax.Array:
+        """The weight [B] of cloning in the policy's loss, of the advantages' weight [B]."""
+        return (normalised(weight) if self.normalize_weights else weight) + self.bc_alpha
+
     def __post_init__(self):
         check_ranges("awac", self, (), POSITIVE, NOT_NEGATIVE)
 
@@ -78,7 +82,7 @@ def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Cal
         3. V towards the min over critics of E_pi[Q_target(s, .)], pi being the policy AFTER its step;
         4. Polyak averaging of target critics and target V.
         """
-        expectation_key, penalty_key, actor_key = jax.random.split(key, 3)
+        v_key, penalty_key, actor_key = jax.random.split(key, 3)
         # 1. critics
         v_t = value.apply({"params": state.target_value}, batch.next_observation)
         target = td_target(batch.reward, batch.discount, config.gamma, v_t)
@@ -89,16 +93,13 @@ def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Cal
         # 2. policy
         advantage = critics.q(new_critics, batch).min(0) - value.apply({"params": state.value}, batch.observation)
         weight = exponential_weight(advantage, 1 / config.temperature, config.weight_clip)
-        cloning = (normalised(weight) if config.normalize_weights else weight) + config.bc_alpha
         new_policy, policy_opt, policy_loss = actor.step(
-            state.policy, state.policy_opt, frozen, batch, cloning, actor_key
+            state.policy, state.policy_opt, frozen, batch, config.cloning(weight), actor_key
         )
 
         # 3. V
         utilities = critics.utilities(state.target_critics, batch.observation)
-        expected = policy.expected_utility(
-            new_policy, frozen, read(batch), utilities, expectation_key, config.always_dropout
-        )
+        expected = policy.expected_utility(new_policy, frozen, read(batch), utilities, v_key, config.always_dropout)
 
         def value_loss(params):
             v = value.apply({"params": params}, batch.observation)
@@ -107,8 +108,8 @@ def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Cal
         new_value, value_opt, v_loss, v = gradient_step(optimiser, value_loss, state.value, state.value_opt)
 
         # 4. targets
-        old_targets = state.target_critics, state.target_value
-        targets = optax.incremental_update((new_critics, new_value), old_targets, config.tau)
+        new, old = (new_critics, new_value), (state.target_critics, state.target_value)
+        targets = optax.incremental_update(new, old, config.tau)
         metrics = {
             "value_loss": v_loss,
             "critic_loss": q_loss,
