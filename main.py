@@ -48,7 +48,8 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distribute
     run = build(config)
     check_stages(run, stages)
     stages = [name for name in stages if has_stage(run.policy, name)]
-    workdir = first(lambda: Workdir(workdir_path, config).path.as_posix()) and Workdir(workdir_path, config)
+    first(lambda: str(Workdir(workdir_path, config).path))  # process 0 refuses a wrong one for all
+    workdir = Workdir(workdir_path, config)
     if "data" in stages:
         announce(run, workdir, stages)
         first(lambda: make_data(run, workdir), "makes the log, if it is not there")

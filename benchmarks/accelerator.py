@@ -3,6 +3,7 @@
 1. How much evaluation beside training slows training: dog-trot by main.py, with evaluations and without.
 2. IQL updates a second, interleaved: SPIN, SAINT and spin_cached with one seed and with --seeds seeds in one program,
    and SAINT in eager PyTorch if torch is installed.
+3. On several devices: seed-updates a second of one device, for every mesh that they can form.
 
 It takes less than 8 minutes on one GPU; --tiny tries all of it on a CPU.
 """
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 from absl import app, flags
 
@@ -60,9 +62,8 @@ def evaluation_beside_training(root: pathlib.Path) -> dict:
 
 def updates_a_second(seeds: int, steps: int, rounds: int) -> list[dict]:
     """Rows {policy, seeds, updates_per_second (of all seeds together): median, min, max}."""
-    small: dict[str, Any] = {"asm__width": 16, "asm__num_blocks": 1, "train__batch_size": 8} if FLAGS.tiny else {}
     measures: dict[tuple[str, int], Callable] = {}
-    work = {}
+    small, work = small_sizes(), {}
     for policy in ("spin", "saint", "spin_cached"):
         for n in (1, seeds):
             run = settings(FLAGS.task, policy=policy, num_seeds=n, **small)
@@ -86,6 +87,29 @@ def updates_a_second(seeds: int, steps: int, rounds: int) -> list[dict]:
     return rows
 
 
+def by_mesh(steps: int, rounds: int) -> list[dict]:
+    """Rows {policy, mesh: [seed, data], updates_per_second_of_a_device}; one seed for each group of devices."""
+    devices, measures = len(jax.devices()), {}
+    for policy in ("spin", "saint") if devices > 1 else ():
+        for groups in (n for n in range(1, devices + 1) if devices % n == 0):
+            mesh: dict[str, Any] = {"num_seeds": groups, "mesh__seed": groups, "mesh__data": devices // groups}
+            run = settings(FLAGS.task, policy=policy, **mesh, **small_sizes())
+            if run.train.batch_size % (devices // groups) == 0:
+                measures[policy, groups] = ticking(make_program(run, steps))
+    rows = []
+    for (policy, groups), seconds in interleave(measures, rounds).items():
+        rates = groups * steps / devices / np.asarray(seconds)
+        rows.append(
+            {"policy": policy, "mesh": [groups, devices // groups], "updates_per_second_of_a_device": spread(rates)}
+        )
+    return rows
+
+
+def small_sizes() -> dict[str, Any]:
+    """Changes of the configuration for --tiny."""
+    return {"asm__width": 16, "asm__num_blocks": 1, "train__batch_size": 8} if FLAGS.tiny else {}
+
+
 def main(_: list[str]) -> None:
     setup_logging()
     begin, root = time.monotonic(), pathlib.Path(FLAGS.root).expanduser().absolute()
@@ -98,8 +122,13 @@ def main(_: list[str]) -> None:
         rate = r["updates_per_second"]
         shown = f"{rate['median']:.1f} ({rate['min']:.1f}–{rate['max']:.1f})"
         print(f"| {r['policy']} | {r['seeds']} | {shown} | {rate['median'] / eager:.1f} |")
+    meshes = by_mesh(2 if FLAGS.tiny else 200, FLAGS.rounds)
+    for r in meshes:
+        rate = r["updates_per_second_of_a_device"]["median"]
+        print(f"{r['policy']}, mesh {r['mesh'][0]} × {r['mesh'][1]}: {rate:.2f} seed-updates a second of a device")
     seconds = round(time.monotonic() - begin, 1)
-    write(FLAGS.json, task=FLAGS.task, tiny=FLAGS.tiny, seconds=seconds, evaluation=evaluation, rows=rows)
+    found = {"evaluation": evaluation, "rows": rows, "meshes": meshes}
+    write(FLAGS.json, task=FLAGS.task, tiny=FLAGS.tiny, seconds=seconds, **found)
 
 
 FLAGS = flags.FLAGS

@@ -20,6 +20,7 @@ from spin_jax.record.machine import facts
 from spin_jax.stages.estimate import random_frozen, random_log
 from spin_jax.stages.members import seeds_of
 from spin_jax.training.loop import make_run_chunk
+from spin_jax.training.mesh import make_layout
 from spin_jax.types import ActionSpec, Transition
 
 
@@ -52,7 +53,7 @@ def make_program(
 ) -> Program:
     """A Program that takes `steps` updates per call, with batches from a random log of `rows` transitions.
 
-    It trains run.num_seeds seeds at once, which share the frozen arrays.
+    It trains run.num_seeds seeds at once, which share the frozen arrays, on the configured mesh of all devices.
     """
     task = TASKS[run.task]
     spec, num_features = spec or task.spec(run.bins), num_features or task.num_features
@@ -60,14 +61,16 @@ def make_program(
     learner = make_learner(run, policy, spec)
     frozen = jax.block_until_ready(random_frozen(run, spec, num_features))
     data = random_log(spec, num_features, rows, policy, frozen)
-    seeds = seeds_of(run)
-    run_chunk = make_run_chunk(learner, run.train.batch_size, steps, seeds=seeds)
-    key = seeds.bundle([jax.random.key(seed) for seed in range(run.num_seeds)])
+    seeds, blank = seeds_of(run), data.observation[:1]
+    layout = make_layout(run.num_seeds, run.train.batch_size, run.mesh.seed, run.mesh.data)
+    run_chunk = make_run_chunk(learner, run.train.batch_size, steps, seeds=seeds, layout=layout)
+    key = layout.put(seeds.bundle([jax.random.key(seed) for seed in range(run.num_seeds)]), *seeds.axes)
+    local = frozen
+    frozen, data = layout.put(frozen), layout.put(data)
 
     def start():
-        return seeds.bundle(
-            [learner.init(jax.random.key(seed), frozen, data.observation[:1]) for seed in range(run.num_seeds)]
-        )
+        states = [learner.init(jax.random.key(seed), local, blank) for seed in range(run.num_seeds)]
+        return layout.put(seeds.bundle(states), *seeds.axes)
 
     def chunk(state):
         return run_chunk(state, frozen, data, key, 0)[0]
