@@ -62,7 +62,7 @@ def make_run_chunk(
 
     placed = {}
     if layout.mesh is not None:
-        placed["out_shardings"] = (layout.sharding(*seeds.axes), layout.sharding())
+        placed["out_shardings"] = layout.sharding(*seeds.axes)
 
     @functools.partial(jax.jit, donate_argnums=0, **placed)
     def run_chunk(state, frozen, data, key, start):
@@ -75,8 +75,10 @@ def make_run_chunk(
 class _Metrics:
     """The last chunk's metrics, fetched and checked only after the next chunk has started."""
 
-    def __init__(self, what: str, chunk: int, on_metrics: Callable, progress: Progress, show: Sequence[str]):
-        self._what, self._chunk, self._on_metrics = what, chunk, on_metrics
+    def __init__(
+        self, what: str, chunk: int, on_metrics: Callable, progress: Progress, show: Sequence[str], layout: Layout
+    ):
+        self._what, self._chunk, self._on_metrics, self._layout = what, chunk, on_metrics, layout
         self._progress, self._show = progress, show
         self._pending: tuple[int, dict] | None = None
 
@@ -89,7 +91,7 @@ class _Metrics:
         if self._pending is None:
             return
         (step, metrics), self._pending = self._pending, None
-        metrics = {name: np.atleast_1d(value) for name, value in jax.device_get(metrics).items()}
+        metrics = {name: np.atleast_1d(value) for name, value in jax.device_get(self._layout.host(metrics)).items()}
         bad = [name for name, value in metrics.items() if not np.isfinite(value).all()]
         if bad:
             raise DivergedError(
@@ -139,7 +141,7 @@ def fit(
     each = f" of each of {seeds.num} seeds, {seeds.at_once} at once," if seeds.num > 1 else ""
     log.info(f"{what}: compiling {chunk} gradient steps of batch {batch_size}{each} into one program …")
     with Progress(what, num_steps, start_step) as progress, stoppable():
-        metrics = _Metrics(what, chunk, on_metrics, progress, show)
+        metrics = _Metrics(what, chunk, on_metrics, progress, show, layout)
         for step, given in zip(range(start_step + chunk, num_steps + 1, chunk), feed, strict=False):
             state, found = run_chunk(state, frozen, given, key, step - chunk)
             metrics.report()

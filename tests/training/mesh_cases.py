@@ -4,13 +4,13 @@ Every command prints one JSON object. Sizes are tiny; dropout is on everywhere, 
 """
 
 import json
-import re
 import sys
 
 import jax
 import numpy as np
 
 from configs.cheetah_run import get_config
+from launch.preflight import collectives as count
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.data.sampler import ShardedRows, sample_batch
@@ -103,18 +103,19 @@ def equal(names):
 
 
 def collectives(names):
-    """{learner-policy: {mesh: {collective: number, flops: of a device, flops_of_one: on one device}}}."""
-    found = {}
+    """{learner-policy: {mesh: {collective: number, flops: of a device, flops_of_one: on one device}}}.
+
+    Batches of 512 rows, in which the work that every device repeats (the optimisers') is small.
+    """
+    global BATCH
+    BATCH, found = 512, {}
     for name in names:
         prepared = prepare(*name.split("-"))
         for mesh, (num, *shape) in MESHES.items():
             seeds = Seeds(num=num, at_once=num)
             compiled, _ = program(prepared, seeds, make_layout(num, BATCH, *shape))
             one, _ = program(prepared, seeds, ONE_DEVICE)
-            kinds = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
-            counts = {}
-            for kind in re.findall(rf"= \S+ ({kinds})(?:-start)?\(", compiled.as_text()):
-                counts[kind] = counts.get(kind, 0) + 1
+            counts = {kind: number for kind, (number, _) in count(compiled.as_text()).items()}
             flops = [program_.cost_analysis()["flops"] for program_ in (compiled, one)]
             found.setdefault(name, {})[mesh] = counts | {"flops": flops[0], "flops_of_one": flops[1]}
     return found
