@@ -90,7 +90,7 @@ def make_layout(num_seeds: int, batch_size: int, seed: int = 0, data: int = 0, d
     devices = list(jax.devices() if devices is None else devices)
     if len(devices) == 1 and max(seed, data) <= 1:
         return ONE_DEVICE
-    seed = seed or (len(devices) // data if data else math.gcd(num_seeds, len(devices)))
+    seed = seed or (max(1, len(devices) // data) if data else math.gcd(num_seeds, len(devices)))
     data = data or max(1, len(devices) // seed)
     if seed * data != len(devices):
         raise ConfigError(

@@ -73,7 +73,8 @@ def test_best_in_support_is_the_best_of_the_enumerated_support(
         assert inside[chosen].all()
         if in_order.sampled:
             np.testing.assert_allclose(values[:, b], smaller[chosen], rtol=1e-5)
-            assert values[:, b].max() == pytest.approx(score.max(), rel=1e-5)
+            likely = p > 0.05  # of 300 draws, one in 10^6 of these would not be among them
+            assert values[:, b].max() >= score[likely].max() - 1e-5
         else:
             assert score[chosen].max() == score[inside].max()
             np.testing.assert_allclose(values[:, b], joint_q[:, inside].max(1).min(), rtol=1e-5)
