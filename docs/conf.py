@@ -56,6 +56,7 @@ FROM_ROOT = {
     "index": "README.md",
     "contributing": "CONTRIBUTING.md",
     "benchmarks": "benchmarks/README.md",
+    "launch": "launch/README.md",
     "changelog": "CHANGELOG.md",
 }
 
