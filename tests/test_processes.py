@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from spin_jax.record import processes
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
 from spin_jax.record.processes import EXIT_PREEMPTED
@@ -147,3 +148,13 @@ def test_a_wrong_flag_is_named(wrong, tmp_path):
     done = subprocess.run([*command, f"--distributed={wrong}"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert f"error: --distributed must be auto, off or host:port,n,i, got '{wrong}'" in done.stderr
+
+
+def test_the_preemption_service_gets_numbers_that_grow_by_one_over_all_stages(monkeypatch):
+    """It never fires if a number jumps, so a stage must not count from the start again."""
+    asked = []
+    monkeypatch.setattr(processes.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes.multihost_utils, "reached_preemption_sync_point", asked.append)
+    for _ in range(5):
+        processes.asked_to_stop()
+    assert asked == list(range(asked[0], asked[0] + 5))

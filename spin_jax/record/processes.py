@@ -25,6 +25,7 @@ HEARTBEAT_SECONDS = 30  # without a sign of life from a process for so long, the
 WAIT_MS = 7 * 24 * 3600 * 1000  # process 0 may take days to make a log
 FAILED = "spin_jax/failed"
 _numbers = itertools.count()
+_chunks = itertools.count(1)
 _stopping = threading.Event()
 
 
@@ -143,8 +144,9 @@ def stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def asked_to_stop(chunk: int) -> bool:
-    """Whether a process got SIGTERM; the same answer in every process. chunk grows by one from call to call."""
+def asked_to_stop() -> bool:
+    """Whether a process got SIGTERM; the same answer in every process, as all ask after the same chunks."""
     if jax.process_count() > 1:
-        return multihost_utils.reached_preemption_sync_point(chunk)
+        # the service fires only if the number grows by one from call to call, also from stage to stage
+        return multihost_utils.reached_preemption_sync_point(next(_chunks))
     return _stopping.is_set()

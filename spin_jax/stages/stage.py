@@ -38,6 +38,7 @@ class Stage:
         saved = first(lambda: sorted(set.intersection(*(set(store.steps()) for store in self._stores))))
         self.resumed, self.start = bool(saved), max(saved, default=0)
         self._writers: list[MetricsWriter] = []
+        self._saved: int | None = None  # the step that `save` saved last
 
     def __enter__(self) -> "Stage":
         if is_first():
@@ -115,8 +116,10 @@ class Stage:
         return first(lambda: self._stores[0].record(self.start))
 
     def save(self, step: int, state: Any, record: dict) -> None:
-        """Saves a checkpoint of every seed."""
-        whole = self.layout.host(state)
+        """Saves a checkpoint of every seed; a step that was saved just now is not written again."""
+        if step == self._saved:
+            return
+        self._saved, whole = step, self.layout.host(state)
         if is_first():
             for store, own in zip(self._stores, self.seeds.split(whole), strict=True):
                 store.save(step, own, record)

@@ -151,7 +151,7 @@ def fit(
                 metrics.report()
             for hook in due:
                 hook.call(step, state)
-            if asked_to_stop(step // chunk) and step < num_steps:
+            if asked_to_stop():
                 metrics.report()
                 on_stop(step, state)
                 raise Preempted(f"{what}: SIGTERM; saved step {step} of {num_steps}. The same command goes on there.")

@@ -21,18 +21,21 @@ def choose_shards(data: Any, layout: Layout, batch_size: int, shards: int) -> in
     mesh's axis "data". Raises ConfigError, with the numbers, if shards, batch and mesh do not divide.
     """
     if shards == 0:
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
-        local = len(jax.local_devices())
-        free = free_memory()
-        # devices of a CPU share the host's memory, and each has a copy of its own
-        fits = size <= ROOM * free["accelerator"] if "accelerator" in free else local * size <= ROOM * free["host"]
-        shards = first(lambda: 1 if fits else layout.shards)
+        shards = 1 if layout.shards == 1 or first(lambda: _fits(data)) else layout.shards
     if shards > 1 and (shards % layout.shards or batch_size % shards):
         raise ConfigError(
             f"config.data.shards={shards} must be a multiple of {layout.shards}, the size of the mesh's axis 'data', "
             f"and divide the batch of {batch_size} rows."
         )
     return shards
+
+
+def _fits(data: Any) -> bool:
+    """Whether every device of this process can hold all rows; devices of a CPU share the host's memory."""
+    size, free = sum(leaf.nbytes for leaf in jax.tree.leaves(data)), free_memory()
+    if "accelerator" in free:
+        return size <= ROOM * free["accelerator"]
+    return len(jax.local_devices()) * size <= ROOM * free["host"]
 
 
 def place(data: Any, layout: Layout, shards: int) -> Any:

@@ -76,6 +76,17 @@ def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
     assert [(row["step"], row["loss"]) for row in rows] == [(0, 0), (10, -10)]
 
 
+def test_a_step_that_was_saved_just_now_is_not_written_again(prepared, monkeypatch):
+    """A hook and a signal may ask for the same step; replacing a checkpoint leaves none for a moment."""
+    run, workdir = prepared()
+    written = []
+    monkeypatch.setattr(CheckpointStore, "save", lambda self, step, *_: written.append(step))
+    stage = Stage("policy", run, workdir, 32)
+    for step in (0, 10, 10, 20):
+        stage.save(step, {"x": jnp.float32(1)}, {})
+    assert written == [0, 10, 20]
+
+
 def test_a_stage_that_is_only_looked_at_leaves_no_trace(prepared):
     run, workdir = prepared(num_seeds=2)
     assert not Stage("policy", run, workdir, 32).resumed

@@ -1,6 +1,7 @@
 """The loop: chunks change nothing, resuming changes nothing, hooks and errors come when they should."""
 
 import functools
+import signal
 from typing import NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
 from spin_jax.learners.base import Learner
 from spin_jax.objectives.masked_modelling import MaskingConfig
 from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.processes import Preempted
 from spin_jax.training import loop
 from spin_jax.training.loop import Hook, chunk_length, fit
 from spin_jax.types import Episode, Normaliser
@@ -114,6 +116,21 @@ def test_a_metric_that_is_not_finite_stops_the_run_before_a_hook_sees_the_state(
 )
 def test_chunk_length_is_the_longest_that_divides_every_interval(limit, intervals, chunk):
     assert chunk_length(limit, *intervals) == chunk
+
+
+@pytest.mark.parametrize("stopped", [4, 10])
+def test_sigterm_ends_the_chunk_saves_and_stops_also_in_the_last_one(stopped):
+    calls, before = [], signal.getsignal(signal.SIGTERM)
+
+    def send(step, state):
+        if step == stopped:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Preempted, match=f"saved step {stopped} of 10"):
+        run(10, 2, hooks=[Hook(2, send)], on_stop=lambda step, state: calls.append((step, int(state.step))))
+    assert calls == [(stopped, stopped)]
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert int(run(10, 2).step) == 10  # the signal is forgotten
 
 
 def test_one_program_serves_the_whole_run(monkeypatch):
