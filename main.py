@@ -48,7 +48,6 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distribute
     run = build(config)
     check_stages(run, stages)
     stages = [name for name in stages if has_stage(run.policy, name)]
-    first(lambda: str(Workdir(workdir_path, config).path))  # process 0 refuses a wrong one for all
     workdir = Workdir(workdir_path, config)
     if "data" in stages:
         announce(run, workdir, stages)

@@ -7,6 +7,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from spin_jax.errors import WorkdirError
+from spin_jax.record.processes import is_first
 
 CONFIG = "config.json"
 # these may differ between two calls on one workdir: they do not change what is trained
@@ -37,7 +38,8 @@ class Workdir:
     """The directory `path` of a run with the resolved configuration `config`.
 
     Raises WorkdirError if the directory holds another configuration, naming the differences, or if it is not the
-    directory of a run. Nothing is created on disk before the first stage() call.
+    directory of a run; of several processes only process 0 looks, as the others could see it half made. Nothing is
+    created on disk before the first stage() call.
     """
 
     def __init__(self, path: str, config: ConfigDict):
@@ -45,6 +47,10 @@ class Workdir:
         self.asm = self.path / "asm"  # where stage 1 leaves what stage 2 loads
         self._outer: Workdir | None = None
         self._config = config.to_dict()
+        if is_first():
+            self._check()
+
+    def _check(self):
         if self.path.exists() and not self.path.is_dir():
             raise WorkdirError(f"--workdir={self.path} is a file, not a directory.")
         record = self.path / CONFIG
