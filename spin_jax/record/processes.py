@@ -27,6 +27,7 @@ FAILED = "spin_jax/failed"
 _numbers = itertools.count()
 _chunks = itertools.count(1)
 _stopping = threading.Event()
+_failing = threading.Event()
 
 
 class Preempted(Exception):
@@ -96,6 +97,7 @@ def fail(error: str) -> None:
     if client is None:
         return
     print(error, file=sys.stderr, flush=True)
+    _failing.set()
     with contextlib.suppress(Exception):  # the service may be gone already
         client.key_value_set(FAILED, f"process {jax.process_index()} ended: {error}", allow_overwrite=True)
         time.sleep(5)  # process 0 takes the message with it when it ends
@@ -108,6 +110,8 @@ def _end_with_the_others() -> None:
         time.sleep(1)
         with contextlib.suppress(Exception):
             error = client.key_value_try_get(FAILED)
+            if _failing.is_set():  # it is this one's own: `fail` waits until the others have read it
+                return
             print(error, file=sys.stderr, flush=True)
             os._exit(1)
 
