@@ -29,19 +29,20 @@ from spin_jax.config.auto import resolve
 from spin_jax.config.build import build, has_stage
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.sampler import ShardedRows
-from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import ConfigError, UserError
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import params_like
+from spin_jax.frozen.load import frozen_like, has_own_frozen
 from spin_jax.learners.asm import make_asm_learner
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.policies.base import encoded
 from spin_jax.registry import POLICIES
-from spin_jax.stages.make_data import expected_episodes
-from spin_jax.stages.members import seeds_of
+from spin_jax.stages.make_data import expected_transitions
+from spin_jax.stages.members import alone, seeds_of
 from spin_jax.training.loop import make_run_chunk
 from spin_jax.training.mesh import Layout, make_layout
-from spin_jax.training.seeds import ONE, Seeds
+from spin_jax.training.seeds import Seeds
 from spin_jax.types import Transition
 
 COLLECTIVES = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
@@ -67,13 +68,24 @@ CHIPS = {
 
 
 class Work(NamedTuple):
-    """What a stage compiles: a learner, the shapes of what it reads, its batch and its seeds."""
+    """What a stage compiles: the run that it is of, a learner, the shapes of what it reads, its batch and its seeds."""
 
+    run: RunConfig
     learner: Learner
     frozen: Any
     log: Transition
     batch_size: int
-    seeds: Seeds
+    own_frozen: bool = False
+
+    @property
+    def seeds(self) -> Seeds:
+        """How the stage trains its seeds."""
+        return seeds_of(self.run, self.own_frozen)
+
+    @property
+    def state(self) -> Any:
+        """The shapes of the state of one seed."""
+        return state_like(self.learner, self.frozen, jnp.zeros((1, *self.log.observation.shape[1:])))
 
 
 def collectives(hlo: str) -> dict[str, tuple[int, int]]:
@@ -107,34 +119,30 @@ def devices_of(topology: str) -> tuple[list[Any], Chip | None]:
 
 def works(run: RunConfig) -> dict[str, Work]:
     """What each stage of the run compiles, as shapes alone."""
-    task, model = TASKS[run.task], run.asm.model
-    spec, rows = task.spec(run.bins), int(expected_episodes(run) * EPISODE_STEPS * (1 - run.data.held_out))
+    task, model, config = TASKS[run.task], run.asm.model, run.policy_config
+    spec, rows = task.spec(run.bins), expected_transitions(run)
 
     def array(*shape, dtype=jnp.float32):
         return jax.ShapeDtypeStruct((rows, *shape), dtype)
 
     observation, action = array(task.num_features), array(spec.num_slots, dtype=jnp.int32)
-    log = Transition(observation, action, array(), array(), observation)
-    blank, entry = jax.ShapeDtypeStruct((1, task.num_features), jnp.float32), POLICIES[run.policy]
-    frozen: Any = ()
-    found = {}
+    log, found = Transition(observation, action, array(), array(), observation), {}
     if has_stage(run.policy, "pretrain"):
         asm = make_asm_learner(spec, model, run.asm.masking_config, run.asm.optimiser(1))
-        found["pretrain"] = Work(asm, (), log, run.asm.batch_size, seeds_of(run) if run.asm.per_seed else ONE)
+        found["pretrain"] = Work(run if run.asm.per_seed else alone(run), asm, (), log, run.asm.batch_size)
+    make_distiller = POLICIES[run.policy].distiller
+    if make_distiller is not None:
         frozen = params_like(spec, task.num_features, model)
-    if entry.distiller is not None:
-        config = run.policy_config
-        distiller = entry.distiller(spec, model, config)
-        found["distill"] = Work(distiller, frozen, log, config.batch_size, seeds_of(run, run.asm.per_seed))
-        frozen = {"asm": frozen, "student": state_like(distiller, (), blank).params}
-    policy = make_policy(run, spec)
+        distiller = make_distiller(spec, model, config)
+        found["distill"] = Work(run, distiller, frozen, log, config.batch_size, run.asm.per_seed)
+    policy, frozen = make_policy(run, spec), frozen_like(run, spec, task.num_features)
     learner = make_learner(run, policy, spec)
     if policy.encode is not None:
+        blank = jax.ShapeDtypeStruct((1, task.num_features), jnp.float32)
         x = jax.eval_shape(lambda frozen, observation: encoded(policy, frozen, observation), frozen, blank)
         z = array(*x.shape[1:], dtype=jnp.uint16)
         log = log._replace(x=z, next_x=z if learner.asks_next else None)
-    own = run.asm.per_seed or entry.distiller is not None
-    found["policy"] = Work(learner, frozen, log, run.train.batch_size, seeds_of(run, own))
+    found["policy"] = Work(run, learner, frozen, log, run.train.batch_size, has_own_frozen(run))
     return found
 
 
@@ -146,7 +154,6 @@ def compile_stage(work: Work, layout: Layout, shards: int) -> Any:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype, sharding=sharding), tree)
 
     seeds, lead = work.seeds, (work.seeds.num,) if work.seeds.num > 1 else ()
-    state = state_like(work.learner, work.frozen, jnp.zeros((1, *work.log.observation.shape[1:])))
     log: Any = placed(work.log)
     if shards > 1:
         total = work.log.reward.shape[0]
@@ -156,11 +163,12 @@ def compile_stage(work: Work, layout: Layout, shards: int) -> Any:
     own = seeds.axes if seeds.own_frozen else ()
     run_chunk = make_run_chunk(work.learner, work.batch_size, CHUNK, seeds=seeds, layout=layout)
     key = placed(jax.eval_shape(lambda: jax.random.key(0)), *seeds.axes, lead=lead)
-    arguments = placed(state, *seeds.axes, lead=lead), placed(work.frozen, *own, lead=lead if own else ()), log, key
-    return run_chunk.lower(*arguments, jax.ShapeDtypeStruct((), jnp.int32, sharding=layout.sharding())).compile()
+    state, frozen = placed(work.state, *seeds.axes, lead=lead), placed(work.frozen, *own, lead=lead if own else ())
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=layout.sharding())
+    return run_chunk.lower(state, frozen, log, key, step).compile()
 
 
-def measure(work: Work, layout: Layout, shards: int, chip: Chip | None) -> dict[str, Any]:
+def measure(work: Work, layout: Layout, shards: int, gflop: float, chip: Chip | None) -> dict[str, Any]:
     """The figures of a stage, of one device: MiB, GFLOP and collectives of a step, and a lower bound of its time.
 
     The bound (a roofline) is the largest of three: the operations at the chip's bfloat16 peak, the trained state read
@@ -171,11 +179,8 @@ def measure(work: Work, layout: Layout, shards: int, chip: Chip | None) -> dict[
     memory, mib = compiled.memory_analysis(), 2**20
     peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     peak += memory.output_size_in_bytes - memory.alias_size_in_bytes
-    devices = layout.groups * layout.shards
-    seeds_here = work.seeds.num / layout.groups
-    gflop = seeds_here * xla_gflop(work.learner, work.frozen, work.log, work.batch_size) / layout.shards
     row: dict[str, Any] = {
-        "devices": devices,
+        "devices": layout.groups * layout.shards,
         "mesh": [layout.groups, layout.shards],
         "rows": work.log.reward.shape[0] if shards == 1 else work.log.reward.shape[0] // layout.shards,
         "arguments_mib": round(memory.argument_size_in_bytes / mib),
@@ -185,8 +190,8 @@ def measure(work: Work, layout: Layout, shards: int, chip: Chip | None) -> dict[
         "collectives": {kind: list(found) for kind, found in collectives(compiled.as_text()).items()},
     }
     if chip is not None:
-        state = state_like(work.learner, work.frozen, jnp.zeros((1, *work.log.observation.shape[1:])))
-        moved = 2 * seeds_here * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) / 1e6
+        state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(work.state)) * work.run.num_seeds
+        moved = 2 * state / layout.groups / 1e6
         crossing = 2 * sum(size for _, size in row["collectives"].values()) / 1e6
         bounds = {
             "operations": gflop / chip.tflops,
@@ -198,21 +203,21 @@ def measure(work: Work, layout: Layout, shards: int, chip: Chip | None) -> dict[
     return row
 
 
-def check_stage(run: RunConfig, name: str, work: Work, devices: Sequence[Any], chip: Chip | None) -> dict[str, Any]:
+def check_stage(name: str, work: Work, devices: Sequence[Any], chip: Chip | None) -> dict[str, Any]:
     """The figures of a stage, its rows in shards where they do not fit on every device; `fits`: whether it does."""
-    if work.seeds.num == 1 and run.num_seeds > 1:
-        layout = make_layout(1, work.batch_size, devices=devices)
-    else:
-        layout = make_layout(work.seeds.num, work.batch_size, run.mesh.seed, run.mesh.data, devices)
-    if layout.mesh is None:
+    run = work.run
+    layout = make_layout(run.num_seeds, work.batch_size, run.mesh.seed, run.mesh.data, devices)
+    if layout.mesh is None:  # one device, which need not be one of this machine
         axes = (AxisType.Auto,) * 2
         layout = Layout(jax.make_mesh((1, 1), ("seed", "data"), axis_types=axes, devices=devices))
-    tries = [run.data.shards] if run.data.shards else sorted({1, layout.shards})
-    for shards in tries:
-        row = measure(work, layout, shards, chip)
-        if chip is None or row["peak_mib"] <= row["memory_mib"]:
+    seeds_here = run.num_seeds / layout.groups
+    gflop = seeds_here * xla_gflop(work.learner, work.frozen, work.log, work.batch_size) / layout.shards
+    for shards in [run.data.shards] if run.data.shards else sorted({1, layout.shards}):
+        row = measure(work, layout, shards, gflop, chip)
+        fits = chip is None or row["peak_mib"] <= row["memory_mib"]
+        if fits:
             break
-    return {"stage": name, "shards": shards, **row, "fits": chip is None or row["peak_mib"] <= row["memory_mib"]}
+    return {"stage": name, "shards": shards, **row, "fits": fits}
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -245,7 +250,7 @@ def main(_: list[str]) -> None:
         rows = []
         for name, work in works(run).items():
             print(f"preflight: compiling stage {name} for {len(devices)} devices …", file=sys.stderr, flush=True)
-            rows.append(check_stage(run, name, work, devices, chip))
+            rows.append(check_stage(name, work, devices, chip))
     except UserError as error:
         sys.exit(f"error: {error}")
     print(f"{run.task}, {run.policy} with {run.learner}, {FLAGS.topology}; figures are of one device\n\n{table(rows)}")

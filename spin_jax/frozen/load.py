@@ -4,18 +4,33 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.errors import CheckpointError
-from spin_jax.frozen.artefact import FrozenASM, describe, load_asm
+from spin_jax.frozen.artefact import FrozenASM, describe, load_asm, params_like
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.registry import POLICIES
+from spin_jax.types import ActionSpec
 
 
 def has_own_frozen(run: RunConfig) -> bool:
     """Whether each seed has its own frozen arrays: its own ASM or its own student."""
     return run.asm.per_seed or POLICIES[run.policy].distiller is not None
+
+
+def frozen_like(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
+    """Shapes and dtypes of what stage 2 reads but never trains (the params of `load_frozen`); nothing is computed."""
+    entry = POLICIES[run.policy]
+    if not entry.reads_asm:
+        return ()
+    asm = params_like(spec, num_features, run.asm.model)
+    if entry.distiller is None:
+        return asm
+    learner = entry.distiller(spec, run.asm.model, run.policy_config)
+    return {"asm": asm, "student": state_like(learner, (), np.zeros((1, num_features), np.float32)).params}
 
 
 def load_frozen(

@@ -15,7 +15,8 @@ from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
 from spin_jax.from_config import make_learner, make_policy
-from spin_jax.frozen.artefact import open_store, params_like
+from spin_jax.frozen.artefact import open_store
+from spin_jax.frozen.load import frozen_like
 from spin_jax.learners.asm import make_asm_learner
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.policies.base import Policy, encoded
@@ -23,7 +24,7 @@ from spin_jax.policies.cached import packed
 from spin_jax.record.progress import duration, log
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import ENVS, POLICIES
-from spin_jax.stages.make_data import directory_of, expected_episodes
+from spin_jax.stages.make_data import directory_of, expected_transitions
 from spin_jax.stages.members import members, seeds_of
 from spin_jax.stages.stage import Stage
 from spin_jax.training.keys import stream
@@ -96,8 +97,8 @@ class Estimate:
         return steps * self._control_seconds / max(self._run.data.num_workers, 1)
 
     def _pretrain(self) -> float:
-        config, trained = self._run.asm, expected_episodes(self._run) * (1 - self._run.data.held_out)
-        steps = config.num_epochs * math.ceil(trained * EPISODE_STEPS / config.batch_size)
+        config = self._run.asm
+        steps = config.num_epochs * math.ceil(expected_transitions(self._run) / config.batch_size)
         learner = make_asm_learner(self._spec, config.model, config.masking_config, config.optimiser(steps))
         seeds = self._seeds if config.per_seed else ONE
         return self._left("pretrain", steps) * self._step(learner, (), config.batch_size, seeds)(0)
@@ -201,12 +202,6 @@ def random_log(
 
 def random_frozen(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
     """Random arrays with the shapes of what stage 2 reads but never trains."""
-    entry, shapes = POLICIES[run.policy], params_like(spec, num_features, run.asm.model)
-    if not entry.reads_asm:
-        return ()
-    if entry.distiller is not None:
-        learner = entry.distiller(spec, run.asm.model, run.policy_config)
-        blank = np.zeros((1, num_features), np.float32)
-        shapes = {"asm": shapes, "student": state_like(learner, (), blank).params}
+    shapes = frozen_like(run, spec, num_features)
     rng = np.random.default_rng(0)
     return jax.device_put(jax.tree.map(lambda leaf: 0.1 * rng.normal(size=leaf.shape).astype(leaf.dtype), shapes))

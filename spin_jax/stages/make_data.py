@@ -12,7 +12,7 @@ from spin_jax.data.card import card_table
 from spin_jax.data.cards import is_suite_import, read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
 from spin_jax.data.rlds import EpisodeSource
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
 from spin_jax.errors import DataError
 from spin_jax.record.progress import log, watched
 from spin_jax.record.workdir import Workdir
@@ -54,11 +54,15 @@ def _expression(run: RunConfig) -> str:
     return run.data.level if run.data.path else split_expression(run.data.level, run.data.episodes)
 
 
-def expected_episodes(run: RunConfig) -> int:
-    """Number of episodes of the configured level, also for a data set that is not made yet.
+def expected_transitions(run: RunConfig) -> int:
+    """Number of transitions to train on of the configured level, also for a data set that is not made yet.
 
     Raises DataError, as `EpisodeSource` does, if an existing data set does not have the level.
     """
+    return round(_expected_episodes(run) * (1 - run.data.held_out) * EPISODE_STEPS)
+
+
+def _expected_episodes(run: RunConfig) -> int:
     data, directory = run.data, directory_of(run)
     if data.path or directory.is_dir():
         return len(EpisodeSource(str(directory), _expression(run)))

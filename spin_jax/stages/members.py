@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from spin_jax.config.sections import RunConfig
+from spin_jax.config.sections import MeshConfig, RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.frozen.load import load_frozen
@@ -27,6 +27,11 @@ class Member(NamedTuple):
     def state(self, stage: str) -> pathlib.Path:
         """The directory of a stage's checkpoints."""
         return self.workdir.path / stage / "state"
+
+
+def alone(run: RunConfig) -> RunConfig:
+    """The run of one thing that all seeds share, such as their ASM; it lies on all devices along "data"."""
+    return dataclasses.replace(run, num_seeds=1, mesh=MeshConfig(seed=0, data=0))
 
 
 def members(run: RunConfig, workdir: Workdir) -> list[Member]:

@@ -1,6 +1,5 @@
 """Algorithm 1: pre-trains the Action Structure Model by masked modelling of the log's joint actions."""
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import cast
@@ -20,6 +19,7 @@ from spin_jax.objectives.masked_modelling import MaskingConfig, corrupt
 from spin_jax.record.processes import first, is_first
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
+from spin_jax.stages.members import alone
 from spin_jax.stages.stage import Stage
 from spin_jax.training.keys import stream
 from spin_jax.training.loop import Hook
@@ -122,7 +122,7 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     together.
     """
     if not run.asm.per_seed:
-        run = dataclasses.replace(run, num_seeds=1)
+        run = alone(run)
     config, stage = run.asm, Stage("pretrain", run, workdir, run.asm.batch_size)
     epoch_steps = math.ceil(dataset.num_transitions / config.batch_size)
     num_steps = config.num_epochs * epoch_steps

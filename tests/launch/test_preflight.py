@@ -54,13 +54,22 @@ def test_every_stage_of_a_policy_is_compiled(policy, stages):
     assert works["policy"].log.reward.shape == (7600,)  # 8 episodes of 1000 steps, a twentieth held out
 
 
+def test_an_asm_that_seeds_share_lies_on_all_devices_whatever_the_mesh_of_the_seeds():
+    run = small(num_seeds=4, mesh__seed=4, mesh__data=2)
+    shared = preflight.works(run)["pretrain"].run
+    assert (shared.num_seeds, shared.mesh.seed, shared.mesh.data) == (1, 0, 0)
+    assert preflight.works(run)["policy"].run == run
+    own = small("spin", num_seeds=4, mesh__seed=4, mesh__data=2, asm__per_seed=True)
+    assert preflight.works(own)["pretrain"].run == own
+
+
 def test_a_stage_that_does_not_fit_is_marked():
     """A chip of 4 MiB: the stage's log alone takes 1.5 MiB, its temporaries the rest, if rows are not divided."""
     run, (device,) = small("factored"), preflight.jax.devices()
     work = preflight.works(run)["policy"]
     for memory, fits in ((4096.0, True), (1 / 1024, False)):
         chip = preflight.Chip(tflops=1, bandwidth=1, interconnect=1, memory=memory)
-        row = preflight.check_stage(run, "policy", work, [device], chip)
+        row = preflight.check_stage("policy", work, [device], chip)
         assert row["fits"] == fits
         assert row["memory_mib"] == round(memory * 1024)
     assert row["mesh"] == [1, 1]
