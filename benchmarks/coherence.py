@@ -19,12 +19,12 @@ from absl import app, flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from benchmarks.measure import write
+from benchmarks.measure import settings, write
 from spin_jax.envs.structured import StructuredTask, make_structured
+from spin_jax.from_config import make_learner
 from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
 from spin_jax.learners.base import Learner
 from spin_jax.learners.bc import BCConfig, make_bc
-from spin_jax.learners.iql import IQLConfig, make_iql
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
@@ -130,22 +130,7 @@ def choose_by_critics(task: StructuredTask, asm: dict, share: float = 1.0) -> fl
     """Mean reward of spin_decode in coupled states, with IQL's critics choosing among 16 coherent draws."""
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
     policy = make_decode(task.spec, ASM_CONFIG, DecodeConfig(candidates=16, **DECODE))
-    config = IQLConfig(
-        gamma=0.99,
-        tau=0.005,
-        learning_rate=1e-3,
-        lr_decay=1.0,
-        q="sum",
-        num_critics=2,
-        critic_width=256,
-        expectile=0.8,
-        beta=3.0,
-        weight_clip=100.0,
-        bc_alpha=0.0,
-        value_width=256,
-        extract_after=0,
-    )
-    learner = make_iql(policy, task.spec, config)
+    learner = make_learner(settings("cheetah_run", iql__learning_rate=1e-3), policy, task.spec)
     state = train(learner, data, asm, steps=steps_of(STEPS, share), what="spin_decode, critics")
     observation = task.observations(np.random.default_rng(1), 400)
     observation = observation[task.coupled[task.cluster(observation)]]

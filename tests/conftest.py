@@ -42,12 +42,18 @@ def asm_params(spec, asm_config):
 
 @pytest.fixture(scope="session")
 def plain_asm():
-    """logits(params, config, observation [B, S], choices [B, N], xp, erf): the ASM from its description, no flax."""
+    """logits(params, config, observation [B, S], choices [B, N], xp, erf): the ASM from its description, no flax.
+
+    drop, drop_heads: dropout at the four places of the body, and in the heads; none by default.
+    """
 
     def dense(p, x):
         return x @ p["kernel"] + p["bias"]
 
-    def logits(params, config, observation, choices, xp, erf):
+    def keep(x):
+        return x
+
+    def logits(params, config, observation, choices, xp, erf, drop=keep, drop_heads=keep):
         width, heads = config.body.width, config.body.num_heads
 
         def gelu(x):
@@ -63,9 +69,9 @@ def plain_asm():
                 for n, x in (("query", of_queries), ("key", of_keys), ("value", of_keys))
             )
             scores = xp.exp(xp.einsum("bhqw,bhkw->bhqk", q, k) / (width // heads) ** 0.5)
-            weights = scores / scores.sum(-1, keepdims=True)
+            weights = drop(scores / scores.sum(-1, keepdims=True))
             mixed = xp.einsum("bhqk,bhkw->bqhw", weights, v)
-            return xp.einsum("bqhw,hwd->bqd", mixed, p["out"]["kernel"]) + p["out"]["bias"]
+            return drop(xp.einsum("bqhw,hwd->bqd", mixed, p["out"]["kernel"]) + p["out"]["bias"])
 
         with jax.numpy_rank_promotion("allow"):
             state = dense(params["encoder_out"], gelu(dense(params["encoder_in"], observation)))
@@ -75,12 +81,12 @@ def plain_asm():
             for i in range(config.body.num_blocks):
                 p = params["body"][f"block_{i}"]
                 x = x + attend(p["attention"], norm(p["attention_norm"], x), norm(p["kv_norm"], x))
-                x = x + dense(p["ffn_out"], gelu(dense(p["ffn_in"], norm(p["ffn_norm"], x))))
+                x = x + drop(dense(p["ffn_out"], drop(gelu(dense(p["ffn_in"], norm(p["ffn_norm"], x))))))
             p = params["heads"]
             slots = []
             for i in range(choices.shape[1]):
                 hidden = gelu(x[:, config.state_tokens + i] @ p["kernel_in"][i] + p["bias_in"][i])
-                slots.append(hidden @ p["kernel_out"][i] + p["bias_out"][i])
+                slots.append(drop_heads(hidden) @ p["kernel_out"][i] + p["bias_out"][i])
             return xp.stack(slots, axis=1)
 
     return logits

@@ -53,9 +53,7 @@ def unmask(
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(sizes))
 
     def choose(choices, logits, size, key_r):
-        drawn = categorical.mode(logits, spec.valid)
-        if key is not None:
-            drawn = categorical.sample(key_r, logits, spec.valid)
+        drawn = categorical.mode(logits, spec.valid) if key is None else categorical.sample(key_r, logits, spec.valid)
         return jnp.where(next_slots(logits, choices == spec.num_choices, size, spec.valid), drawn, choices)
 
     def one_round(choices, inputs):

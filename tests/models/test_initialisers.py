@@ -88,7 +88,6 @@ def test_fresh_critics_and_values(learner):
 
 def test_a_fresh_saint_is_nearly_uniform():
     """Slot entropy of at least 97 % of the maximum, at the published sizes."""
-    run = build(resolve(get_config("paper")))
     config = get_config("paper")
     config.policy = "saint"
     run, spec = build(resolve(config)), ActionSpec((3,) * 6)

@@ -20,45 +20,8 @@ RATE, ROWS = 0.1, 6_000
 SPIN = SPINConfig(queries="normal", heads="fresh", head_width=6, dropout=RATE, frozen_dropout=True)
 
 
-def noisy_log_prob(params, frozen, config, observation, actions, cardinalities, rng, body=True):
-    """log pi(a|s) [B] in numpy, dropout in heads and, if `body`, at its four places: weights, output, hidden, ffn."""
-
-    def drop(x, on=True):
-        return np.where(rng.random(x.shape) >= RATE, x / (1 - RATE), 0) if on else x
-
-    def dense(p, x):
-        return x @ p["kernel"] + p["bias"]
-
-    def gelu(x):
-        return 0.5 * x * (1 + np.vectorize(math.erf)(x / 2**0.5))
-
-    def norm(p, x):
-        centred = x - x.mean(-1, keepdims=True)
-        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * p["scale"] + p["bias"]
-
-    state = dense(frozen["encoder_out"], gelu(dense(frozen["encoder_in"], observation)))
-    state = state.reshape(len(observation), config.state_tokens, -1)
-    x = np.concatenate([state, np.repeat(params["queries"][None], len(observation), 0)], axis=1)
-    for block in frozen["body"].values():
-        p, of_keys = block["attention"], norm(block["kv_norm"], x)
-        inputs = {"query": norm(block["attention_norm"], x), "key": of_keys, "value": of_keys}
-        q, k, v = (np.einsum("btd,dhw->bhtw", y, p[n]["kernel"]) + p[n]["bias"][:, None, :] for n, y in inputs.items())
-        scores = np.exp(np.einsum("bhqw,bhkw->bhqk", q, k) / q.shape[-1] ** 0.5)
-        mixed = np.einsum("bhqk,bhkw->bqhw", drop(scores / scores.sum(-1, keepdims=True), body), v)
-        x = x + drop(np.einsum("bqhw,hwd->bqd", mixed, p["out"]["kernel"]) + p["out"]["bias"], body)
-        hidden = drop(gelu(dense(block["ffn_in"], norm(block["ffn_norm"], x))), body)
-        x = x + drop(dense(block["ffn_out"], hidden), body)
-    total = 0
-    for i, k in enumerate(cardinalities):
-        p = {name: value[i] for name, value in params["heads"].items()}
-        hidden = drop(gelu(x[:, config.state_tokens + i] @ p["kernel_in"] + p["bias_in"]))
-        logits = (hidden @ p["kernel_out"] + p["bias_out"])[:, :k]
-        total = total + logits[:, actions[i]] - np.log(np.exp(logits).sum(-1))
-    return total
-
-
 @pytest.fixture(scope="module")
-def noise(spec, asm_config, asm_params):
+def noise(spec, asm_config, asm_params, plain_asm):
     """deviation(body) -> std of log pi(a|s) of one state and action, in numpy; and the policy's of both settings.
 
     The heads are scaled so that the published placement gives about 2.31, what was measured of the published code.
@@ -66,10 +29,18 @@ def noise(spec, asm_config, asm_params):
     params = jax.jit(make_spin(spec, asm_config, SPIN).init)(jax.random.key(0), asm_params, jnp.zeros((1, 5)))
     params["heads"]["kernel_out"] *= 9.5
     observation, actions = jnp.ones((ROWS, 5)), jnp.tile(jnp.array([1, 2, 0]), (ROWS, 1))
-    exact = jax.tree.map(lambda p: np.asarray(p, float), (params, asm_params, observation))
-    rng, found = np.random.default_rng(0), {}
+    described = {**asm_params, "table": params["queries"][:, None], "heads": params["heads"]}
+    described, exact = jax.tree.map(lambda p: np.asarray(p, float), (described, observation))
+    rng, blank, erf, found = np.random.default_rng(0), np.zeros((ROWS, 3), int), np.vectorize(math.erf), {}
+
+    def drop(x):
+        return np.where(rng.random(x.shape) >= RATE, x / (1 - RATE), 0)
+
     for body in (True, False):
-        by_hand = noisy_log_prob(exact[0], exact[1], asm_config, exact[2], (1, 2, 0), spec.cardinalities, rng, body)
+        places = {"drop": drop, "drop_heads": drop} if body else {"drop_heads": drop}
+        logits, by_hand = plain_asm(described, asm_config, exact, blank, np, erf, **places), 0
+        for i, k in enumerate(spec.cardinalities):
+            by_hand += logits[:, i, actions[0, i]] - np.log(np.exp(logits[:, i, :k]).sum(-1))
         policy = make_spin(spec, asm_config, dataclasses.replace(SPIN, frozen_dropout=body))
         ours = jax.jit(policy.log_prob)(params, asm_params, observation, actions, jax.random.key(1))
         found[body] = by_hand.std(), float(ours.std())

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spin_jax.learners.iql import IQLConfig, make_iql
+from benchmarks.measure import settings
+from spin_jax.from_config import make_learner
 from spin_jax.models.asm import ASMConfig
 from spin_jax.policies.spin import SPINConfig, make_spin
 from spin_jax.training.loop import Hook, fit
@@ -20,25 +21,8 @@ def iql(spec, asm_config):
     """IQL with SPIN, dropout in heads and body: everything that draws random numbers in an update."""
     assert isinstance(asm_config, ASMConfig)
     policy = make_spin(spec, asm_config, SPINConfig("normal", "fresh", 6, 0.1, frozen_dropout=True))
-    return make_iql(
-        policy,
-        spec,
-        IQLConfig(
-            gamma=0.99,
-            tau=0.05,
-            learning_rate=1e-2,
-            lr_decay=1.0,
-            q="sum",
-            num_critics=2,
-            critic_width=256,
-            expectile=0.8,
-            beta=3.0,
-            weight_clip=100.0,
-            bc_alpha=0.0,
-            value_width=256,
-            extract_after=2,
-        ),
-    )
+    run = settings("cheetah_run", iql__tau=0.05, iql__learning_rate=1e-2, iql__extract_after=2)
+    return make_learner(run, policy, spec)
 
 
 @pytest.fixture(scope="module")
