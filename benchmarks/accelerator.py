@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.measure import interleave, make_program, settings, spread, ticking, write
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.record.progress import setup_logging
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -75,7 +75,7 @@ def updates_a_second(seeds: int, steps: int, rounds: int) -> list[dict]:
         from benchmarks.eager_reference import eager_policy, eager_ticking
 
         program = make_program(settings(FLAGS.task, policy="saint", **small), steps)
-        num_features, eager_steps = TASKS[FLAGS.task].num_features, min(steps, 20)
+        num_features, eager_steps = DM_CONTROL[FLAGS.task].num_features, min(steps, 20)
         eager = eager_policy(program.run, program.spec, num_features)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         tick = eager_ticking(program, eager, num_features, eager_steps, device)
@@ -133,7 +133,7 @@ def main(_: list[str]) -> None:
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
-    flags.DEFINE_enum("task", "dog_trot", list(TASKS), "task")
+    flags.DEFINE_enum("task", "dog_trot", list(DM_CONTROL), "task")
     flags.DEFINE_string("root", None, "folder of the runs", required=True)
     flags.DEFINE_integer("episodes", 20, "episodes of each split of the log", lower_bound=2)
     flags.DEFINE_integer("seeds", 8, "seeds in one program", lower_bound=2)

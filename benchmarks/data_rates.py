@@ -29,7 +29,7 @@ from benchmarks.measure import spread, write
 from spin_jax.data.dataset import load_dataset
 from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds, write_shards
 from spin_jax.data.sampler import sample_batch, scaled
-from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.envs.tasks import DM_CONTROL, EPISODE_STEPS
 from spin_jax.record.progress import setup_logging
 from spin_jax.types import Episode
 
@@ -41,7 +41,7 @@ SPLIT = "expert"
 
 def synthetic(directory: str, task: str, episodes: int) -> pathlib.Path:
     """Writes a data set of random episodes with the shapes of `task`, in array_record shards like all others."""
-    num_features, num_slots = TASKS[task].num_features, TASKS[task].num_slots
+    num_features, num_slots = DM_CONTROL[task].num_features, DM_CONTROL[task].num_slots
 
     class Synthetic(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version("1.0.0")
@@ -74,9 +74,10 @@ def find(data_dir: str, task: str) -> pathlib.Path | None:
 
 def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
     """{name: function that runs the measurement once and returns the number of transitions}."""
-    split, spec = f"{SPLIT}[:{episodes}]", TASKS[task].spec(BINS)
+    split, spec = f"{SPLIT}[:{episodes}]", DM_CONTROL[task].spec(BINS)
     memory, stream = (
-        load_dataset(directory, split, spec, TASKS[task].num_features, True, mode=mode) for mode in ("memory", "stream")
+        load_dataset(directory, split, spec, DM_CONTROL[task].num_features, True, mode=mode)
+        for mode in ("memory", "stream")
     )
     source, key = EpisodeSource(str(directory), split), jax.random.key(0)
     resident, streamed = (cast(Any, scaled(d.train, d.normaliser)) for d in (memory, stream))
@@ -121,7 +122,7 @@ def rates_of(measures: dict, repeats: int) -> dict:
 
 def main(_: list[str]) -> None:
     setup_logging()
-    task, found = TASKS[FLAGS.task], find(FLAGS.data_dir, FLAGS.task)
+    task, found = DM_CONTROL[FLAGS.task], find(FLAGS.data_dir, FLAGS.task)
     with tempfile.TemporaryDirectory() as temporary:
         directory = found or synthetic(temporary, FLAGS.task, FLAGS.episodes)
         rates = rates_of(make_measures(directory, FLAGS.task, FLAGS.episodes), FLAGS.repeats)
@@ -145,7 +146,7 @@ def main(_: list[str]) -> None:
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
-    flags.DEFINE_enum("task", "dog_trot", list(TASKS), "task whose shapes are measured")
+    flags.DEFINE_enum("task", "dog_trot", list(DM_CONTROL), "task whose shapes are measured")
     flags.DEFINE_integer("episodes", 60, "episodes to read", lower_bound=2)
     flags.DEFINE_string("data_dir", "~/tensorflow_datasets", "where TFDS data sets are kept")
     flags.DEFINE_string("json", "", "also write the result to this file")

@@ -14,7 +14,7 @@ from absl import app, flags
 from benchmarks.eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
 from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.from_config import make_policy
 from spin_jax.record.progress import setup_logging
 from spin_jax.types import ActionSpec
@@ -72,7 +72,7 @@ def compare(
 ) -> list[dict]:
     """Rows {policy, task, batch, ours: ms, eager: ms, ratio, largest_difference}, all timed in one interleaved run."""
     measures: dict[tuple[str, str], Callable] = {}
-    differences, num_features = {}, TASKS[task].num_features
+    differences, num_features = {}, DM_CONTROL[task].num_features
     for name in policies:
         run = settings(task, policy=name, train__batch_size=batch, **changes)
         program = make_program(run, steps)
@@ -106,7 +106,7 @@ def main(_: list[str]) -> None:
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
-    flags.DEFINE_enum("task", "dog_trot", list(TASKS), "task whose shapes are measured")
+    flags.DEFINE_enum("task", "dog_trot", list(DM_CONTROL), "task whose shapes are measured")
     flags.DEFINE_list("policies", list(POLICIES), "policies to compare")
     flags.DEFINE_integer("batch", 256, "transitions", lower_bound=1)
     flags.DEFINE_integer("steps", 2, "gradient steps in one measurement", lower_bound=1)

@@ -17,7 +17,7 @@ from absl import app, flags
 from benchmarks.measure import interleave, settings, spread, write
 from spin_jax.config.auto import worker_processes
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.record.progress import log, setup_logging
@@ -49,8 +49,8 @@ def measures(open_envs: Callable, task: str, policy: str, episodes: int, steps: 
     run = settings(task, policy=policy)
     single = open_envs(VectorEnv(task, run.bins, 1))
     learner = make_learner(run, make_policy(run, single.spec), single.spec)
-    frozen = random_frozen(run, single.spec, TASKS[task].num_features)
-    state = learner.init(jax.random.key(0), frozen, np.zeros((1, TASKS[task].num_features), np.float32))
+    frozen = random_frozen(run, single.spec, DM_CONTROL[task].num_features)
+    state = learner.init(jax.random.key(0), frozen, np.zeros((1, DM_CONTROL[task].num_features), np.float32))
     jitted, key = jax.jit(learner.act), jax.random.key(0)
     seeds = [episode_seed(0, i) for i in range(episodes)]
 
@@ -73,7 +73,7 @@ def measures(open_envs: Callable, task: str, policy: str, episodes: int, steps: 
         f"batched, {workers} workers": lambda: play(remote, seeds),
     }
     if eager:
-        slow = eager_act(run, TASKS[task].num_features, single.spec)
+        slow = eager_act(run, DM_CONTROL[task].num_features, single.spec)
         found = {"one state at a time, eager PyTorch": functools.partial(one_by_one, slow)} | found
     return found
 

@@ -17,7 +17,7 @@ from absl import app, flags
 from benchmarks.flops import hand_gflop, xla_gflop
 from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.record.progress import log, setup_logging
 from spin_jax.registry import LEARNERS, POLICIES
 
@@ -57,7 +57,7 @@ def measure(task: str, pairs: Sequence[tuple[str, str]], batch: int, seeds: int,
             milliseconds(seconds[policy, learner], steps),
             seeds * xla_gflop(program.learner, program.frozen, program.data, program.run.train.batch_size),
         )
-        by_hand = hand_gflop(program.run, program.spec, TASKS[task].num_features)
+        by_hand = hand_gflop(program.run, program.spec, DM_CONTROL[task].num_features)
         rows.append(
             {"policy": policy, "learner": learner, "task": task, "batch": batch, "seeds": seeds}
             | times
@@ -106,7 +106,7 @@ FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_list("policies", list(POLICIES), "policies")
     flags.DEFINE_list("learners", list(LEARNERS), "learners")
-    flags.DEFINE_list("tasks", list(TASKS), "tasks whose shapes are measured")
+    flags.DEFINE_list("tasks", list(DM_CONTROL), "tasks whose shapes are measured")
     flags.DEFINE_integer("seeds", 1, "seeds in one program", lower_bound=1)
     flags.DEFINE_integer("batch", 256, "transitions", lower_bound=1)
     flags.DEFINE_integer("steps", 2, "gradient steps in one measurement", lower_bound=1)

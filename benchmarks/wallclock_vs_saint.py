@@ -20,7 +20,7 @@ from absl import app, flags
 from matplotlib.figure import Figure
 
 from benchmarks.measure import write
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.record.metrics import read_rows
 from spin_jax.registry import POLICIES
 
@@ -143,7 +143,7 @@ def main(argv: list[str]) -> None:
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
-    flags.DEFINE_enum("task", "cheetah_run", list(TASKS), "task")
+    flags.DEFINE_enum("task", "cheetah_run", list(DM_CONTROL), "task")
     flags.DEFINE_string("level", "medium-expert", "config.data.level")
     flags.DEFINE_string("preset", "quick", "preset of the configuration; further --config.… flags go behind --")
     flags.DEFINE_integer("seeds", 3, "seeds", lower_bound=1)

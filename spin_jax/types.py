@@ -46,6 +46,51 @@ class ActionSpec:
         return np.arange(self.num_choices)[None, :] < np.asarray(self.cardinalities)[:, None]
 
 
+class Feature(NamedTuple):
+    """Where one feature of an observation comes from in the rows of a log.
+
+    item: its index in a column that holds lists; None for a column of single values. category: the feature is 1 in rows
+    with this value of the column and 0 in others (one-hot); None for a number that is read as it is.
+    """
+
+    column: str
+    item: int | None = None
+    category: Any = None
+
+    @property
+    def name(self) -> str:
+        """age, observation[3], ward=B."""
+        item = "" if self.item is None else f"[{self.item}]"
+        return f"{self.column}{item}" if self.category is None else f"{self.column}={self.category}"
+
+
+class Spaces(NamedTuple):
+    """What a policy reads and answers, in the words of its task or log: S features, N slots and their choices."""
+
+    features: tuple[Feature, ...]
+    slots: tuple[str, ...]
+    choices: tuple[tuple[Any, ...], ...]  # of each slot: the names (or numbers) of its choices, in their order
+
+    @property
+    def spec(self) -> ActionSpec:
+        """The joint actions."""
+        return ActionSpec(tuple(len(names) for names in self.choices))
+
+    @property
+    def num_features(self) -> int:
+        """S, the width of an observation."""
+        return len(self.features)
+
+
+def numbered_spaces(num_features: int, spec: ActionSpec) -> Spaces:
+    """Spaces without names: observation[0] …, slot_0 …, and choices 0, 1, …"""
+    return Spaces(
+        tuple(Feature("observation", i) for i in range(num_features)),
+        tuple(f"slot_{i}" for i in range(spec.num_slots)),
+        tuple(tuple(range(k)) for k in spec.cardinalities),
+    )
+
+
 class Transition(NamedTuple):
     """A batch of transitions (s, a, r, discount, s'), so that r + gamma * discount * V(s') is the target of Q(s, a).
 
@@ -65,12 +110,16 @@ class Transition(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """One episode of T steps and T + 1 observations; `terminal`: it ended by termination, not by a time limit."""
+    """One episode of T steps and T + 1 observations; `terminal`: it ended by termination, not by a time limit.
+
+    propensity: the probability with which the logging policy chose each joint action; None if the log does not say.
+    """
 
     observation: np.ndarray  # [T + 1, S] float32
     action: np.ndarray  # [T, N] int32
     reward: np.ndarray  # [T] float32
     terminal: bool
+    propensity: np.ndarray | None = None  # [T] float32 in (0, 1]
 
 
 class Normaliser(NamedTuple):

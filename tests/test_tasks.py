@@ -12,7 +12,6 @@ from spin_jax.collect.policy_table import shipped
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.envs.tasks import TASKS
-from spin_jax.evaluation.scores import reference_returns
 from spin_jax.stages import STAGES, estimate
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -72,6 +71,6 @@ SHIPPED = [
 def test_shipped_policies_are_worth_their_names(task, bins):
     """The cards: expert at least 60 % of the published one, medium 25 to 45 % of ours."""
     card = {c["level"]: c for _, c in shipped() if (c["task"], c["bins"]) == (task, bins)}
-    assert card["expert"]["return_mean"] >= 0.6 * reference_returns(task, bins)[1]
+    assert card["expert"]["return_mean"] >= 0.6 * TASKS[task].reference_returns(bins)[1]
     assert 0.25 <= card["medium"]["return_mean"] / card["expert"]["return_mean"] <= 0.45
     assert {c["episodes"] for c in card.values()} == {20}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.errors import DataError
 from spin_jax.models.decqn import greedy
 from spin_jax.types import Normaliser, normalise
@@ -58,7 +58,7 @@ def behaviour_policy(task: str, bins: int, level: str, epsilon: float, rng: np.r
 
     'random' is uniform over joint actions. Raises DataError if no weights are shipped.
     """
-    num_slots = TASKS[task].num_slots
+    num_slots = DM_CONTROL[task].num_slots
     if level == "random":
         return lambda observation: rng.integers(0, bins, (len(observation), num_slots))
     path = weights_path(task, bins, level)

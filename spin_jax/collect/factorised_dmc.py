@@ -17,7 +17,7 @@ from spin_jax.collect.behaviour_policy import LEVELS, policy_card
 from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
 from spin_jax.data.cards import read_cards
 from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
-from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.envs.tasks import DM_CONTROL, EPISODE_STEPS
 from spin_jax.errors import DataError
 from spin_jax.record.progress import Progress, log
 from spin_jax.types import Episode
@@ -44,11 +44,11 @@ class FactorisedDmc(tfds.core.GeneratorBasedBuilder):
     """Factorised DM Control (Beeson, Ireland, Montana, TMLR 2024), made by this project's own behaviour policies."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [FactorisedConfig(task=name) for name in TASKS]
+    BUILDER_CONFIGS = [FactorisedConfig(task=name) for name in DM_CONTROL]
     pieces: pathlib.Path | None = None  # where prepare() put the roll-outs
 
     def _info(self) -> tfds.core.DatasetInfo:
-        task = TASKS[self.builder_config.task]
+        task = DM_CONTROL[self.builder_config.task]
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__class__.__doc__,
@@ -85,7 +85,7 @@ def prepare(data_dir: pathlib.Path, config: FactorisedConfig, num_workers: int) 
         pieces = data_dir / ".factorised_dmc_pieces" / config.name
         _play(pieces, config, num_workers, directory)
         _write(data_dir, pieces, config)
-    task = TASKS[config.task]
+    task = DM_CONTROL[config.task]
     spec = task.spec(config.bins)
 
     def made_by(level):
@@ -129,7 +129,7 @@ def _play(pieces: pathlib.Path, config: FactorisedConfig, num_workers: int, dire
 
 def _encoding_seconds(config: FactorisedConfig) -> float:
     """Seconds that TFDS takes to encode one episode (about 30 ms on one core, as long as a fast task's simulation)."""
-    task = TASKS[config.task]
+    task = DM_CONTROL[config.task]
     features = rlds_features(task.num_features, task.num_slots)
     observation = np.zeros((EPISODE_STEPS + 1, task.num_features), np.float32)
     action = np.zeros((EPISODE_STEPS, task.num_slots), np.int32)

@@ -14,16 +14,15 @@ from spin_jax.collect.behaviour_policy import WEIGHTS, load_policy
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.ship import EPISODES, EVALUATION_SEED
 from spin_jax.config.auto import worker_processes
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.envs.vector import VectorEnv, episode_seed
-from spin_jax.evaluation.scores import reference_returns
 from spin_jax.record.progress import Progress, setup_logging
 
 
 def shipped() -> list[tuple[pathlib.Path, dict]]:
     """(weights, card) of every shipped policy, sorted by task (in the suite's order), bins and level (medium first)."""
     cards = [(path.with_suffix(".npz"), json.loads(path.read_text())) for path in WEIGHTS.glob("*.json")]
-    order = list(TASKS)
+    order = list(DM_CONTROL)
     return sorted(cards, key=lambda pc: (order.index(pc[1]["task"]), pc[1]["bins"], pc[1]["level"] != "medium"))
 
 
@@ -38,7 +37,9 @@ def play(path: pathlib.Path, card: dict, workers: int) -> tuple[float, float]:
 
 def row(card: dict, mean: float, std: float) -> str:
     """One line of the table; an expert's line also has the published expert's return."""
-    _, published = reference_returns(card["task"], card["bins"])
+    references = DM_CONTROL[card["task"]].reference_returns(card["bins"])
+    assert references is not None  # the suite has them for every task
+    published = references[1]
     share = f"{published:.2f} ({mean / published:.0%})" if card["level"] == "expert" else ""
     name = card["task"].replace("_", "-")
     return f"| {name} | {card['bins']} | {card['level']} | {card['frames']:,} | {mean:.1f} ± {std:.1f} | {share} |"
@@ -61,7 +62,7 @@ def main(_: list[str]) -> None:
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
-    flags.DEFINE_enum("task", None, list(TASKS), "only this task")
+    flags.DEFINE_enum("task", None, list(DM_CONTROL), "only this task")
     flags.DEFINE_boolean("play", True, "play the episodes; otherwise print what the cards say")
     flags.DEFINE_integer("num_workers", -1, "environment processes; -1 = one a core, 0 = none")
     app.run(main)

@@ -16,7 +16,7 @@ from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.train_behaviour import exploration_normaliser, fresh_state, learner_config
 from spin_jax.data.statistics import RunningStatistics
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.envs.vector import VectorEnv, episode_seed
 from spin_jax.learners.decqn import make_decqn
 from spin_jax.record.checkpoint import CheckpointStore
@@ -45,7 +45,7 @@ def ship(
         seeds = [episode_seed(EVALUATION_SEED, i) for i in range(EPISODES)]
 
         def save(step: int, path: pathlib.Path, card: dict):
-            statistics = RunningStatistics(TASKS[task].num_features)
+            statistics = RunningStatistics(DM_CONTROL[task].num_features)
             statistics.load_json(records[step]["statistics"])
             save_policy(path, store.restore(like, step).critics, exploration_normaliser(statistics), card)
 
@@ -85,7 +85,7 @@ def main(_: list[str]) -> None:
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
-    flags.DEFINE_enum("task", None, list(TASKS), "task that was trained", required=True)
+    flags.DEFINE_enum("task", None, list(DM_CONTROL), "task that was trained", required=True)
     flags.DEFINE_integer("bins", 3, "choices per action dimension", lower_bound=2)
     flags.DEFINE_string("workdir", None, "--workdir of train_behaviour", required=True)
     flags.DEFINE_float("medium_share", 1 / 3, "medium's return as a share of the expert's")

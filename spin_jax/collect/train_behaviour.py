@@ -16,7 +16,7 @@ from absl import app, flags
 
 from spin_jax.collect.replay import Replay
 from spin_jax.data.statistics import RunningStatistics
-from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.envs.tasks import DM_CONTROL, EPISODE_STEPS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.errors import CheckpointError
 from spin_jax.learners.base import Learner
@@ -52,7 +52,7 @@ class BehaviourConfig:
 
 def config_for(task: str) -> BehaviourConfig:
     """The settings for a task: above 12 slots, larger batches, fewer updates, a lower learning rate and min targets."""
-    if TASKS[task].num_slots <= 12:
+    if DM_CONTROL[task].num_slots <= 12:
         return BehaviourConfig()
     learner = DecQNConfig(learning_rate=1.5e-4, target="min")
     return BehaviourConfig(batch_size=256, frames_per_update=8, learner=learner)
@@ -88,7 +88,7 @@ def start_from(workdir: pathlib.Path, frame: int | None, task: str, bins: int) -
 
     Raises CheckpointError if there is no such checkpoint, or if it is of another task or has more bins.
     """
-    store, facts = CheckpointStore(workdir / "policies", keep=None), TASKS[task]
+    store, facts = CheckpointStore(workdir / "policies", keep=None), DM_CONTROL[task]
     record = store.record(frame)
     if record["task"] != task or record["bins"] > bins:
         raise CheckpointError(f"{workdir} holds {record['task']} with {record['bins']} bins, not {task} with fewer.")
@@ -99,7 +99,7 @@ def start_from(workdir: pathlib.Path, frame: int | None, task: str, bins: int) -
 
 def fresh_state(learner: Learner, task: str, seed: int) -> DecQNState:
     """The learner's state before the first update."""
-    blank = np.zeros((1, TASKS[task].num_features), np.float32)
+    blank = np.zeros((1, DM_CONTROL[task].num_features), np.float32)
     return learner.init(stream(seed, "behaviour/init"), (), blank)
 
 
@@ -127,9 +127,9 @@ class Training:
         coarse_frame: int | None = None,
     ):
         self.task, self.bins, self.workdir, self.seed, self.config = task, bins, workdir, seed, config
-        self.learner = make_decqn(TASKS[task].spec(bins), config.learner)
+        self.learner = make_decqn(DM_CONTROL[task].spec(bins), config.learner)
         self.state, self.frame, self.started_from = fresh_state(self.learner, task, seed), 0, None
-        self.statistics = RunningStatistics(TASKS[task].num_features)
+        self.statistics = RunningStatistics(DM_CONTROL[task].num_features)
         self._store = CheckpointStore(workdir / "policies", keep=None)
         record = None
         if self._store.steps():
@@ -159,7 +159,7 @@ class Training:
 
     def explore(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Joint actions [B, N] to play while learning: first uniform, then greedy with some random sub-actions."""
-        num_slots = TASKS[self.task].num_slots
+        num_slots = DM_CONTROL[self.task].num_slots
         action = rng.integers(0, self.bins, (len(observation), num_slots))
         if self.frame < self.config.random_frames and not self.started_from:
             return action
@@ -189,7 +189,7 @@ def train_behaviour(training: Training) -> None:
     task, bins, seed, config = training.task, training.bins, training.seed, training.config
     workdir = training.workdir
     rng = np.random.default_rng([seed, time.time_ns()])  # exploration and sampling; not replayed after a resume
-    widths, n = (TASKS[task].num_features, TASKS[task].num_slots), config.num_envs
+    widths, n = (DM_CONTROL[task].num_features, DM_CONTROL[task].num_slots), config.num_envs
     replay = Replay(workdir / "replay", config.replay_frames, n, EPISODE_STEPS, widths)
     learned = {}
     with (
@@ -239,7 +239,7 @@ def main(_: list[str]) -> None:
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
-    flags.DEFINE_enum("task", None, list(TASKS), "task to train on", required=True)
+    flags.DEFINE_enum("task", None, list(DM_CONTROL), "task to train on", required=True)
     flags.DEFINE_integer("bins", 3, "choices per action dimension", lower_bound=2)
     flags.DEFINE_string("workdir", None, "where checkpoints, replay and curves go", required=True)
     flags.DEFINE_integer("frames", 1_000_000, "environment steps in all")

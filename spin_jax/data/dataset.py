@@ -147,7 +147,7 @@ def load_dataset(
     lengths, returns = np.zeros(total, int), np.zeros(total, np.float32)
     for i, episode in enumerate(watch(stored)):
         check_episodes([episode], spec, num_features, where, first=i)
-        for part in episode:
+        for part in episode[:4]:  # as before propensities, so that ASMs of older versions still know their log
             digest.update(np.ascontiguousarray(part).tobytes())
         lengths[i], returns[i] = len(episode.reward), episode.reward.sum()
         if not kept_out[i]:

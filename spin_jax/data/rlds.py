@@ -1,8 +1,8 @@
 """Episodes in the RLDS format, in TFDS array_record shards: the schema, conversion to and from `Episode`, and reading.
 
-A row is (observation, action, reward, discount, is_first, is_last, is_terminal). T transitions are T + 1 rows; in the
-last row (is_last) only the observation has a meaning. Termination: is_terminal in the last row, discount 0 in it and in
-the row before. Time limit: is_last without is_terminal, and the discount stays 1.
+A row is (observation, action, reward, discount, is_first, is_last, is_terminal), and perhaps propensity. T transitions
+are T + 1 rows; in the last row (is_last) only the observation has a meaning. Termination: is_terminal in the last row,
+discount 0 in it and in the row before. Time limit: is_last without is_terminal, and the discount stays 1.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from spin_jax.types import Episode
 BROKEN = "If a shard is broken, move the directory away and make it anew (ours: --stage=data)."
 
 
-def rlds_features(num_features: int, num_slots: int) -> tfds.features.FeaturesDict:
-    """The schema for S observation features and N sub-actions."""
+def rlds_features(num_features: int, num_slots: int, propensity: bool = False) -> tfds.features.FeaturesDict:
+    """The schema for S observation features and N sub-actions; propensity: rows also say how probable it was."""
     scalar = tfds.features.Scalar
     steps = {
         "observation": tfds.features.Tensor(shape=(num_features,), dtype=np.float32),
@@ -29,6 +29,7 @@ def rlds_features(num_features: int, num_slots: int) -> tfds.features.FeaturesDi
         "is_first": scalar(dtype=np.bool_),
         "is_last": scalar(dtype=np.bool_),
         "is_terminal": scalar(dtype=np.bool_),
+        **({"propensity": scalar(dtype=np.float32)} if propensity else {}),
     }
     return tfds.features.FeaturesDict({"steps": tfds.features.Dataset(steps)})
 
@@ -50,6 +51,7 @@ def to_rlds(episode: Episode) -> dict:
         "is_first": row == 0,
         "is_last": row == length,
         "is_terminal": terminal,
+        **({} if episode.propensity is None else {"propensity": padded(episode.propensity).astype(np.float32)}),
     }
 
 
@@ -60,6 +62,7 @@ def from_rlds(rows: dict) -> Episode:
         rows["action"][:-1].astype(np.int32, copy=False),
         rows["reward"][:-1].astype(np.float32, copy=False),
         bool(rows["is_terminal"][-1]),
+        rows["propensity"][:-1].astype(np.float32, copy=False) if "propensity" in rows else None,
     )
 
 

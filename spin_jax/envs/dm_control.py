@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 from absl import logging
 
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.errors import RenderingError
 
 
@@ -42,14 +42,14 @@ class DMControlEnv:
     """One task with discretised actions (envs.base.Env). Raises ValueError on an unknown task and on bins below 2."""
 
     def __init__(self, name: str, bins: int):
-        if name not in TASKS:
-            raise ValueError(f"Unknown task {name!r}; known tasks: {', '.join(sorted(TASKS))}.")
+        if name not in DM_CONTROL:
+            raise ValueError(f"Unknown task {name!r}; known tasks: {', '.join(sorted(DM_CONTROL))}.")
         if bins < 2:
             raise ValueError(f"bins must be at least 2, got {bins}.")
-        self.task = TASKS[name]
+        self.task = DM_CONTROL[name]
         self.spec = self.task.spec(bins)
         self.num_features = self.task.num_features
-        self._env = load_suite().load(self.task.domain, self.task.task)
+        self._env = load_suite().load(*name.split("_"))
         self._values = np.linspace(-1.0, 1.0, bins)
 
     def reset(self, seed: int) -> np.ndarray:

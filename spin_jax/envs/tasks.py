@@ -1,49 +1,58 @@
-"""Facts of the six tasks of the factorised DM Control suite (Beeson, Ireland, Montana, TMLR 2024)."""
+"""Facts of the simulated tasks."""
 
 from typing import NamedTuple
 
 from spin_jax.types import ActionSpec
 
-EPISODE_STEPS = 1000  # control steps; none of these tasks terminates early
+EPISODE_STEPS = 1000  # of the factorised DM Control suite
 
 
 class Task(NamedTuple):
-    """Facts of one task, and the suite's published reference returns (undiscounted, of EPISODE_STEPS steps).
+    """Facts of a simulated task.
 
-    references: number of bins -> (random, expert). They are those of the suite's code (dmc_datasets, SCORES), because
-    its normalised scores are computed with them. Its article has other values for two of them: random of quadruped-walk
-    121.37, random of dog-trot 7.32 for every number of bins. One value of the code is not used: expert of dog-trot with
-    30 bins, 681.14, repeats that of quadruped-walk with 30 bins; the article's 768.24 stands here.
+    references: number of bins -> (random, expert) undiscounted returns of an episode, as published; empty if nobody
+    published any.
     """
 
-    domain: str
-    task: str
     num_features: int  # S
-    num_slots: int  # N
+    slots: int | tuple[int, ...]  # N slots with `bins` choices each, or the number of choices of each slot
+    episode_steps: int  # control steps of an episode; none of these tasks terminates early
     references: dict[int, tuple[float, float]]
 
     def spec(self, bins: int) -> ActionSpec:
-        """The joint actions with `bins` choices in every slot."""
-        return ActionSpec((bins,) * self.num_slots)
+        """The joint actions; bins: choices of every slot, where the task does not fix them."""
+        return ActionSpec((bins,) * self.slots if isinstance(self.slots, int) else self.slots)
+
+    @property
+    def num_slots(self) -> int:
+        """N."""
+        return self.slots if isinstance(self.slots, int) else len(self.slots)
+
+    def reference_returns(self, bins: int) -> tuple[float, float] | None:
+        """(random, expert) as published; those of 3 bins if there are none for `bins`; None if there are none."""
+        return self.references.get(bins, self.references.get(3))
 
 
-TASKS = {
-    "finger_spin": Task("finger", "spin", 9, 2, {3: (4.36, 853.62)}),
-    "fish_swim": Task("fish", "swim", 24, 5, {3: (72.32, 418.58)}),
-    "cheetah_run": Task("cheetah", "run", 17, 6, {3: (5.39, 664.57)}),
+# The factorised DM Control suite (Beeson, Ireland, Montana, TMLR 2024). The references are those of the suite's code
+# (dmc_datasets, SCORES), because its normalised scores are computed with them. Its article has other values for two of
+# them: random of quadruped-walk 121.37, random of dog-trot 7.32 for every number of bins. One value of the code is not
+# used: expert of dog-trot with 30 bins, 681.14, repeats that of quadruped-walk with 30 bins; the article's 768.24
+# stands here.
+DM_CONTROL = {
+    "finger_spin": Task(9, 2, EPISODE_STEPS, {3: (4.36, 853.62)}),
+    "fish_swim": Task(24, 5, EPISODE_STEPS, {3: (72.32, 418.58)}),
+    "cheetah_run": Task(17, 6, EPISODE_STEPS, {3: (5.39, 664.57)}),
     "quadruped_walk": Task(
-        "quadruped",
-        "walk",
         78,
         12,
+        EPISODE_STEPS,
         {3: (121.31, 781.19), 10: (108.05, 856.08), 30: (120.85, 681.14), 50: (113.6, 683.18)},
     ),
-    "humanoid_stand": Task("humanoid", "stand", 67, 21, {3: (4.54, 711.90)}),
+    "humanoid_stand": Task(67, 21, EPISODE_STEPS, {3: (4.54, 711.90)}),
     "dog_trot": Task(
-        "dog",
-        "trot",
         223,
         38,
+        EPISODE_STEPS,
         {
             3: (7.32, 724.37),
             10: (6.48, 736.95),
@@ -54,3 +63,4 @@ TASKS = {
         },
     ),
 }
+TASKS: dict[str, Task] = {**DM_CONTROL}

@@ -16,13 +16,7 @@ class Score(NamedTuple):
     mean: float
     std: float
     ci95: tuple[float, float]  # bootstrap interval of the mean
-    normalised_mean: float
-
-
-def reference_returns(task: str, bins: int) -> tuple[float, float]:
-    """(random, expert) returns of the published suite; those of 3 bins if the suite has none for `bins`."""
-    known = TASKS[task].references
-    return known.get(bins, known[3])
+    normalised_mean: float | None  # None: nobody published reference returns of the task
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float]:
@@ -35,9 +29,9 @@ def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 10_00
 
 def score(returns: np.ndarray, task: str, bins: int) -> Score:
     """The Score of episode returns; normalised = (return - random) / (expert - random), published references."""
-    low, high = reference_returns(task, bins)
-    mean = float(np.mean(returns))
-    return Score(returns, mean, float(np.std(returns)), bootstrap_interval(returns), (mean - low) / (high - low))
+    references, mean = TASKS[task].reference_returns(bins), float(np.mean(returns))
+    normalised = None if references is None else (mean - references[0]) / (references[1] - references[0])
+    return Score(returns, mean, float(np.std(returns)), bootstrap_interval(returns), normalised)
 
 
 def interquartile_mean(values: np.ndarray) -> float:

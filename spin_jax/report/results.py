@@ -2,7 +2,7 @@
 
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
-from spin_jax.evaluation.scores import reference_returns
+from spin_jax.envs.tasks import TASKS
 from spin_jax.record.machine import facts
 from spin_jax.record.workdir import Workdir, write_json
 from spin_jax.report.curves import plot_curves
@@ -19,7 +19,7 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     """
     summaries = {name: workdir.summary(name) or {} for name in STAGES}
     data, pretrain, policy, evaluated = (summaries[name] for name in ("data", "pretrain", "policy", "evaluate"))
-    low, high = reference_returns(run.task, run.bins)
+    references = TASKS[run.task].reference_returns(run.bins)
     return {
         "task": run.task,
         "bins": run.bins,
@@ -36,7 +36,7 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         "normalised_mean": evaluated["normalised_mean"],
         "episodes": len(evaluated["returns"]),
         "mode": evaluated["mode"],
-        "reference_returns": {"random": low, "expert": high},
+        "reference_returns": references and {"random": references[0], "expert": references[1]},
         "data_returns": data.get("data_returns"),
         "trained_on_return": float(dataset.returns.mean()),
         "transitions": dataset.num_transitions,
@@ -51,20 +51,22 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
 
 def table(results: dict) -> str:
     """A table of the policy's, the data's and the published returns, the ASM's accuracy, and the minutes per stage."""
-    low, high = results["reference_returns"]["random"], results["reference_returns"]["expert"]
+    references = results["reference_returns"] or {}
 
     def row(name, value, extra=""):
-        return f"  {name:<34}{value:>9.1f}{(value - low) / (high - low):>12.3f}{extra}"
+        low, high = references.get("random", 0), references.get("expert", 0)
+        normalised = f"{(value - low) / (high - low):>12.3f}" if references else ""
+        return f"  {name:<34}{value:>9.1f}{normalised}{extra}"
 
     mode = "sampled" if results["mode"] == "sample" else "greedy"
     lines = [
         f"{results['task']}, {results['bins']} bins, {results['level']}: {results['policy']} with {results['learner']}",
-        f"  {'':<34}{'return':>9}{'normalised':>12}",
+        f"  {'':<34}{'return':>9}{'normalised' if references else '':>12}",
         *_policy_rows(results, row, f"{results['policy']} ({mode}, {results['episodes']} episodes)"),
         row("episodes it was trained on", results["trained_on_return"]),
     ]
     lines += [row(f"data: {level}", value) for level, value in (results["data_returns"] or {}).items()]
-    lines += [row("published: random", low), row("published: expert", high)]
+    lines += [row(f"published: {level}", value) for level, value in references.items()]
     trained, untrained = results["asm"]["trained"], results["asm"]["untrained"]
     if trained:
         where, slots = results["asm"]["probe_name"].replace("_", " "), len(trained["slot_accuracy"])

@@ -91,8 +91,9 @@ def evaluating(stage: Stage, learner: Learner, asms: Sequence[FrozenASM], waited
 
     def report(step: int, clock: tuple[float, float], scores: list[Score]):
         seconds, train_seconds = clock
-        rows = [dict(return_mean=s.mean, return_std=s.std, normalised_mean=s.normalised_mean) for s in scores]
-        stage.write(step, [row | {"train_seconds": train_seconds} for row in rows], seconds)
+        rows = [dict(return_mean=s.mean, return_std=s.std, train_seconds=train_seconds) for s in scores]
+        normalised = [{} if s.normalised_mean is None else {"normalised_mean": s.normalised_mean} for s in scores]
+        stage.write(step, [row | other for row, other in zip(rows, normalised, strict=True)], seconds)
         shown = ", ".join(f"{score.mean:.1f} ± {score.std:.1f}" for score in scores)
         each = " each" if len(scores) > 1 else ""
         log.info(f"policy: step {step}, return {shown} ({len(scores[0].returns)} episodes{each})")

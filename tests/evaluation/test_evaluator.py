@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 from spin_jax.envs.dm_control import DMControlEnv
+from spin_jax.envs.tasks import TASKS
 from spin_jax.evaluation.evaluator import Evaluator, evaluation_seed
-from spin_jax.evaluation.scores import aggregate_seeds, bootstrap_interval, interquartile_mean, reference_returns, score
+from spin_jax.evaluation.scores import aggregate_seeds, bootstrap_interval, interquartile_mean, score
 from spin_jax.training.seeds import ONE, Seeds
 from spin_jax.types import Episode, identity_normaliser
 
 
 def test_score_is_normalised_by_the_published_references():
-    low, high = reference_returns("cheetah_run", 3)
+    low, high = TASKS["cheetah_run"].reference_returns(3)
     assert (low, high) == (5.39, 664.57)
     found = score(np.array([low, high]), "cheetah_run", 3)
     assert found.normalised_mean == pytest.approx(0.5)
@@ -21,8 +22,8 @@ def test_score_is_normalised_by_the_published_references():
 
 
 def test_bins_without_a_published_expert_use_the_three_bin_one():
-    assert reference_returns("cheetah_run", 7) == reference_returns("cheetah_run", 3)
-    assert reference_returns("dog_trot", 30)[1] == 768.24
+    assert TASKS["cheetah_run"].reference_returns(7) == TASKS["cheetah_run"].reference_returns(3)
+    assert TASKS["dog_trot"].reference_returns(30)[1] == 768.24
 
 
 def test_bootstrap_interval_has_the_width_of_the_normal_approximation():
