@@ -1,14 +1,15 @@
-"""A log that was made elsewhere, as columns: checks every row, then cuts the rows into episodes."""
+"""The rows of a log as arrays: checks them, puts them in order, and cuts them into episodes."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from spin_jax.errors import DataError
+from spin_jax.logs.column_map import NONE, OPTION
+from spin_jax.logs.problems import Problems
 from spin_jax.types import Episode
-
-TOLD = 5  # bad rows that a message describes one by one; the others are only counted
 
 
 class Columns(NamedTuple):
@@ -20,103 +21,119 @@ class Columns(NamedTuple):
     terminal: np.ndarray  # [R] bool: the episode terminated in this row's next observation
     timeout: np.ndarray  # [R] bool: a time limit ended it there; if both are set, terminal counts
     next_observation: np.ndarray  # [R, S] float32, or [0, S] if the log has none; a row of NaN = not known
+    last: np.ndarray  # [R] bool: the last row of a file or of an episode's id: nothing continues from it
+    propensity: np.ndarray | None = None  # [R] float32 in (0, 1]
 
 
-class Problems:
-    """Bad rows of one file, numbered from 0; `check()` raises one DataError for all of them."""
+def check_columns(columns: Columns, features: tuple[str, ...], problems: Problems, every_next: bool) -> Columns:
+    """Checks columns of numbers of any type and returns them with the types of Columns.
 
-    def __init__(self, where: object):
-        self._where, self._rows = where, dict[int, str]()
-
-    def add(self, row: int, text: str) -> None:
-        """Record a problem of a row; only the first one of each row is kept."""
-        self._rows.setdefault(int(row), text)
-
-    def add_entries(self, bad: np.ndarray, text: Callable[..., str]) -> None:
-        """Record text(*index) for the first True in each row of `bad` [R, …]."""
-        rows = np.flatnonzero(bad.any(tuple(range(1, bad.ndim))))
-        for row in rows[:TOLD]:
-            self.add(row, text(int(row), *(int(i) for i in np.argwhere(bad[row])[0])))
-        for row in rows[TOLD:]:
-            self.add(row, "")
-
-    def check(self) -> None:
-        if self._rows:
-            rows = sorted(self._rows.items(), key=lambda item: (not item[1], item[0]))  # those with a text first
-            told = "".join(f"\n  row {row} {text}" for row, text in rows[:TOLD])
-            more = f"\n  and {len(rows) - TOLD} more rows" if len(rows) > TOLD else ""
-            raise DataError(f"{self._where}: {len(rows)} bad rows, counted from 0; nothing was written:{told}{more}")
-
-
-def check_columns(
-    raw: dict[str, np.ndarray],
-    where: object,
-    widths: tuple[int, int] | None,
-    cardinalities: tuple[int, ...] | int | None,
-    every_next: bool,
-) -> Columns:
-    """Checks arrays of numbers of any type and makes Columns of them.
-
-    raw: arrays by the names of Columns; next_observation may be missing. where: the beginning of messages. widths:
-    (S, N), or None = as in the arrays. cardinalities: of each slot, one number for all slots, or None = any.
-    every_next: a row of NaN in next_observation is an error. Raises DataError, which names the bad rows, columns and
-    values.
+    features: names for messages. every_next: a row of NaN in next_observation is an error. Raises DataError, which
+    names the bad rows, columns and values; also those that `problems` has already.
     """
-    rows = raw["reward"].size
-    for name, values in raw.items():
-        if values.dtype.kind not in "biuf":
-            raise DataError(f"{where}: {name} holds values of type {values.dtype}; only numbers can be imported.")
-        wide = name in ("observation", "action", "next_observation")
-        if values.ndim != 1 + wide or len(values) != rows:
-            need = f"[{rows}, width]" if wide else f"[{rows}]"
-            raise DataError(f"{where}: {name} has shape {list(values.shape)}, needed {need}.")
-    if not rows:
-        raise DataError(f"{where} has no rows.")
-    num_features, num_slots = widths or (raw["observation"].shape[1], raw["action"].shape[1])
-    for name, width in (("observation", num_features), ("next_observation", num_features), ("action", num_slots)):
-        if name in raw and raw[name].shape[1] != width:
-            raise DataError(f"{where}: {name} has width {raw[name].shape[1]}, needed {width}.")
-    if isinstance(cardinalities, tuple) and len(cardinalities) != num_slots:
-        raise DataError(f"{where}: action has width {num_slots}, but {len(cardinalities)} cardinalities were given.")
-    problems = Problems(where)
-    observation, action = _float32(raw["observation"]), raw["action"]
-    following = _float32(raw.get("next_observation", np.zeros((0, num_features))))
-    for name, values in (("observation", observation), ("next_observation", following)):
+    for name, values in (("", columns.observation), ("next ", columns.next_observation)):
         bad = ~np.isfinite(values)
-        if name == "next_observation" and not every_next:
+        if name and not every_next:
             bad &= ~np.isnan(values).all(1)[:, None]
-        problems.add_entries(bad, lambda r, c, n=name, v=values: f"has {n} {v[r, c]} in column {c}")
-    problems.add_entries(~np.isfinite(_float32(raw["reward"])), lambda r: f"has reward {raw['reward'][r]}")
-    for name in ("terminal", "timeout"):
-        odd = (raw[name] != 0) & (raw[name] != 1)
-        problems.add_entries(odd, lambda r, n=name: f"has {n} {raw[n][r]}, neither 0 nor 1")
-    high = np.broadcast_to(np.iinfo(np.int32).max if cardinalities is None else cardinalities, (num_slots,))
-    bad = ~((action >= 0) & (action < high[None, :]) & (action == np.floor(action)))  # true for NaN as well
-
-    def out_of_range(row, slot):
-        choices = f"whole numbers from 0 to {high[slot] - 1}"
-        return f"has action {action[row, slot]} in slot {slot}; that slot has {choices}"
-
-    problems.add_entries(bad, out_of_range)
+        hint = "every feature must be a finite number (below 3.4e38); repair those rows or leave them out"
+        problems.add_entries(bad, lambda r, c, n=name, v=values: f"has {v[r, c]} in {n}{features[c]}", hint)
+    reward = columns.reward.astype(np.float64).clip(-3.5e38, 3.5e38).astype(np.float32)
+    hint = "a reward must be a finite number; give the rows without one a reward of 0 if that is what they had"
+    problems.add_entries(~np.isfinite(reward), lambda r: f"has reward {columns.reward[r]}", hint)
+    for name, flags in (("terminal", columns.terminal), ("timeout", columns.timeout)):
+        odd = (flags != 0) & (flags != 1)
+        hint = f"an end flag is 0 or 1 (or false and true); if the column is none: {OPTION}{name}={NONE}"
+        problems.add_entries(odd, lambda r, n=name, f=flags: f"has {n} {f[r]}, neither 0 nor 1", hint)
+    propensity = given = columns.propensity
+    if propensity is not None:
+        odd = ~((propensity > 0) & (propensity <= 1))  # true for NaN as well
+        hint = (
+            f"the probability of the action that was chosen lies in (0, 1]; no logarithm; or {OPTION}propensity={NONE}"
+        )
+        problems.add_entries(odd, lambda r, given=given: f"has propensity {given[r]}", hint)
+        propensity = propensity.astype(np.float32)
     problems.check()
-    terminal, timeout = (raw[name].astype(bool) for name in ("terminal", "timeout"))
-    return Columns(observation, action.astype(np.int32), _float32(raw["reward"]), terminal, timeout, following)
+    terminal, timeout = columns.terminal.astype(bool), columns.timeout.astype(bool)
+    return columns._replace(reward=reward, terminal=terminal, timeout=timeout, propensity=propensity)
+
+
+def order_rows(
+    episode: pa.Array, step: np.ndarray | None, ended: np.ndarray, problems: Problems
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """(order, last): the permutation [R] of rows that makes episodes whole, None if they are; [R] bool, as in Columns.
+
+    Episodes keep the order in which they first appear. With a `step` [R], rows are put in its order inside of each;
+    without one they stay as they are. ended: [R] bool, the rows with an end flag. Raises DataError, which names the
+    rows, on an episode that goes on after another one began (without a step), on two rows of one step, and on a flag
+    inside of an episode.
+    """
+    code = pc.dictionary_encode(episode).indices.to_numpy(zero_copy_only=False)
+    order = None
+    if step is not None:
+        order = np.lexsort((step, code))
+        code, ordered = code[order], step[order]
+        twice = np.flatnonzero((code[1:] == code[:-1]) & (ordered[1:] == ordered[:-1]))
+        if len(twice):
+            first, second = sorted(order[twice[0] : twice[0] + 2])
+            raise DataError(
+                f"{problems.where}: {problems.row(first)} and {problems.row(second)} are both step {step[first]} of "
+                f"episode {episode[int(first)].as_py()!r} ({len(twice)} such pairs). A step may occur once in an "
+                f"episode. Name columns that tell the rows apart: {OPTION}episode=…, {OPTION}step=…; or "
+                f"{OPTION}step={NONE} to keep the order of the file."
+            )
+        if (order[1:] > order[:-1]).all():
+            order = None
+    last = np.append(code[1:] != code[:-1], True)
+    if step is None and last.sum() > code.max() + 1:
+        starts = np.append(0, np.flatnonzero(last)[:-1] + 1)
+        _, first = np.unique(code[starts], return_index=True)
+        again = starts[np.setdiff1d(np.arange(len(starts)), first)[0]]
+        before = np.flatnonzero(code[:again] == code[again])[-1]
+        raise DataError(
+            f"{problems.where}: episode {episode[int(again)].as_py()!r} goes on in {problems.row(again)}, after "
+            f"another one began behind {problems.row(before)}. Rows of an episode must follow each other, or a column "
+            f"must order them: {OPTION}step=NAME. If {OPTION}episode is another column, name it."
+        )
+    inside = (ended if order is None else ended[order]) & ~last
+    if inside.any():
+        row = int(np.flatnonzero(inside)[0])
+        here, there = (row, row + 1) if order is None else order[row : row + 2]
+        raise DataError(
+            f"{problems.where}: {problems.row(here)} has an end flag, but its episode {episode[int(here)].as_py()!r} "
+            f"goes on in {problems.row(there)} ({inside.sum()} such rows). If the flags are right, cut episodes by "
+            f"them: {OPTION}episode={NONE}; if the ids are right, leave the flags out: {OPTION}terminal={NONE}, "
+            f"{OPTION}timeout={NONE}."
+        )
+    return order, last
+
+
+def reorder(columns: Columns, order: np.ndarray | None) -> Columns:
+    """The rows in another order [R]; `last` is in that order already."""
+    if order is None:
+        return columns
+    moved = {
+        name: values[order]
+        for name, values in columns._asdict().items()
+        if name != "last" and values is not None and len(values)
+    }
+    return columns._replace(**moved)
 
 
 def cut_episodes(columns: Columns) -> tuple[list[Episode], dict[str, int]]:
     """The episodes of a log, and a count of each way in which they ended.
 
     An episode ends at terminal, at timeout, at a row with a known next_observation that is not the following row's
-    observation, and at the end of the file (the last two count as time limits). Its last observation is the last row's
-    next_observation. If that is not known, a terminated episode repeats the last row's observation (the discount of 0
-    hides it), and any other episode loses its last transition (so an episode of one row is dropped).
+    observation, and at the last row of a file or id (the last two count as time limits). Its last observation is the
+    last row's next_observation. If that is not known, a terminated episode repeats the last row's observation (the
+    discount of 0 hides it), and any other episode loses its last transition (so an episode of one row is dropped).
     """
     known = ~np.isnan(columns.next_observation).any(1) if len(columns.next_observation) else columns.terminal & False
     ended = columns.terminal | columns.timeout
     jump = np.zeros_like(ended)
     if known.any():
-        jump[:-1] = known[:-1] & ~ended[:-1] & (columns.next_observation[:-1] != columns.observation[1:]).any(1)
-    stops = np.flatnonzero(ended | jump | (np.arange(len(ended)) == len(ended) - 1)) + 1
+        open_end = known[:-1] & ~(ended | columns.last)[:-1]
+        jump[:-1] = open_end & (columns.next_observation[:-1] != columns.observation[1:]).any(1)
+    stops = np.flatnonzero(ended | jump | columns.last) + 1
     episodes, dropped, start = [], 0, 0
     for stop in map(int, stops):
         last, terminal = stop - 1, bool(columns.terminal[stop - 1])
@@ -128,17 +145,14 @@ def cut_episodes(columns: Columns) -> tuple[list[Episode], dict[str, int]]:
                 dropped, stop = dropped + 1, last
         if stop > start:
             observation = np.concatenate([columns.observation[start:stop], final[None]])
-            episodes.append(Episode(observation, columns.action[start:stop], columns.reward[start:stop], terminal))
+            propensity = None if columns.propensity is None else columns.propensity[start:stop]
+            rows = columns.action[start:stop], columns.reward[start:stop]
+            episodes.append(Episode(observation, *rows, terminal, propensity))
         start = last + 1
     return episodes, {
         "terminal": int(columns.terminal.sum()),
         "timeout": int((columns.timeout & ~columns.terminal).sum()),
         "not_continuous": int(jump.sum()),
-        "end_of_file": int(not ended[-1]),
+        "no_flag": int((columns.last & ~ended).sum()),
         "dropped_transitions": dropped,
     }
-
-
-def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which the checks then report
-        return values.astype(np.float32)

@@ -1,6 +1,7 @@
 """The TFDS data sets `imported_log`: logs that were made elsewhere, as RLDS episodes with one split, train."""
 
 import dataclasses
+import fcntl
 import pathlib
 import shutil
 
@@ -8,31 +9,36 @@ import tensorflow_datasets as tfds
 
 from spin_jax.data.cards import card_path
 from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
+from spin_jax.data.spaces import write_spaces
+from spin_jax.logs.read_log import Log
 from spin_jax.record.progress import Progress
 from spin_jax.record.workdir import write_json
 from spin_jax.types import Episode
 
 SHARD_BYTES = 1 << 26  # 64 MiB: the approximate size of observations and actions in a shard
+PAGE = "understood.txt"  # beside the shards
 
 
 @dataclasses.dataclass(kw_only=True)
 class ImportedConfig(tfds.core.BuilderConfig):
-    """Settings of an imported data set: its name, S and N."""
+    """Settings of an imported data set: its name, S and N, and whether it has propensities."""
 
     num_features: int = 1
     num_slots: int = 1
+    propensity: bool = False
 
 
 class ImportedLog(tfds.core.GeneratorBasedBuilder):
-    """A log that was made elsewhere; card_train.json names its origin."""
+    """A log that was made elsewhere; card_train.json names its origin, spaces.json its features, slots and choices."""
 
     VERSION = tfds.core.Version("1.0.0")
     episodes: tuple[Episode, ...] = ()
 
     def _info(self) -> tfds.core.DatasetInfo:
-        widths = self.builder_config.num_features, self.builder_config.num_slots
+        config = self.builder_config
+        features = rlds_features(config.num_features, config.num_slots, config.propensity)
         return tfds.core.DatasetInfo(
-            builder=self, description=self.__class__.__doc__, features=rlds_features(*widths), disable_shuffling=True
+            builder=self, description=self.__class__.__doc__, features=features, disable_shuffling=True
         )
 
     def _split_generators(self, dl_manager):
@@ -45,23 +51,46 @@ class ImportedLog(tfds.core.GeneratorBasedBuilder):
                 progress.update(i + 1)
 
 
-def write_log(target: pathlib.Path, episodes: list[Episode], card: dict) -> pathlib.Path:
-    """Write `episodes` and their card as the data set `target` = DATA_DIR/imported_log/NAME; returns its directory.
+def data_set_directory(data_dir: pathlib.Path, name: str) -> pathlib.Path:
+    """The directory of the imported data set `name`."""
+    return data_dir / "imported_log" / name / str(ImportedLog.VERSION)
 
-    Writes everything to a temporary folder in DATA_DIR first, and then renames it, so `target` is either complete or
-    missing. A temporary folder that a killed call left is removed. Raises OSError if `target` exists and is not empty.
+
+def write_log(data_dir: pathlib.Path, name: str, log: Log, card: dict) -> pathlib.Path:
+    """Writes a log, its card, its spaces and its page as the data set `name`, unless it exists; returns its directory.
+
+    Writes everything to a temporary folder in data_dir first, and then renames it, so the data set is either complete
+    or missing. A temporary folder that a killed call left is removed. Of several processes that write the same data set
+    at once, one writes it and the others wait.
     """
-    partial = target.parent.parent / f".importing_{target.name}"
+    directory = data_dir / "imported_log" / name
+    partial = data_dir / f".importing_{name}"
+    lock = data_dir / f".importing_{name}.lock"
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # a process that is killed gives it back
+        if not directory.exists():
+            _write(partial, directory, log, card)
+        lock.unlink(missing_ok=True)
+    return data_set_directory(data_dir, name)
+
+
+def _write(partial: pathlib.Path, directory: pathlib.Path, log: Log, card: dict) -> None:
     shutil.rmtree(partial, ignore_errors=True)
-    widths = {"num_features": episodes[0].observation.shape[1], "num_slots": episodes[0].action.shape[1]}
-    config = ImportedConfig(name=target.name, **widths)
+    episodes = log.episodes
+    config = ImportedConfig(
+        name=directory.name,
+        num_features=log.spaces.num_features,
+        num_slots=log.spaces.spec.num_slots,
+        propensity=episodes[0].propensity is not None,
+    )
     builder = ImportedLog(data_dir=partial, config=config, file_format=tfds.core.FileFormat.ARRAY_RECORD)
     builder.episodes = tuple(episodes)
     size = sum(e.observation.nbytes + e.action.nbytes for e in episodes)
-    shards = min(max(1, size // SHARD_BYTES), len(episodes))
-    write_shards(builder, shards)
-    write_json(card_path(pathlib.Path(builder.data_path), "train"), card)
-    target.parent.mkdir(exist_ok=True)
-    (partial / "imported_log" / target.name).rename(target)
+    write_shards(builder, min(max(1, size // SHARD_BYTES), len(episodes)))
+    written = pathlib.Path(builder.data_path)
+    write_json(card_path(written, "train"), card)
+    write_spaces(written, log.spaces)
+    (written / PAGE).write_text(log.page + "\n")
+    (partial / "imported_log" / directory.name).rename(directory)
     shutil.rmtree(partial)
-    return target / str(ImportedLog.VERSION)
