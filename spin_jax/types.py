@@ -61,7 +61,8 @@ class Feature(NamedTuple):
     def name(self) -> str:
         """age, observation[3], ward=B."""
         item = "" if self.item is None else f"[{self.item}]"
-        return f"{self.column}{item}" if self.category is None else f"{self.column}={self.category}"
+        category = "" if self.category is None else f"={self.category}"
+        return f"{self.column}{item}{category}"
 
 
 class Spaces(NamedTuple):

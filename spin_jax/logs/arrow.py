@@ -50,6 +50,9 @@ def as_table(frame: object, where: object) -> pa.Table:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{where} cannot be read as a table: {str(error).splitlines()[0]}") from error
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice:
+        raise DataError(f"{where}: two columns are called {twice[0]!r}. Rename one of them.")
     for i, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
@@ -118,6 +121,18 @@ SAME_WIDTH = "every row needs a list of the same width"
 
 
 def described(column: pa.ChunkedArray) -> str:
-    """What a column holds, with its first entry: text ('high' in row 0)."""
-    row = next((i for i, value in enumerate(column[:1000]) if value.is_valid), None)
-    return type_name(column.type) + ("" if row is None else f" ({column[row].as_py()!r} in row {row})")
+    """What a column holds, with its first entry, of text the first that is no number: text ('high' in row 0)."""
+    telling = column.is_valid()
+    if is_text(column.type):
+        telling = pc.and_(telling, pc.invert(_looks_like_a_number(column)))
+    row = pc.index(telling, True).as_py()
+    return type_name(column.type) + ("" if row < 0 else f" ({column[row].as_py()!r} in row {row})")
+
+
+def among_numbers(column: pa.ChunkedArray) -> bool:
+    """Whether a column of text holds numbers, except for some entries."""
+    return is_text(column.type) and bool(pc.any(_looks_like_a_number(column)).as_py())
+
+
+def _looks_like_a_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.match_substring_regex(column, r"^\s*[-+]?[0-9]*[.]?[0-9]+([eE][-+]?[0-9]+)?\s*$")

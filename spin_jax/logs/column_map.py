@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from spin_jax.errors import DataError
-from spin_jax.logs.arrow import is_list, is_number, type_name
+from spin_jax.logs.arrow import among_numbers, described, is_list, is_number, type_name
 
 OPTION = "config.data.columns."
 NONE = "none"  # the log has no such column, even if the usual name occurs
@@ -34,6 +34,9 @@ class ColumnConfig:
     next_observation: str = ""
     categorical: str = ""  # columns (or items, such as observation[3]) of the observation that become one-hot
     choices: str = ""  # path of a JSON file {slot: [choice, …] or their number}; other slots: the choices that occur
+
+
+BY_USUAL_NAMES = ColumnConfig()
 
 
 class ColumnMap(NamedTuple):
@@ -73,12 +76,10 @@ NEVER = {
 }
 
 
-def map_columns(schema: pa.Schema, config: ColumnConfig, where: object) -> ColumnMap:
-    """The meaning of the columns of `schema`; raises DataError, which names the column and the option that mends it."""
+def map_columns(table: pa.Table, config: ColumnConfig, where: object) -> ColumnMap:
+    """The meaning of the columns of `table`; raises DataError, which names the column and the option that mends it."""
+    schema = table.schema
     names = list(schema.names)
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{where}: two columns are called {twice[0]!r}. Rename one of them.")
     found: dict[str, tuple[str, ...]] = {}
     for role in USUAL:
         asked = getattr(config, role)
@@ -93,12 +94,12 @@ def map_columns(schema: pa.Schema, config: ColumnConfig, where: object) -> Colum
     categorical = select(config.categorical, names, "categorical", where, items=True) if config.categorical else ()
     _need(found["reward"], "reward", names, where)
     _need(found["action"], "action", names, where)
-    free = _free_columns(schema, found)
+    free = _free_columns(table, found)
     left_over = not found["observation"]
     if left_over:
         readable = {name for name, why in free.items() if not why} | {name for name in categorical if name in free}
         found["observation"] = tuple(name for name in names if name in readable)
-        _need(found["observation"], "observation", names, where)
+        _need(found["observation"], "observation", [f"{name} ({why})" for name, why in free.items()] or names, where)
     if not found["next_observation"] and config.next_observation != NONE:
         following = tuple(f"next_{name}" for name in found["observation"])
         found["next_observation"] = following if set(following) <= set(names) else ()
@@ -156,12 +157,12 @@ def _by_usual_name(role: str, schema: pa.Schema, where: object) -> tuple[str, ..
     return next(filter(None, groups.values()), ())
 
 
-def _free_columns(schema: pa.Schema, found: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def _free_columns(table: pa.Table, found: dict[str, tuple[str, ...]]) -> dict[str, str]:
     """Columns that no role has taken: the reason why one cannot be a feature by itself, or "" if it can."""
     used = {name for role in found.values() for name in role}
     roles = {alias: role for role, aliases in USUAL.items() if role != "observation" for alias in aliases}
     free = {}
-    for field in schema:
+    for field in table.schema:
         low = field.name.strip().lower()
         if field.name in used:
             continue
@@ -173,11 +174,13 @@ def _free_columns(schema: pa.Schema, found: dict[str, tuple[str, ...]]) -> dict[
             why = "an id"
         elif low.startswith(SLOT_PREFIXES):
             why = "looks like a part of the action"
-        elif low.startswith("next_") and field.name[5:] in schema.names:
+        elif low.startswith("next_") and field.name[5:] in table.column_names:
             why = "knows what follows"
         else:
             value = field.type.value_type if is_list(field.type) else field.type
             why = "" if is_number(value) else f"holds {type_name(field.type)}"
+            if among_numbers(table.column(field.name)):
+                why = f"holds {described(table.column(field.name))} among numbers"
         free[field.name] = why
     return free
 

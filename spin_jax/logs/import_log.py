@@ -14,7 +14,7 @@ from absl import app, flags
 
 from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import DataError
-from spin_jax.logs.column_map import ColumnConfig
+from spin_jax.logs.column_map import BY_USUAL_NAMES, ColumnConfig
 from spin_jax.logs.data_set import data_set_directory
 from spin_jax.logs.import_table import import_table, store
 from spin_jax.logs.read_log import read_log
@@ -28,7 +28,7 @@ def import_log(
     task: str,
     level: str,
     bins: int | None,
-    columns: ColumnConfig,
+    columns: ColumnConfig = BY_USUAL_NAMES,
     name: str | None = None,
 ) -> pathlib.Path:
     """Writes the data set of `files`, a log of `task`, and returns its directory; all is checked before it is written.

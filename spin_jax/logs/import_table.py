@@ -6,6 +6,7 @@ import pathlib
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 
 from spin_jax.data.card import card_table, data_card
@@ -89,8 +90,9 @@ def check_rlds(path: pathlib.Path, columns: ColumnConfig) -> pathlib.Path:
         if not isinstance(shape, tuple) or len(shape) != 1 or shape[0] is None:
             found = f"a dict of {', '.join(steps[name])}" if isinstance(shape, dict) else f"of shape {shape}"
             raise DataError(f"{path}: its steps have an {name} that is {found}, needed one vector. {advice}")
-    if steps["action"].dtype.kind not in "iu" if hasattr(steps["action"].dtype, "kind") else False:
-        raise DataError(f"{path}: its actions are of type {steps['action'].dtype}, needed whole numbers. {advice}")
+    kind = np.dtype(steps["action"].np_dtype)
+    if kind.kind not in "iu":
+        raise DataError(f"{path}: its actions are of type {kind}, needed whole numbers. {advice}")
     return path
 
 

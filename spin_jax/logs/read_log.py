@@ -29,7 +29,7 @@ class Log(NamedTuple):
 def read_log(source: Source, config: ColumnConfig, where: object) -> Log:
     """The episodes of a table. Raises DataError, which names the column, the rows, and the option that mends it."""
     table, problems = source.table, Problems(where, source.files)
-    columns = map_columns(table.schema, config, where)
+    columns = map_columns(table, config, where)
     if not table.num_rows:
         raise DataError(f"{where} has no rows.")
     _check_ends(columns, where)

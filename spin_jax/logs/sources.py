@@ -101,13 +101,13 @@ def read_files(files: list[pathlib.Path], where: object, widths: tuple[int, int]
             def on_bytes(count: int, before: int = before) -> None:
                 progress.update(before + (count >> 20))
 
-            table = _read(path, widths, on_bytes)
+            table = as_table(_read(path, widths, on_bytes), path)
             if not table.num_rows:
                 raise DataError(f"{path} has no rows.")
             tables.append(_like_the_first(table, tables, path, files[0]))
             progress.update(before + megabytes[i])
     rows = tuple((path.name, table.num_rows) for path, table in zip(files, tables, strict=True))
-    return Source(as_table(pa.concat_tables(tables, promote_options="permissive"), where), kinds.pop(), rows)
+    return Source(pa.concat_tables(tables, promote_options="permissive"), kinds.pop(), rows)
 
 
 def _like_the_first(table: pa.Table, tables: list[pa.Table], path: pathlib.Path, first: pathlib.Path) -> pa.Table:
@@ -128,12 +128,12 @@ def _like_the_first(table: pa.Table, tables: list[pa.Table], path: pathlib.Path,
     return table
 
 
-def _read(path: pathlib.Path, widths: tuple[int, int] | None, on_bytes: Callable[[int], None]) -> pa.Table:
+def _read(path: pathlib.Path, widths: tuple[int, int] | None, on_bytes: Callable[[int], None]) -> pa.Table | dict:
     kind = FORMATS[suffix(path)]
     if kind == "suite":
-        return as_table(suite_columns(path, widths, on_bytes), path)
+        return suite_columns(path, widths, on_bytes)
     if kind == "npz":
-        return as_table(_npz(path), path)
+        return _npz(path)
     try:
         if kind == "parquet":
             return pa.parquet.ParquetFile(path).read()
@@ -146,17 +146,15 @@ def _read(path: pathlib.Path, widths: tuple[int, int] | None, on_bytes: Callable
         )
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} cannot be read as {kind}: {str(error).splitlines()[0]}{_advice(str(error))}"
+            f"{path} cannot be read as {suffix(path)}: {str(error).splitlines()[0]}{_advice(str(error))}"
         ) from error
 
 
 def _advice(error: str) -> str:
     """What would do after an error of the CSV reader."""
-    if "conversion error" in error:
-        return " . The first megabyte of the column looked otherwise: make its entries alike."
     if "UTF8" in error or "UTF-8" in error:
-        return " . Save the file as UTF-8."
-    return " . Every row needs as many commas as the header." if "Expected" in error else ""
+        return " Save the file as UTF-8."
+    return " Every row needs as many commas as the header." if "Expected" in error else ""
 
 
 def _npz(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from spin_jax.errors import DataError
-from spin_jax.logs.columns import Problems
+from spin_jax.logs.problems import Problems
 
 FIELDS = ("state", "action", "reward", "next_state", "done")
 

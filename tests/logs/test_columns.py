@@ -94,7 +94,7 @@ def changed(name, index, value):
     ],
 )
 def test_a_bad_entry_is_named(columns, message):
-    with pytest.raises(DataError, match=f"^log: 1 bad rows, counted from 0; nothing was written:\n  {message}"):
+    with pytest.raises(DataError, match=f"^log: 1 bad row, counted from 0; nothing was written:\n  {message}"):
         check_columns(columns, "log", None, 2, every_next=True)
 
 
@@ -103,7 +103,7 @@ def test_a_partly_unknown_next_observation_is_an_error_even_where_whole_ones_may
     columns["next_observation"][1] = NAN
     check_columns(columns, "log", None, None, every_next=False)
     columns["next_observation"][2, 1] = NAN
-    with pytest.raises(DataError, match="1 bad rows.*\n  row 2 has next_observation nan in column 1"):
+    with pytest.raises(DataError, match="1 bad row.*\n  row 2 has next_observation nan in column 1"):
         check_columns(columns, "log", None, None, every_next=False)
 
 

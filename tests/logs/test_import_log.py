@@ -73,11 +73,12 @@ def test_a_file_of_the_suite_comes_back_transition_for_transition(tmp_path, prot
     assert [len(e.reward) for e in episodes] == [1000, 1000]
     assert_transitions(transitions(episodes), rows)
     card = json.loads((directory / "card_train.json").read_text())
-    assert card["made_by"]["files"] == [{
-        "file": "cheetah-run-expert", "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "rows": 2000,
-        "format": "suite", "terminal": 2, "timeout": 0, "not_continuous": 0, "end_of_file": 0,
-        "dropped_transitions": 0,
-    }]  # fmt: skip
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    record = {"file": "cheetah-run-expert", "rows": 2000, "format": "suite", "sha256": digest}
+    assert card["made_by"]["files"] == [record]
+    assert card["made_by"]["ends"] == {
+        "terminal": 2, "timeout": 0, "not_continuous": 0, "no_flag": 0, "dropped_transitions": 0,
+    }  # fmt: skip
     assert card["return_mean"] == pytest.approx(sum(r[2] for r in rows) / 2, rel=1e-5)
     assert not list((tmp_path / "data").glob(".importing*"))
 
@@ -128,8 +129,8 @@ def test_columns_come_back_from_files(tmp_path, kind, with_next):
     found = transitions(read_episodes(str(directory), "train"))
     kept = rows if with_next else [row for row in rows if not row[4]]
     assert_transitions(found, kept)
-    record = json.loads((directory / "card_train.json").read_text())["made_by"]["files"][0]
-    assert record["dropped_transitions"] == (0 if with_next else 2)
+    ends = json.loads((directory / "card_train.json").read_text())["made_by"]["ends"]
+    assert ends["dropped_transitions"] == (0 if with_next else 2)
 
 
 def test_parquet_rows_that_are_ragged_or_empty_are_named(tmp_path):
@@ -159,7 +160,10 @@ def test_files_that_are_no_logs_are_named(tmp_path, kind):
         np.savez(path, **columns)
     else:
         pa.parquet.write_table(pa.table({name: list(values) for name, values in columns.items()}), path)
-    with pytest.raises(DataError, match=r"has no column reward, timeout; it has observation, action, next_obs"):
+    with pytest.raises(
+        DataError,
+        match="has no reward. .*config.data.columns.reward=NAME. The columns are observation, action, next_obs",
+    ):
         import_log([path], tmp_path, "cheetah_run", "mine", bins=3)
 
 
@@ -173,40 +177,39 @@ def test_python_objects_and_single_arrays_are_refused_as_npz(tmp_path):
         import_log([tmp_path / "log.npz"], tmp_path, "cheetah_run", "mine", bins=3)
 
 
-def test_several_files_and_a_task_of_ones_own(tmp_path):
-    """Choices are what occurs, unless they are said; the end of a file is the end of an episode."""
-    rng = np.random.default_rng(0)
-    states = rng.normal(size=(9, 4))
-    rows = [(states[t], [t % 2, t % 5], 1.0, states[t + 1], False) for t in range(8)]
+def test_several_files_become_one_data_set(tmp_path):
+    """The end of a file is the end of an episode, and bad rows are named with their file."""
+    rows = [(*row[:4], False) for row in make_log(8, episodes=1)]
     files = [write(tmp_path / "a", rows[:3]), write(tmp_path / "b", rows[3:])]
-    directory = import_log(files, tmp_path, "shop", "clicks")
-    assert directory.parent.name == "shop-clicks"
-    card = json.loads((directory / "card_train.json").read_text())
-    assert card["cardinalities"] == [2, 5]
-    assert card["episodes"] == 2
-    assert [record["rows"] for record in card["made_by"]["files"]] == [3, 5]
-    assert_transitions(transitions(read_episodes(str(directory), "train")), rows)
-    with pytest.raises(DataError, match="b: 1 bad rows.*\n  row 1 has action 4 in slot 1; .* from 0 to 3"):
-        import_log(files[1:] * 2, tmp_path, "shop", "other", cardinalities=(2, 4))
-    wide = write(tmp_path / "c", [(np.zeros(5), [0, 0], 1.0, np.zeros(5), False)])
-    with pytest.raises(DataError, match="c: 1 bad rows.*\n  row 0 has state of width 5, needed 4"):
-        import_log([files[0], wide], tmp_path, "shop", "other")
-    assert not (tmp_path / "imported_log" / "shop-other").exists()
+    directory = import_log(files, tmp_path, "cheetah_run", "clicks", bins=3)
+    episodes = read_episodes(str(directory), "train")
+    assert [len(e.reward) for e in episodes] == [3, 5]
+    assert_transitions(transitions(episodes), rows)
+    record = json.loads((directory / "card_train.json").read_text())["made_by"]["files"]
+    assert [(file["file"], file["rows"]) for file in record] == [("a", 3), ("b", 5)]
+    rows[4][1][0] = 7
+    write(tmp_path / "b", rows[3:])
+    with pytest.raises(DataError, match=r"1 bad row, .*\n  row 1 of b has 7 in action\[0\]; its choices are 0, 1, 2"):
+        import_log(files, tmp_path, "cheetah_run", "other", bins=3)
+    wide = write(tmp_path / "c", [(np.zeros(5), [0] * N, 1.0, np.zeros(5), False)])
+    with pytest.raises(DataError, match="c: 1 bad row.*\n  row 0 has state of width 5, needed 17"):
+        import_log([files[0], wide], tmp_path, "cheetah_run", "other", bins=3)
+    assert not (tmp_path / "imported_log" / "cheetah_run-3bins-other").exists()
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"task": "cheetah_run"}, "cheetah_run has the same choices in every slot: give --bins"),
-        ({"task": "cheetah_run", "bins": 2}, "has action 2 in slot .*from 0 to 1"),
+        ({"task": "cheetah_run", "bins": 2}, r"has 2 in action\[\d\]; its choices are 0, 1"),
         ({"task": "finger_spin", "bins": 3}, "row 0 has state of width 17, needed 9"),
-        ({"task": "own", "bins": 3, "cardinalities": (3,) * 6}, "Give --bins .* or --cardinalities .*not both"),
-        ({"task": "own", "name": "../up"}, "--name=../up must consist of letters"),
+        ({"task": "own", "bins": 3}, "--task=own is unknown; tasks are finger_spin, .* needs no --task"),
+        ({"task": "cheetah_run", "bins": 3, "name": "../up"}, "--name=../up must consist of letters"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(tmp_path, settings, message):
     with pytest.raises(DataError, match=message):
-        import_log([write(tmp_path / "log", make_log(20))], tmp_path, level="x", **settings)
+        import_log([write(tmp_path / "log", make_log(20))], tmp_path, level="x", **{"bins": None} | settings)
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 

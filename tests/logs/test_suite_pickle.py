@@ -153,7 +153,7 @@ def changed(index, value, row=2):
 )
 @pytest.mark.parametrize("widths", [(3, 2), None])
 def test_a_bad_row_is_named(tmp_path, rows, message, widths):
-    with pytest.raises(DataError, match="1 bad rows, counted from 0; nothing was written:\n  " + message):
+    with pytest.raises(DataError, match="1 bad row, counted from 0; nothing was written:\n  " + message):
         suite_columns(write(tmp_path / "log", rows), widths)
 
 
