@@ -29,7 +29,7 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distribute
     initialise(distributed)  # before any other use of JAX
     end_on_sigterm()
     from spin_jax.config.auto import resolve
-    from spin_jax.config.build import build, check_stages, has_stage
+    from spin_jax.config.build import build, stages_of
     from spin_jax.record.progress import setup_logging
     from spin_jax.record.workdir import Workdir
     from spin_jax.report.results import report
@@ -37,6 +37,7 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distribute
     from spin_jax.stages.estimate import announce
     from spin_jax.stages.evaluate_policy import evaluate_policy
     from spin_jax.stages.make_data import load_data, make_data
+    from spin_jax.stages.off_policy import off_policy_evaluation
     from spin_jax.stages.pretrain_asm import pretrain_asm
     from spin_jax.stages.train_policy import train_policy
     from spin_jax.training.compilation import keep_compilations
@@ -46,16 +47,17 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distribute
     setup_logging(quiet=not is_first())
     config = resolve(config)
     run = build(config)
-    check_stages(run, stages)
-    stages = [name for name in stages if has_stage(run.policy, name)]
+    stages = stages_of(run, stages)
     workdir = Workdir(workdir_path, config)
-    if "data" in stages:
+    rolls_out = run.simulated and "data" in stages  # that takes long, and the estimate needs no log
+    if rolls_out:
         announce(run, workdir, stages)
+    if "data" in stages:
         first(lambda: make_data(run, workdir), "makes the log, if it is not there")
     if stages == ["data"]:
         return None
     dataset = load_data(run)
-    if "data" not in stages:
+    if not rolls_out:
         announce(run, workdir, stages)
     if "pretrain" in stages:
         pretrain_asm(run, workdir, dataset)
@@ -63,14 +65,17 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distribute
         distill(run, workdir, dataset)
     if "policy" in stages:
         train_policy(run, workdir, dataset)
-    if "evaluate" not in stages:
+    if not {"evaluate", "ope"} & set(stages):
         return None
 
-    def play_and_report():
-        evaluate_policy(run, workdir, dataset)
+    def judge_and_report():
+        if "evaluate" in stages:
+            evaluate_policy(run, workdir, dataset)
+        if "ope" in stages:
+            off_policy_evaluation(run, workdir, dataset)
         return report(run, workdir, dataset)
 
-    return first(play_and_report, "evaluates and reports")
+    return first(judge_and_report, "evaluates and reports")
 
 
 def main(_: list[str]) -> None:
@@ -119,7 +124,7 @@ def parse_flags(argv: list[str]) -> list[str]:
 if __name__ == "__main__":
     config_flags.DEFINE_config_file("config", None, "configuration file, with a preset after a colon")
     flags.DEFINE_string("workdir", None, "directory of this run: checkpoints, metrics, results", required=True)
-    flags.DEFINE_enum("stage", "all", ["all", *STAGES], "what to run")
+    flags.DEFINE_enum("stage", "all", ["all", *STAGES, "ope"], "what to run")
     flags.DEFINE_string("distributed", "off", "off | auto = join the cluster's other processes | host:port,n,i")
     flags.mark_flag_as_required("config")
     app.run(main, flags_parser=parse_flags)

@@ -41,6 +41,21 @@ def get_config(task: str, preset: str) -> ConfigDict:
     # batches depend on it | 0 = one, or one for each device along mesh.data if a device cannot hold them all (memory)
     data.block_episodes = 16  # the transitions of this number of episodes are shuffled together (stream)
     data.num_workers = -1  # environment processes; -1 = one per core, 0 = none
+    data.columns = columns = (
+        ConfigDict()
+    )  # of a log of your own (configs/log.py): names of columns, several separated by
+    # commas, slot_* = all that begin so; "" = by the usual names, none = the log has no such column
+    columns.observation = ""  # a column of lists, or columns of single values; "" = also: what no other field takes
+    columns.action = ""  # a column of lists, or a column for each slot; text and numbers alike
+    columns.reward = ""
+    columns.episode = ""  # tells the rows of an episode from others; each_row = every row is an episode of its own
+    columns.step = ""  # orders the rows of an episode; "" = as in the file
+    columns.terminal = ""  # the episode ended by termination: no value behind it
+    columns.timeout = ""  # the episode was cut off: values go on
+    columns.propensity = ""  # probability with which the logging policy chose the row's joint action
+    columns.next_observation = ""
+    columns.categorical = ""  # columns of the observation that are categories and become one-hot
+    columns.choices = ""  # a JSON file {slot: [choice, …]} with the choices of slots; "" = those that occur
 
     config.asm = asm = ConfigDict()
     asm.path = ""  # stage 2 loads the ASM from this folder; "" = the ASM that stage 1 saved in the workdir
@@ -158,6 +173,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     train.policy_schedule = "constant"  # constant (published) | cosine = the policy's learning rate falls to 0
     train.max_chunk = 1000  # most gradient steps that are compiled into one program
     train.checkpoint_every_steps = 10_000  # gradient steps
+    train.keep_policies = 1  # the last checkpoints of stage 2 that stay; off-policy evaluation judges all of them
 
     config.mesh = mesh = ConfigDict()  # of all devices: seed times data is their number
     mesh.seed = 0  # devices that share the seeds | 0 = the greatest common divisor of num_seeds and devices
@@ -174,6 +190,17 @@ def get_config(task: str, preset: str) -> ConfigDict:
     evaluation.device = "auto"  # where the evaluated policy computes during stage 2: cpu | accelerator | auto = cpu if
     # evaluation runs beside training
     evaluation.video = False  # also write an animated picture of one episode
+
+    config.ope = ope = ConfigDict()  # off-policy evaluation: fitted Q evaluation of policies from the log alone
+    ope.gamma = 0.99  # discount a step of the values that are estimated
+    ope.steps = 20_000  # gradient steps for each policy
+    ope.batch_size = 256  # transitions
+    ope.learning_rate = 1e-3  # Adam, falls to 0 as a cosine
+    ope.tau = 0.05  # Polyak step of the targets; tau * steps must be at least 4 / (1 - gamma)
+    ope.members = 4  # critics, each learned from its own draw of the episodes
+    ope.width = 256  # units of each of a critic's two hidden layers
+    ope.draws = 4  # actions of the policy drawn in each next state
+    ope.clone_steps = 5_000  # most gradient steps of the behaviour's clone
 
     if preset in ("quick", "smoke"):
         config.update(policy="spin_warm", precision="auto")
@@ -199,4 +226,5 @@ def get_config(task: str, preset: str) -> ConfigDict:
         autoregressive.update(state_width=16, choice_width=8, lstm_width=16)
         train.update(num_steps=80, batch_size=32, checkpoint_every_steps=20)
         evaluation.update(every_steps=40, episodes=2, final_episodes=2)
+        ope.update(gamma=0.9, steps=100, width=32, clone_steps=250, tau=0.5)
     return config

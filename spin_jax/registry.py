@@ -88,4 +88,5 @@ LEARNERS = {
     "cql": LearnerEntry(make_cql, CQLConfig, "cql"),
     "bc": LearnerEntry(make_bc, BCConfig, "bc"),
 }
+LOG = "log"  # the task of a log of one's own: its facts are in the data set, and there is no environment
 ENVS: dict[str, MakeEnv] = dict.fromkeys(TASKS, DMControlEnv)

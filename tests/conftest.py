@@ -1,5 +1,7 @@
 """Fixtures that several rooms share: tiny sizes, and oracles written without flax."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,16 @@ from spin_jax.types import ActionSpec
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # compiling tiny programs is nearly all the suite does
+NO_LLVM = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_children():
+    """The same for the processes that tests start; this process has read its own flags before."""
+    jax.devices()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {NO_LLVM}".strip())
+        yield
 
 
 @pytest.fixture

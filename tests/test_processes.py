@@ -26,7 +26,7 @@ def start(workdir, data, *arguments, processes=2, devices=4, distributed=True):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "main.py", "--config=configs/cheetah_run.py:smoke", f"--workdir={workdir}"]
     command += [f"--config.data.dir={data}", f"--config.train.num_steps={STEPS}", "--config.train.max_chunk=5"]

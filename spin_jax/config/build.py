@@ -9,10 +9,18 @@ from collections.abc import Iterable, Sequence
 
 from ml_collections import ConfigDict
 
-from spin_jax.config.sections import ASMSection, DataConfig, EvalConfig, MeshConfig, RunConfig, TrainConfig
+from spin_jax.config.sections import (
+    ASMSection,
+    DataConfig,
+    EvalConfig,
+    MeshConfig,
+    OffPolicyConfig,
+    RunConfig,
+    TrainConfig,
+)
 from spin_jax.data.dataset import split_expression
 from spin_jax.errors import ConfigError
-from spin_jax.registry import ENVS, LEARNERS, POLICIES
+from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
 from spin_jax.types import ActionSpec
 
 PRECISIONS = ("float32", "bfloat16")
@@ -27,7 +35,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def build(config: ConfigDict) -> RunConfig:
     """Checks and freezes a resolved configuration; raises ConfigError with the wrong field and what it accepts."""
-    for field, table in (("task", ENVS), ("policy", POLICIES), ("learner", LEARNERS)):
+    for field, table in (("task", (*ENVS, LOG)), ("policy", POLICIES), ("learner", LEARNERS)):
         if config[field] not in table:
             raise ConfigError(f"config.{field} is {config[field]!r}.{did_you_mean(config[field], table)}")
     if config.precision not in PRECISIONS:
@@ -50,8 +58,9 @@ def build(config: ConfigDict) -> RunConfig:
             train=_section(config, "train", TrainConfig),
             mesh=_section(config, "mesh", MeshConfig),
             eval=_section(config, "eval", EvalConfig),
+            ope=_section(config, "ope", OffPolicyConfig),
         )
-        if not run.data.path:
+        if run.simulated and not run.data.path:
             split_expression(run.data.level, run.data.episodes)
         _ = run.asm.masking_config
         _check_together(run)
@@ -67,21 +76,31 @@ def has_stage(policy: str, stage: str) -> bool:
     return {"pretrain": entry.reads_asm, "distill": entry.distiller is not None}.get(stage, True)
 
 
-def check_stages(run: RunConfig, stages: Sequence[str]) -> None:
-    """Raises ConfigError if the only stage that is asked for is one that the configured policy does not have."""
+def stages_of(run: RunConfig, stages: Sequence[str]) -> list[str]:
+    """Those of `stages` that the run has: without a simulator, ope stands in for evaluate.
+
+    Raises ConfigError if the only stage that is asked for is one that the run does not have.
+    """
     if len(stages) == 1 and not has_stage(run.policy, stages[0]):
         having = ", ".join(name for name in POLICIES if has_stage(name, stages[0]))
         raise ConfigError(f"--stage={stages[0]}: policy {run.policy} has no such stage. Policies that have: {having}.")
+    if stages == ("evaluate",) and not run.simulated:
+        raise ConfigError(f"--stage=evaluate: {run.task} has no simulator. --stage=ope judges the policy from the log.")
+    return [
+        "ope" if name == "evaluate" and not run.simulated else name for name in stages if has_stage(run.policy, name)
+    ]
 
 
 def _section(config: ConfigDict, name: str, kind: type):
     """The section as a dataclass; a field with the metadata `from` takes its value from that field of another section.
 
-    So one field of the configuration, such as train.always_dropout, reaches several dataclasses.
+    So one field of the configuration, such as train.always_dropout, reaches several dataclasses. A field that is a
+    dataclass is a section inside of the section.
     """
-    if name not in config:
-        raise ConfigError(f"config.{name} is missing; it must hold the fields of {kind.__name__}.")
-    values = dict(config[name])
+    try:
+        values = dict(operator.attrgetter(name)(config))
+    except AttributeError as error:
+        raise ConfigError(f"config.{name} is missing; it must hold the fields of {kind.__name__}.") from error
     fields = {field.name for field in dataclasses.fields(kind) if not field.metadata}
     for unknown in sorted(values.keys() - fields):
         raise ConfigError(f"config.{name}.{unknown} is not a field.{did_you_mean(unknown, fields)}")
@@ -90,6 +109,9 @@ def _section(config: ConfigDict, name: str, kind: type):
     for field, value in values.items():
         if isinstance(value, float) and math.isnan(value):
             raise ConfigError(f"config.{name}.{field} is NaN.")
+    for field in dataclasses.fields(kind):
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+            values[field.name] = _section(config, f"{name}.{field.name}", field.type)
     elsewhere = {f.name: f.metadata["from"] for f in dataclasses.fields(kind) if f.metadata}
     return kind(**values, **{name: operator.attrgetter(path)(config) for name, path in elsewhere.items()})
 
@@ -99,7 +121,7 @@ def _check_together(run: RunConfig):
 
     The policy and the learner are made for this, which costs nothing: only functions are made.
     """
-    spec = ActionSpec((run.bins,))
+    spec = ActionSpec((max(run.bins, 2),))
     policy = POLICIES[run.policy].make(spec, run.asm.model, run.policy_config)
     LEARNERS[run.learner].make(policy, spec, run.learner_config)
     if policy.encode is not None and run.data.mode == "stream":
@@ -116,7 +138,7 @@ def _check_together(run: RunConfig):
 
 def _check_ranges(run: RunConfig):
     at_least = {
-        "bins": (run.bins, 2),
+        "bins": (run.bins, 2 if run.simulated else 0),
         "num_seeds": (run.num_seeds, 1),
         "seeds_per_batch": (run.seeds_per_batch, 1),
         "data.num_workers": (run.data.num_workers, 0),
@@ -136,6 +158,8 @@ def _check_ranges(run: RunConfig):
         "train.n_step": (run.train.n_step, 1),
         "train.max_chunk": (run.train.max_chunk, 1),
         "train.checkpoint_every_steps": (run.train.checkpoint_every_steps, 1),
+        "train.keep_policies": (run.train.keep_policies, 1),
+        "ope.clone_steps": (run.ope.clone_steps, 1),
         "eval.every_steps": (run.eval.every_steps, 1),
         "eval.episodes": (run.eval.episodes, 1),
         "eval.final_episodes": (run.eval.final_episodes, 1),

@@ -7,9 +7,12 @@ from typing import Any
 from spin_jax.errors import ConfigError
 from spin_jax.learners.asm import ASMOptimiserConfig
 from spin_jax.learners.base import LearnerConfig
+from spin_jax.learners.fitted_q import FittedQConfig
+from spin_jax.logs.column_map import ColumnConfig
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
+from spin_jax.registry import ENVS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,7 @@ class DataConfig:
     shards: int
     block_episodes: int
     num_workers: int
+    columns: ColumnConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +108,7 @@ class TrainConfig:
     policy_schedule: str
     max_chunk: int
     checkpoint_every_steps: int
+    keep_policies: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +130,29 @@ class EvalConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class OffPolicyConfig:
+    gamma: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    tau: float
+    members: int
+    width: int
+    draws: int
+    clone_steps: int
+
+    def __post_init__(self):
+        _ = self.fitted_q
+
+    @property
+    def fitted_q(self) -> FittedQConfig:
+        """The settings of fitted Q evaluation; raises ValueError if they do not fit together."""
+        values = dataclasses.asdict(self)
+        del values["clone_steps"]
+        return FittedQConfig(**values)
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """All settings of a run; `policy_config` and `learner_config` belong to the chosen policy and learner."""
 
@@ -143,6 +171,12 @@ class RunConfig:
     train: TrainConfig
     mesh: MeshConfig
     eval: EvalConfig
+    ope: OffPolicyConfig
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the task has an environment in which policies can be played."""
+        return self.task in ENVS
 
     @property
     def data_dir(self) -> pathlib.Path:

@@ -10,11 +10,20 @@ import numpy as np
 
 from spin_jax.data.memory import check_fits
 from spin_jax.data.rlds import EpisodeSource
+from spin_jax.data.spaces import read_spaces
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.data.stream import TransitionStream
 from spin_jax.data.transitions import transitions
 from spin_jax.errors import DataError
-from spin_jax.types import ActionSpec, Episode, Normaliser, Transition, identity_normaliser
+from spin_jax.types import (
+    ActionSpec,
+    Episode,
+    Normaliser,
+    Spaces,
+    Transition,
+    identity_normaliser,
+    numbered_spaces,
+)
 
 LEVELS = {
     "random": "random",
@@ -37,6 +46,10 @@ class Dataset:
     normaliser: Normaliser
     fingerprint: str  # SHA-256 of every array that was read
     returns: np.ndarray  # [training episodes] undiscounted returns
+    lengths: np.ndarray  # [training episodes] steps
+    probe_lengths: np.ndarray  # [episodes of the probe] steps
+    probe_propensity: np.ndarray | None  # [rows of the probe] probability of the logged joint action, if the log says
+    spaces: Spaces  # names of features, slots and choices
 
     @property
     def num_transitions(self) -> int:
@@ -154,22 +167,45 @@ def load_dataset(
             statistics.add(episode.observation[:-1])
         if in_memory[i]:
             episodes[i] = episode if terminals else episode._replace(terminal=False)
-    train: Transition | TransitionStream
     if mode == "stream":
-        rows, identity = np.flatnonzero(~kept_out), identity_normaliser(num_features)
-        source = stored if terminals else WithoutTerminals(stored)
-        train = TransitionStream(source, rows, lengths[rows], block_episodes, identity, n_step, gamma)
+        rows = np.flatnonzero(~kept_out)
+        train = _streamed(stored, terminals, rows, lengths[rows], num_features, block_episodes, n_step, gamma)
     else:
         train = transitions([e for i, e in episodes.items() if not kept_out[i]], n_step, gamma)
+    probes = [e for i, e in episodes.items() if probe[i]]
     return Dataset(
         spec,
         train,
-        probe=transitions([e for i, e in episodes.items() if probe[i]]),
+        probe=transitions(probes),
         probe_name="held_out" if held_out else "trained_on",
         normaliser=fit_normaliser(statistics) if normalised else identity_normaliser(num_features),
         fingerprint=digest.hexdigest(),
         returns=returns[~kept_out],
+        lengths=lengths[~kept_out],
+        probe_lengths=lengths[probe],
+        probe_propensity=_propensity(probes),
+        spaces=read_spaces(directory) or numbered_spaces(num_features, spec),
     )
+
+
+def _streamed(
+    stored: EpisodeSource,
+    terminals: bool,
+    rows: np.ndarray,
+    lengths: np.ndarray,
+    num_features: int,
+    *batches: Any,
+) -> TransitionStream:
+    """The episodes `rows` as a stream; batches: block_episodes, n_step and gamma of data.stream.TransitionStream."""
+    block_episodes, n_step, gamma = batches
+    source = stored if terminals else WithoutTerminals(stored)
+    return TransitionStream(source, rows, lengths, block_episodes, identity_normaliser(num_features), n_step, gamma)
+
+
+def _propensity(episodes: list[Episode]) -> np.ndarray | None:
+    """The propensities of all rows; None if an episode has none."""
+    found = [e.propensity for e in episodes if e.propensity is not None]
+    return np.concatenate(found) if len(found) == len(episodes) else None
 
 
 class WithoutTerminals(Sequence):

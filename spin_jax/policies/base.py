@@ -50,6 +50,8 @@ class Policy(NamedTuple):
         for all seeds
     optimiser(learning_rate, a number or an optax schedule) -> the optax transformation that trains params
     propose(frozen, observation, key, count) -> [count, B, N], draws from the ASM; None where the policy reads no ASM
+    probabilities(params, frozen, x) -> [B, N, K], the marginals of the slots (0 on padding); None if slots depend on
+        each other
     """
 
     init: Callable[..., Any]
@@ -62,6 +64,7 @@ class Policy(NamedTuple):
     encode: Callable[[Any, jax.Array], jax.Array] | None = None
     optimiser: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation] = optax.adam
     propose: Callable[..., jax.Array] | None = None
+    probabilities: Callable[..., jax.Array] | None = None
 
 
 def encoded(policy: Policy, frozen: Any, observation: jax.Array) -> jax.Array:
@@ -113,7 +116,12 @@ def factored_policy(spec: ActionSpec, init: Callable, logits: Callable, **others
         allowed_utilities = jnp.where(allowed[None], utilities, -jnp.inf)
         return allowed_utilities.min(0).argmax(-1).astype(jnp.int32), allowed_utilities.max(-1).sum(-1).min(0)
 
-    return Policy(init, log_prob, sample, mode, expected_utility, best_in_support, _choose(sample, mode), **others)
+    def probabilities(params, frozen, x):
+        return jnp.exp(categorical.log_softmax(logits(params, frozen, x, None), valid))
+
+    choose = _choose(sample, mode)
+    others = {"probabilities": probabilities} | others
+    return Policy(init, log_prob, sample, mode, expected_utility, best_in_support, choose, **others)
 
 
 def joint_q(utilities: jax.Array, candidates: jax.Array) -> jax.Array:

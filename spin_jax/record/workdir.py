@@ -11,7 +11,7 @@ from spin_jax.record.processes import is_first
 
 CONFIG = "config.json"
 # these may differ between two calls on one workdir: they do not change what is trained
-MAY_CHANGE = ("eval", "data.num_workers", "seeds_per_batch", "mesh")
+MAY_CHANGE = ("eval", "ope", "data.num_workers", "seeds_per_batch", "mesh", "train.keep_policies")
 
 
 def write_json(path: pathlib.Path, values: dict) -> None:

@@ -6,6 +6,7 @@ from spin_jax.envs.tasks import TASKS
 from spin_jax.record.machine import facts
 from spin_jax.record.workdir import Workdir, write_json
 from spin_jax.report.curves import plot_curves
+from spin_jax.report.judgement import judgement, plot_judgement
 from spin_jax.report.video import write_video
 from spin_jax.stages import STAGES
 from spin_jax.stages.evaluate_policy import load_policy
@@ -17,9 +18,9 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
 
     With several seeds, return_mean, return_std and return_ci95 are over the seeds' means.
     """
-    summaries = {name: workdir.summary(name) or {} for name in STAGES}
+    summaries = {name: workdir.summary(name) or {} for name in (*STAGES, "ope")}
     data, pretrain, policy, evaluated = (summaries[name] for name in ("data", "pretrain", "policy", "evaluate"))
-    references = TASKS[run.task].reference_returns(run.bins)
+    references = TASKS[run.task].reference_returns(run.bins) if run.simulated else None
     return {
         "task": run.task,
         "bins": run.bins,
@@ -30,12 +31,13 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         "by_seed": evaluated.get("seeds"),
         "return_iqm": evaluated.get("return_iqm"),
         "return_iqm_ci95": evaluated.get("return_iqm_ci95"),
-        "return_mean": evaluated["return_mean"],
-        "return_std": evaluated["return_std"],
-        "return_ci95": evaluated["return_ci95"],
-        "normalised_mean": evaluated["normalised_mean"],
-        "episodes": len(evaluated["returns"]),
-        "mode": evaluated["mode"],
+        "return_mean": evaluated.get("return_mean"),
+        "return_std": evaluated.get("return_std"),
+        "return_ci95": evaluated.get("return_ci95"),
+        "normalised_mean": evaluated.get("normalised_mean"),
+        "episodes": len(evaluated["returns"]) if evaluated else None,
+        "mode": evaluated.get("mode", run.eval.mode),
+        "off_policy": summaries["ope"] or None,
         "reference_returns": references and {"random": references[0], "expert": references[1]},
         "data_returns": data.get("data_returns"),
         "trained_on_return": float(dataset.returns.mean()),
@@ -58,11 +60,15 @@ def table(results: dict) -> str:
         normalised = f"{(value - low) / (high - low):>12.3f}" if references else ""
         return f"  {name:<34}{value:>9.1f}{normalised}{extra}"
 
-    mode = "sampled" if results["mode"] == "sample" else "greedy"
+    mode, played = "sampled" if results["mode"] == "sample" else "greedy", results["return_mean"] is not None
     lines = [
         f"{results['task']}, {results['bins']} bins, {results['level']}: {results['policy']} with {results['learner']}",
         f"  {'':<34}{'return':>9}{'normalised' if references else '':>12}",
-        *_policy_rows(results, row, f"{results['policy']} ({mode}, {results['episodes']} episodes)"),
+        *(
+            _policy_rows(results, row, f"{results['policy']} ({mode}, {results['episodes']} episodes)")
+            if played
+            else []
+        ),
         row("episodes it was trained on", results["trained_on_return"]),
     ]
     lines += [row(f"data: {level}", value) for level, value in (results["data_returns"] or {}).items()]
@@ -75,6 +81,8 @@ def table(results: dict) -> str:
             f"(untrained {untrained['exact_match']:.2%}; product of the slot accuracies "
             f"{trained['accuracy_product']:.2%})"
         )
+    if results["off_policy"]:
+        lines.append(judgement(results["off_policy"]))
     spent = {name: value for name, value in results["seconds"].items() if value is not None}
     minutes = ", ".join(f"{name} {value / 60:.1f}" for name, value in spent.items())
     lines.append(f"  minutes: {minutes}, in all {sum(spent.values()) / 60:.1f}")
@@ -103,7 +111,9 @@ def report(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         workdir.path / "results.json",
         plot_curves([member.workdir.path for member in team], workdir.path, results),
     ]
-    if run.eval.video:
+    if results["off_policy"]:
+        written.append(plot_judgement(results["off_policy"], workdir.path / "off_policy.png"))
+    if run.eval.video and run.simulated:
         learner, states, asms = load_policy(run, team[:1], dataset)
         written.append(write_video(workdir.path / "video.webp", run, learner.act, states[0], asms[0]))
     written += [workdir.path / "asm"] if (workdir.path / "asm").exists() else []

@@ -19,7 +19,7 @@ def distill(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     stage = Stage("distill", run, workdir, config.batch_size, own_frozen=run.asm.per_seed)
     asms = load_asms(run, dataset, [member.asm for member in stage.members])
     make_distiller = POLICIES[run.policy].distiller
-    assert make_distiller is not None  # config.build.check_stages
+    assert make_distiller is not None  # config.build.stages_of
     learner = make_distiller(dataset.spec, run.asm.model, config)
     frozen = [asm.params for asm in asms]
 

@@ -13,18 +13,18 @@ import numpy as np
 from spin_jax.collect.behaviour_policy import LEVELS
 from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import open_store
 from spin_jax.frozen.load import frozen_like
 from spin_jax.learners.asm import make_asm_learner
 from spin_jax.learners.base import Learner, state_like
+from spin_jax.learners.fitted_q import make_fitted_q
 from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
 from spin_jax.record.progress import duration, log
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import ENVS, POLICIES
-from spin_jax.stages.make_data import directory_of, expected_transitions
+from spin_jax.stages.make_data import directory_of, episode_steps, expected_transitions, spaces_of
 from spin_jax.stages.members import members, seeds_of
 from spin_jax.stages.stage import Stage
 from spin_jax.training.keys import stream
@@ -72,9 +72,9 @@ class Estimate:
     """Times single steps of a run on random arrays with the run's shapes."""
 
     def __init__(self, run: RunConfig, workdir: Workdir):
-        self._run, self._workdir, self._task = run, workdir, TASKS[run.task]
-        self._spec, self._seeds = self._task.spec(run.bins), seeds_of(run)
-        self._frozen = random_frozen(run, self._spec, self._task.num_features)
+        self._run, self._workdir, spaces = run, workdir, spaces_of(run)
+        self._spec, self._num_features, self._seeds = spaces.spec, spaces.num_features, seeds_of(run)
+        self._frozen = random_frozen(run, self._spec, self._num_features)
         self._policy = make_policy(run, self._spec)
         self._learner = make_learner(run, self._policy, self._spec)
 
@@ -86,6 +86,7 @@ class Estimate:
             "distill": self._distill,
             "policy": self._train,
             "evaluate": self._evaluate,
+            "ope": self._off_policy,
         }
         return {name: measures[name]() for name in stages if has_stage(self._run.policy, name)}
 
@@ -93,7 +94,7 @@ class Estimate:
         """Seconds to roll out the three splits; 0 if the data set exists."""
         if directory_of(self._run).is_dir():
             return 0.0
-        steps = len(LEVELS) * self._run.data.episodes * EPISODE_STEPS
+        steps = len(LEVELS) * self._run.data.episodes * episode_steps(self._run)
         return steps * self._control_seconds / max(self._run.data.num_workers, 1)
 
     def _pretrain(self) -> float:
@@ -117,22 +118,34 @@ class Estimate:
         later = min(left, num_steps - min(starts, num_steps))
         step = self._step(self._learner, self._frozen, run.train.batch_size, self._seeds, self._policy)
         total = sum(steps * step(at) for steps, at in ((left - later, 0), (later, starts)) if steps)
-        if run.eval.asynchronous == "off":
+        if run.simulated and run.eval.asynchronous == "off":
             total += (1 + left // run.eval.every_steps) * self._playing_seconds(run.eval.episodes)
         return total
 
     def _evaluate(self) -> float:
         return self._playing_seconds(self._run.eval.final_episodes)
 
+    def _off_policy(self) -> float:
+        """Seconds of fitted Q evaluation of the trained policies, the cloned behaviour and chance."""
+        config = self._run.ope.fitted_q
+        learner = make_fitted_q(self._spec, config, -1.0, 1.0)
+        slots, rows = (ROWS, config.draws, self._spec.num_slots), (ROWS, config.members)
+        given: dict[str, Any] = {"x": np.ones(rows, np.float32), "next_x": np.zeros(slots, np.int32)}
+        policies = self._run.num_seeds * self._run.train.keep_policies + 2
+        return policies * config.steps * self._step(learner, (), config.batch_size, ONE, **given)(0)
+
     def _left(self, name: str, steps: int) -> int:
         """Gradient steps left in a stage."""
         return max(steps - Stage(name, self._run, self._workdir, batch_size=1).start, 0)
 
     def _step(
-        self, learner: Learner, frozen: Any, batch_size: int, seeds: Seeds, policy: Policy | None = None
+        self, learner: Learner, frozen: Any, batch_size: int, seeds: Seeds, policy: Policy | None = None, **given: Any
     ) -> Callable[[int], float]:
-        """A function seconds(at): the time of one gradient step of all seeds after `at` steps."""
-        data = random_log(self._spec, self._task.num_features, ROWS, policy, frozen)
+        """A function seconds(at): the time of one gradient step of all seeds after `at` steps.
+
+        given: fields of the random log that the learner reads beside those of every log.
+        """
+        data = random_log(self._spec, self._num_features, ROWS, policy, frozen)._replace(**given)
         run_chunk = make_run_chunk(learner, batch_size, STEPS, seeds=seeds)
         key = seeds.bundle([stream(0, "estimate")] * seeds.num)
         blank = seeds.bundle([_blank_state(learner, frozen, data.observation[:1])] * seeds.num)
@@ -162,12 +175,12 @@ class Estimate:
 
     def _playing_seconds(self, episodes: int) -> float:
         """Seconds to play `episodes` whole episodes of each seed in lockstep, with one policy call per control step."""
-        observation = np.zeros((episodes * self._seeds.num, self._task.num_features), np.float32)
+        observation = np.zeros((episodes * self._seeds.num, self._num_features), np.float32)
         state = _blank_state(self._learner, self._frozen, observation[:1])
         act = jax.jit(self._learner.act)
         call = _seconds_of(lambda: np.asarray(act(state, self._frozen, observation, stream(0, "estimate"))))
         playing = len(observation) * self._control_seconds / max(self._run.eval.num_workers, 1)
-        return EPISODE_STEPS * (playing + call)
+        return episode_steps(self._run) * (playing + call)
 
 
 def _blank_state(learner: Learner, frozen: Any, observation: Any) -> Any:

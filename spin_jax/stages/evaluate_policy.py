@@ -17,15 +17,20 @@ from spin_jax.record.workdir import Workdir
 from spin_jax.stages.members import Member, frozen_of, members, seeds_of
 
 
-def load_policy(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> tuple[Learner, list[Any], list[FrozenASM]]:
-    """(learner, states, frozen ASMs) after stage 2; raises CheckpointError if stage 2 has not run."""
+def load_policy(
+    run: RunConfig, team: Sequence[Member], dataset: Dataset, step: int | None = None
+) -> tuple[Learner, list[Any], list[FrozenASM]]:
+    """(learner, states, frozen ASMs) after stage 2, or at one of its kept steps.
+
+    Raises CheckpointError if stage 2 has not run.
+    """
     asms = frozen_of(team, dataset)
     learner, states = make_learner(run, make_policy(run, dataset.spec), dataset.spec), []
     for member, asm in zip(team, asms, strict=True):
-        store = CheckpointStore(member.state("policy"))
+        store = CheckpointStore(member.state("policy"), keep=None)
         if not store.steps():
             raise CheckpointError(f"No trained policy in {member.workdir.path}: run --stage=policy first.")
-        states.append(store.restore(state_like(learner, asm.params, dataset.blank)))
+        states.append(store.restore(state_like(learner, asm.params, dataset.blank), step))
     return learner, states, asms
 
 

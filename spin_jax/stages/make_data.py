@@ -1,21 +1,28 @@
-"""The data stage: makes the configured data set if it does not exist yet, and reads it."""
+"""The data stage: makes or imports the configured data set if it does not exist yet, and reads it."""
 
+import functools
+import json
 import pathlib
 import time
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from spin_jax.collect.behaviour_policy import LEVELS
 from spin_jax.collect.factorised_dmc import FactorisedConfig, dataset_directory, prepare
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.card import card_table
-from spin_jax.data.cards import is_suite_import, read_cards
+from spin_jax.data.cards import card_path, is_suite_import, read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
 from spin_jax.data.rlds import EpisodeSource
-from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.data.spaces import read_spaces
+from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import DataError
+from spin_jax.logs.column_map import ColumnConfig
+from spin_jax.logs.import_table import import_table
 from spin_jax.record.progress import log, watched
 from spin_jax.record.workdir import Workdir
+from spin_jax.types import ActionSpec, Spaces, numbered_spaces
 
 
 def factorised_config(run: RunConfig) -> FactorisedConfig:
@@ -25,14 +32,15 @@ def factorised_config(run: RunConfig) -> FactorisedConfig:
 
 
 def make_data(run: RunConfig, workdir: Workdir) -> dict:
-    """Rolls out missing episodes (none if config.data.path names a data set) and logs the cards of the splits.
+    """Rolls out missing episodes, or imports config.data.path if it is no data set yet, and logs the splits' cards.
 
     Records and returns the summary, with the mean return of every stored split.
     """
     begin = time.monotonic()
-    task, directory = TASKS[run.task], directory_of(run)
+    directory = directory_of(run)
     if run.data.path:
-        cards = read_cards(directory, task.spec(run.bins), task.num_features)
+        spaces = spaces_of(run)
+        cards = read_cards(directory, spaces.spec, spaces.num_features)
     else:
         cards = prepare(run.data_dir, factorised_config(run), run.data.num_workers)
     log.info(f"data: {directory}\n{card_table(cards)}")
@@ -43,10 +51,41 @@ def make_data(run: RunConfig, workdir: Workdir) -> dict:
 
 
 def directory_of(run: RunConfig) -> pathlib.Path:
-    """The directory of the configured data set: config.data.path, or that of our own in config.data.dir."""
-    if run.data.path:
-        return pathlib.Path(run.data.path).expanduser().absolute()
-    return dataset_directory(run.data_dir, factorised_config(run))
+    """The directory of the configured data set: config.data.path, what was imported from it, or our own.
+
+    Raises DataError if config.data.path can be neither read nor imported.
+    """
+    if not run.data.path:
+        if not run.simulated:
+            raise DataError("Name your log: --config.data.path=FILE_OR_DIRECTORY (Parquet, CSV, npz, Minari, RLDS).")
+        return dataset_directory(run.data_dir, factorised_config(run))
+    path = pathlib.Path(run.data.path).expanduser().absolute()
+    return path if run.simulated else _imported(path, run.data.columns, run.data_dir)
+
+
+@functools.cache
+def _imported(path: pathlib.Path, columns: ColumnConfig, data_dir: pathlib.Path) -> pathlib.Path:
+    return import_table(path, columns, data_dir)
+
+
+def spaces_of(run: RunConfig) -> Spaces:
+    """Features, slots and choices: those of the task or, of a log of one's own, those that its data set names.
+
+    A data set without spaces.json is read through for the largest choice of each slot.
+    """
+    if run.simulated:
+        task = TASKS[run.task]
+        return numbered_spaces(task.num_features, task.spec(run.bins))
+    return read_spaces(directory_of(run)) or _counted_spaces(directory_of(run), run.data.level)
+
+
+@functools.cache
+def _counted_spaces(directory: pathlib.Path, expression: str) -> Spaces:
+    episodes = EpisodeSource(str(directory), expression)
+    largest = np.max(
+        [episode.action.max(0) for episode in watched(episodes, "data: counting choices", "episode")], axis=0
+    )
+    return numbered_spaces(episodes[0].observation.shape[1], ActionSpec(tuple(int(k) + 1 for k in largest)))
 
 
 def _expression(run: RunConfig) -> str:
@@ -59,7 +98,19 @@ def expected_transitions(run: RunConfig) -> int:
 
     Raises DataError, as `EpisodeSource` does, if an existing data set does not have the level.
     """
-    return round(_expected_episodes(run) * (1 - run.data.held_out) * EPISODE_STEPS)
+    return round(_expected_episodes(run) * (1 - run.data.held_out) * episode_steps(run))
+
+
+def episode_steps(run: RunConfig) -> float:
+    """Steps of an episode: the task's or, in a log of one's own, their mean."""
+    if run.simulated:
+        return TASKS[run.task].episode_steps
+    path = card_path(directory_of(run), "train")
+    if path.exists():
+        card = json.loads(path.read_text())
+        return card["transitions"] / card["episodes"]
+    some = EpisodeSource(str(directory_of(run)), run.data.level)
+    return float(np.mean([len(some[i].reward) for i in range(min(len(some), 100))]))
 
 
 def _expected_episodes(run: RunConfig) -> int:
@@ -74,7 +125,7 @@ def _expected_episodes(run: RunConfig) -> int:
 
 def load_data(run: RunConfig) -> Dataset:
     """The configured level of the data set; raises DataError if it does not exist or cannot be trained on."""
-    task, data, directory = TASKS[run.task], run.data, directory_of(run)
+    spaces, data, directory = spaces_of(run), run.data, directory_of(run)
     if not data.path and not directory.is_dir():
         raise DataError(
             f"There is no data set at {directory}. Run --stage=data first, or point --config.data.dir "
@@ -83,8 +134,8 @@ def load_data(run: RunConfig) -> Dataset:
     return load_dataset(
         directory,
         _expression(run),
-        task.spec(run.bins),
-        task.num_features,
+        spaces.spec,
+        spaces.num_features,
         data.normalise,
         held_out=data.held_out,
         terminals=data.done == "terminal" or not is_suite_import(directory),

@@ -34,6 +34,7 @@ class Stage:
         self.members, self.seeds = members(run, workdir), seeds_of(run, own_frozen)
         self.layout = make_layout(run.num_seeds, batch_size, run.mesh.seed, run.mesh.data)
         keep = 1 if len(self.members) == 1 else 2  # a kill between two members' saves leaves them a step apart
+        keep = max(keep, run.train.keep_policies if name == "policy" else 1)
         self._stores = [CheckpointStore(member.state(name), keep) for member in self.members]
         saved = first(lambda: sorted(set.intersection(*(set(store.steps()) for store in self._stores))))
         self.resumed, self.start = bool(saved), max(saved, default=0)

@@ -52,7 +52,7 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
             stage.save(step, state, {"eval_seconds": waited + evaluate.waited, "asm": asms[0].record["describes"]})
 
         due = stage.start % run.eval.every_steps == 0 or stage.start == num_steps
-        if due and not stage.has(stage.start, "return_mean"):
+        if run.simulated and due and not stage.has(stage.start, "return_mean"):
             log.info(f"policy: compiling the policy for evaluation, {run.eval.episodes} episodes at once …")
             play(stage.start, state)
         if not stage.resumed:
@@ -81,7 +81,7 @@ def evaluating(stage: Stage, learner: Learner, asms: Sequence[FrozenASM], waited
     train_seconds leaves out the waiting.
     """
     run = stage.run
-    if not is_first():
+    if not is_first() or not run.simulated:
         with Background(lambda *_: None, lambda *_: None, lambda: None, asynchronous=False) as nothing:
             yield nothing
         return

@@ -20,6 +20,7 @@ STREAMS = (
     "evaluate/episodes",  # the environments' starts
     "evaluate/actions",
     "behaviour/init",
+    "ope",
     "estimate",  # for the timed steps of the estimate, on random arrays
 )
 

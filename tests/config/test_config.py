@@ -6,10 +6,12 @@ import pathlib
 import pytest
 from ml_collections import ConfigDict
 
+from configs import log
 from configs.cheetah_run import get_config
 from spin_jax.config.auto import resolve, worker_processes
-from spin_jax.config.build import build, did_you_mean, explain_flag_error
+from spin_jax.config.build import build, did_you_mean, explain_flag_error, stages_of
 from spin_jax.errors import ConfigError
+from spin_jax.stages import STAGES
 
 CONFIGS = sorted(p.stem for p in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py") if p.stem != "base")
 
@@ -60,6 +62,9 @@ def test_resolve_leaves_its_argument_alone():
         ({"data.epsilon": -0.1}, "config.data.epsilon must lie in [0, 1], got -0.1"),
         ({"data.held_out": 0.7}, "config.data.held_out must lie in [0, 0.5], got 0.7"),
         ({"data.done": "end"}, "config.data.done must be 'terminal' or 'truncation', got 'end'"),
+        ({"train.keep_policies": 0}, "config.train.keep_policies must be at least 1, got 0"),
+        ({"ope.steps": 1000}, "are too few for gamma 0.99: at least 4 / (1 - gamma) = 400 are needed"),
+        ({"ope.members": 0}, "ope.members must be positive, got 0"),
         ({"iql.lr_decay": 1.1}, "iql.lr_decay must lie in (0, 1], got 1.1"),
         ({"policy": "spin_cached", "asm.state_free": True}, "spin_cached sees the state only through the ASM"),
         ({"eval.mode": "best"}, "config.eval.mode must be 'sample' or 'greedy', got 'best'"),
@@ -89,6 +94,21 @@ def test_unknown_and_missing_fields_are_named():
     del config.train.num_steps
     with pytest.raises(ConfigError, match="config.train.num_steps is missing"):
         build(resolve(config))
+
+
+def test_unknown_columns_are_named():
+    config = get_config("paper")
+    config.data.columns = ConfigDict({**config.data.columns, "actions": "slot_*"})
+    with pytest.raises(ConfigError, match="config.data.columns.actions is not a field. Did you mean 'action'?"):
+        build(resolve(config))
+
+
+def test_without_a_simulator_the_log_judges():
+    run = build(resolve(log.get_config("quick")))
+    assert stages_of(run, STAGES) == ["data", "pretrain", "policy", "ope"]
+    with pytest.raises(ConfigError, match="log has no simulator. --stage=ope judges the policy from the log"):
+        stages_of(run, ("evaluate",))
+    assert stages_of(build(resolve(get_config("quick"))), STAGES) == ["data", "pretrain", "policy", "evaluate"]
 
 
 def test_hints():

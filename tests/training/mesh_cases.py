@@ -87,7 +87,6 @@ def worst(found, expected):
 
 def equal(names):
     """{learner-policy: {mesh: (leaf, largest difference from one device)}}."""
-    jax.config.update("jax_disable_most_optimizations", True)
     found = {}
     for name in names:
         learner, _, rest = name.partition("-")
@@ -123,7 +122,6 @@ def collectives(names):
 
 def sharded(names):
     """Equality of 1x8 with one device at data.shards=8, where 8 does not divide the log; the counts of drawn rows."""
-    jax.config.update("jax_disable_most_optimizations", True)
     layout, one, found = make_layout(1, BATCH), Seeds(), {}
     for name in names:
         prepared = prepare(*name.split("-"))
@@ -140,7 +138,6 @@ def sharded(names):
 
 def pmapped(_):
     """jax.pmap of the one-seed chunk over 8 devices against the mesh 8x1."""
-    jax.config.update("jax_disable_most_optimizations", True)
     learner, frozen, log = prepared = prepare("iql", "spin")
     seeds = Seeds(num=8, at_once=8)
     expected = trained(prepared, seeds, make_layout(8, BATCH, 8, 1))

@@ -21,12 +21,7 @@ from spin_jax.training.mesh import ONE_DEVICE, Layout, make_layout
 ROOT = pathlib.Path(__file__).parents[2]
 PAIRS = [f"{learner}-{policy}" for learner in LEARNERS for policy in POLICIES] + ["asm-asm"]
 ON_EVERY_MESH = ("iql-spin", "iql-saint", "awac-autoregressive", "bcq-spin_cached", "cql-spin_warm", "asm-asm")
-COMPILED = (
-    "iql-spin",
-    "awac-autoregressive",
-    "bcq-spin_cached",
-    "asm-asm",
-)  # as a run compiles them, which takes longer
+COMPILED = ("iql-spin", "awac-autoregressive", "bcq-spin_cached", "asm-asm")
 NEAR = 1e-5  # of a leaf's norm: other sums, so other rounding
 pytestmark = pytest.mark.slow
 
@@ -34,7 +29,7 @@ pytestmark = pytest.mark.slow
 @functools.cache
 def on_8_devices(command, *names):
     """What tests/training/mesh_cases.py prints in a process with 8 devices."""
-    flags = "--xla_force_host_platform_device_count=8"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     program = [sys.executable, "tests/training/mesh_cases.py", command, *names]
     done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500)

@@ -1,0 +1,16 @@
+"""A log of your own: any table of decisions; the data set is imported from config.data.path.
+
+python main.py --config=configs/log.py:quick --workdir=DIR --config.data.path=FILE_OR_DIRECTORY
+    Parquet, CSV, npz, Minari, an RLDS data set or the suite's pickles; columns: --config.data.columns.action=slot_*, …
+"""
+
+from configs import base
+
+
+def get_config(preset: str = "paper"):
+    config = base.get_config("log", preset)
+    config.bins = 0  # every slot has the choices that its column has
+    config.data.update(level="train", normalise=True, held_out=0.2)
+    if preset != "paper":
+        config.train.n_step = 1
+    return config

@@ -1,0 +1,68 @@
+"""Whether a log has what a policy does, slot by slot: it decides if a value from off-policy evaluation is worth a look.
+
+Jointly hardly any policy is supported: with N slots a log has few of all joint actions. So the gate is per slot.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from spin_jax.types import ActionSpec
+
+ENOUGH = 0.3  # effective share of a slot's rows that is enough for any number of choices
+
+
+class SlotSupport(NamedTuple):
+    """A policy against the cloned behaviour in the states of a log; all [N]."""
+
+    effective_share: np.ndarray  # effective sample size of the slot's importance weights / rows, in (0, 1]
+    needed: np.ndarray  # below this share the slot is not supported
+    coverage: np.ndarray  # share of the policy's choices that the behaviour makes with at least 1 / (10 K)
+    disagreement: np.ndarray  # total variation distance from the behaviour, in [0, 1]
+    entropy_bits: np.ndarray  # mean entropy of the policy's choice in a state
+
+    @property
+    def supported(self) -> np.ndarray:
+        """[N] bool."""
+        return self.effective_share >= self.needed
+
+
+def slot_support(policy: np.ndarray, behaviour: np.ndarray, action: np.ndarray, spec: ActionSpec) -> SlotSupport:
+    """policy, behaviour: probabilities [T, N, K] of each slot's choices in T states; action: the logged choices [T, N].
+
+    The effective share of slot i is (sum w)^2 / (T sum w^2) with w = pi_i(a_i|s) / b_i(a_i|s). In a log of uniformly
+    random choices, a deterministic policy has 1 / K_i of it, and no log is better for its evaluation; so 0.3, or three
+    quarters of that where it is less, is needed.
+    """
+    chosen = action[..., None].astype(int)
+    ours, theirs = (np.take_along_axis(p, chosen, -1)[..., 0].astype(np.float64) for p in (policy, behaviour))
+    weight = ours / theirs.clip(1e-6)
+    share = weight.sum(0) ** 2 / (len(weight) * (weight**2).sum(0)).clip(1e-300)
+    cardinalities = np.asarray(spec.cardinalities)
+    seen = behaviour >= 1 / (10 * cardinalities[None, :, None])
+    safe = np.where(policy > 0, policy, 1)
+    return SlotSupport(
+        effective_share=share,
+        needed=np.minimum(ENOUGH, 0.75 / cardinalities),
+        coverage=(policy * seen).sum(-1).mean(0),
+        disagreement=np.abs(policy - behaviour).sum(-1).mean(0) / 2,
+        entropy_bits=-(policy * np.log2(safe)).sum(-1).mean(0),
+    )
+
+
+def joint_share(drawn: np.ndarray, logged: np.ndarray, spec: ActionSpec) -> float:
+    """The share of joint actions `drawn` [B, N] that occur in `logged` [T, N], in whatever state."""
+    view = np.dtype((np.void, spec.num_slots * 4))
+    rows = [np.ascontiguousarray(a, np.int32).view(view).ravel() for a in (drawn, logged)]
+    return float(np.isin(rows[0], np.unique(rows[1])).mean())
+
+
+def in_words(support: SlotSupport, slots: tuple[str, ...]) -> str:
+    """What may be believed of a value, in a sentence."""
+    weak = np.flatnonzero(~support.supported)
+    if not len(weak):
+        return "supported in every slot"
+    named = ", ".join(f"{slots[i]}" for i in weak[np.argsort(support.effective_share[weak])][:3])
+    more = f" and {len(weak) - 3} more" if len(weak) > 3 else ""
+    plural = "slots" if len(weak) > 1 else "slot"
+    return f"{plural} {named}{more}: chooses what the log hardly has; do not trust this value"

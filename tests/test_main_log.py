@@ -1,0 +1,79 @@
+"""A table that nobody prepared, from the file to a judged policy, without a simulator."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import main
+from configs.log import get_config
+from spin_jax.data.spaces import read_spaces
+from spin_jax.stages import STAGES
+from spin_jax.stages.make_data import directory_of
+
+pytestmark = pytest.mark.slow
+CHANNELS = ("email", "push", "sms")
+FIELDS = ("customer", "hour", "age", "mood", "offer", "channel", "reward", "p")
+COLUMNS = {"action": "offer,channel", "episode": "customer", "step": "hour", "propensity": "p"}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """40 customers with 10 hours each; a yes pays 1, and the right channel 1; uniform choices."""
+    path, rng = tmp_path_factory.mktemp("table") / "shop.csv", np.random.default_rng(0)
+    with path.open("w") as file:
+        rows = csv.DictWriter(file, FIELDS)
+        rows.writeheader()
+        for customer in range(40):
+            age = rng.integers(18, 80)
+            for hour in range(10):
+                mood, offer, channel = rng.normal(), rng.choice(("yes", "no")), rng.choice(CHANNELS)
+                reward = float(offer == "yes") + float(channel == CHANNELS[int(mood > 0)])
+                values = (f"c{customer}", hour, age, mood, offer, channel, reward, 1 / 6)
+                rows.writerow(dict(zip(FIELDS, values, strict=True)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(table, tmp_path_factory):
+    """(workdir, results) of preset smoke."""
+    config, workdir = get_config("smoke"), tmp_path_factory.mktemp("log") / "run"
+    config.data.update(path=str(table), dir=str(workdir.parent / "data"))
+    config.data.columns.update(COLUMNS)
+    config.train.keep_policies = 2
+    return config, workdir, main.run(config, str(workdir), STAGES)
+
+
+def test_a_table_ends_in_a_judgement(finished, capsys):
+    config, workdir, results = finished
+    assert results["return_mean"] is None
+    found = results["off_policy"]
+    assert set(found["policies"]) == {"spin_warm, step 60", "spin_warm, step 80", "behaviour, cloned", "uniform"}
+    assert found["slots"] == ["offer", "channel"]
+    assert found["measured_on"] == "held_out"
+    assert found["episodes"] == 8
+    for name, one in found["policies"].items():
+        assert one["low"] <= one["mean"] <= one["high"], name
+        assert len(one["effective_share"]) == 2
+        assert 1 <= one["effective_episodes"] <= 8 if name != "behaviour, cloned" else True
+    assert found["policies"]["uniform"]["importance_sampled"] == pytest.approx(found["log_return"])  # it made the log
+    for name in ("results.json", "curves.png", "off_policy.png", "ope/summary.json"):
+        assert (workdir / name).stat().st_size > 0, name
+
+
+def test_what_is_judged_is_not_judged_again(finished, monkeypatch):
+    config, workdir, results = finished
+    monkeypatch.setattr("spin_jax.stages.off_policy.fitted_value", None)
+    again = main.run(config, str(workdir), ("ope",))
+    assert again["off_policy"]["policies"] == results["off_policy"]["policies"]
+    assert json.loads((workdir / "config.json").read_text())["data"]["columns"]["action"] == "offer,channel"
+
+
+def test_the_data_set_keeps_the_words_of_the_table(finished):
+    from spin_jax.config.auto import resolve
+    from spin_jax.config.build import build
+
+    spaces = read_spaces(directory_of(build(resolve(finished[0]))))
+    assert spaces.choices == (("no", "yes"), CHANNELS)
+    assert [feature.name for feature in spaces.features] == ["age", "mood"]
