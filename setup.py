@@ -25,6 +25,7 @@ setup(
         "dm-control>=1.0.41",
         "flax>=0.12",
         "grain>=0.2.15",
+        "h5py>=3.11",  # Minari data sets
         "importlib_resources>=6.4",  # tensorflow_datasets reads it without declaring it
         "jax>=0.9",
         "matplotlib>=3.9",
@@ -42,7 +43,7 @@ setup(
         "tqdm>=4.67",
     ],
     extras_require={
-        "test": ["mypy>=2.4", "pytest>=8.4", "pytest-cov>=7.0", "pytest-xdist>=3.8", "ruff>=0.14"],
+        "test": ["mypy>=2.4", "pandas>=2.2", "pytest>=8.4", "pytest-cov>=7.0", "pytest-xdist>=3.8", "ruff>=0.14"],
         "docs": ["furo>=2025.12.19", "myst-parser>=5.1", "sphinx>=9.0", "sphinx-copybutton>=0.5.2"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],

@@ -55,6 +55,11 @@ class ColumnMap(NamedTuple):
     left_over: bool  # the observation is what was left over
     not_read: dict[str, str]  # the other columns, and why each is not read
 
+    @property
+    def terminal_is_done(self) -> bool:
+        """Whether the column `terminal` may also mark time limits, by its name."""
+        return self.terminal is not None and self.terminal.strip().lower() in DONE
+
 
 USUAL = {
     "observation": ("observation", "observations", "obs", "state", "states", "features"),
@@ -67,6 +72,7 @@ USUAL = {
     "propensity": ("propensity", "action_prob", "action_probability", "behavior_prob", "behaviour_prob", "pscore"),
     "next_observation": ("next_observation", "next_observations", "next_obs", "new_obs", "next_state", "next_states"),
 }
+DONE = ("done", "dones")  # an end of either kind: with a column of time limits, the others are terminations
 SLOT_PREFIXES = ("action_", "slot_")
 # never features by themselves: they know the action or what follows, or only number the rows
 NEVER = {
@@ -105,6 +111,7 @@ def map_columns(table: pa.Table, config: ColumnConfig, where: object) -> ColumnM
         found["next_observation"] = following if set(following) <= set(names) else ()
     _check_overlap(found, where)
     used = {name for role in found.values() for name in role}
+    other = f"the observation is {_listed(list(found['observation']), 3)}"
     return ColumnMap(
         observation=found["observation"],
         action=found["action"],
@@ -113,7 +120,7 @@ def map_columns(table: pa.Table, config: ColumnConfig, where: object) -> ColumnM
         next_observation=found["next_observation"],
         categorical=categorical,
         left_over=left_over,
-        not_read={name: free.get(name) or _reason(name, found) for name in names if name not in used},
+        not_read={name: free.get(name) or other for name in names if name not in used},
     )
 
 
@@ -183,10 +190,6 @@ def _free_columns(table: pa.Table, found: dict[str, tuple[str, ...]]) -> dict[st
                 why = f"holds {described(table.column(field.name))} among numbers"
         free[field.name] = why
     return free
-
-
-def _reason(name: str, found: dict[str, tuple[str, ...]]) -> str:
-    return f"the observation is {_listed(list(found['observation']), 3)}"
 
 
 def _need(chosen: tuple[str, ...], role: str, names: list[str], where: object) -> None:

@@ -37,7 +37,7 @@ def check_columns(columns: Columns, features: tuple[str, ...], problems: Problem
             bad &= ~np.isnan(values).all(1)[:, None]
         hint = "every feature must be a finite number (below 3.4e38); repair those rows or leave them out"
         problems.add_entries(bad, lambda r, c, n=name, v=values: f"has {v[r, c]} in {n}{features[c]}", hint)
-    reward = columns.reward.astype(np.float64).clip(-3.5e38, 3.5e38).astype(np.float32)
+    reward = float32(columns.reward)
     hint = "a reward must be a finite number; give the rows without one a reward of 0 if that is what they had"
     problems.add_entries(~np.isfinite(reward), lambda r: f"has reward {columns.reward[r]}", hint)
     for name, flags in (("terminal", columns.terminal), ("timeout", columns.timeout)):
@@ -156,3 +156,9 @@ def cut_episodes(columns: Columns) -> tuple[list[Episode], dict[str, int]]:
         "no_flag": int((columns.last & ~ended).sum()),
         "dropped_transitions": dropped,
     }
+
+
+def float32(values: np.ndarray) -> np.ndarray:
+    """The values as float32; those beyond its range become infinite, which check_columns then reports."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)

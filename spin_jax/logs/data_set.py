@@ -66,7 +66,7 @@ def write_log(data_dir: pathlib.Path, name: str, log: Log, card: dict) -> pathli
     directory = data_dir / "imported_log" / name
     partial = data_dir / f".importing_{name}"
     lock = data_dir / f".importing_{name}.lock"
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # a process that is killed gives it back
         if not directory.exists():
@@ -92,5 +92,6 @@ def _write(partial: pathlib.Path, directory: pathlib.Path, log: Log, card: dict)
     write_json(card_path(written, "train"), card)
     write_spaces(written, log.spaces)
     (written / PAGE).write_text(log.page + "\n")
+    directory.parent.mkdir(exist_ok=True)
     (partial / "imported_log" / directory.name).rename(directory)
     shutil.rmtree(partial)

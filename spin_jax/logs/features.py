@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from spin_jax.errors import DataError
 from spin_jax.logs.arrow import described, is_list, is_number, is_text, lists, numbers, single
 from spin_jax.logs.column_map import OPTION, ColumnMap
+from spin_jax.logs.columns import float32
 from spin_jax.logs.problems import Problems
 from spin_jax.logs.slots import sort_names, whole_numbers
 from spin_jax.types import Feature
@@ -46,8 +47,8 @@ def encode_features(
     for ((column, item), values), after in pairs:
         if isinstance(values, np.ndarray):
             features.append(Feature(column, item))
-            parts.append(_float32(values)[:, None])
-            following += [] if after is None else [_float32(after)[:, None]]
+            parts.append(float32(values)[:, None])
+            following += [] if after is None else [float32(after)[:, None]]
             continue
         categories = _categories(_name(column, item), values, after, problems)
         features += [Feature(column, item, category) for category in categories]
@@ -136,8 +137,3 @@ def _one_hot(values: pa.Array, categories: list) -> np.ndarray:
     result[np.arange(len(values)), code] = 1
     result[code < 0] = np.nan
     return result
-
-
-def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, which the checks then report
-        return values.astype(np.float32)

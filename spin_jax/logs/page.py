@@ -34,14 +34,10 @@ def page(
         lowest = min(e.propensity.min() for e in episodes if e.propensity is not None)
         told.append(("propensity", f"{columns.propensity}, at least {lowest:.4g}"))
     if columns.not_read:
-        told.append(
-            ("not read", "; ".join(f"{name or 'a column without a name'} ({why})" for name, why in _grouped(columns)))
-        )
+        told.append(("not read", "; ".join(f"{names} ({why})" for names, why in _grouped(columns))))
     told += [("note", note) for note in _notes(columns, spaces, ends)]
-    width = max(len(name) for name, _ in told[:2] if len(name) < 24)
-    width = max(width, *(min(len(name), 24) for name, _ in told))
-    lines += [f"  {name.ljust(width)}  {text}" for name, text in told]
-    return "\n".join(lines)
+    width = min(24, max(len(name) for name, _ in told))
+    return "\n".join([*lines, *(f"  {name.ljust(width)}  {text}" for name, text in told)])
 
 
 def short(names: tuple, most: int = LISTED) -> str:
@@ -119,10 +115,11 @@ def _notes(columns: ColumnMap, spaces: Spaces, ends: dict[str, int]) -> list[str
             )
     if columns.step and not columns.episode:
         notes.append(f"{columns.step} orders nothing, since no column is named as {OPTION}episode")
-    if columns.terminal and columns.terminal.lower() in ("done", "dones"):
+    if columns.terminal_is_done:
         notes.append(
-            f"{columns.terminal} is taken for terminations; if it marks time limits: {OPTION}terminal=none and "
-            f"{OPTION}timeout={columns.terminal}"
+            f"{columns.terminal} is taken for terminations"
+            + (f", except where {columns.timeout} is set" if columns.timeout else "")
+            + f"; if it marks time limits: {OPTION}terminal=none and {OPTION}timeout={columns.terminal}"
         )
     if ends["dropped_transitions"]:
         notes.append(

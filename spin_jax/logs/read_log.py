@@ -50,6 +50,8 @@ def read_log(source: Source, config: ColumnConfig, where: object) -> Log:
     )
     episode, step = _order_columns(table, columns, problems)
     rows = check_columns(rows, tuple(f.name for f in features), problems, every_next=source.format == "suite")
+    if columns.terminal_is_done:
+        rows = rows._replace(terminal=rows.terminal & ~rows.timeout)
     if episode is not None:
         order, last = order_rows(episode, step, rows.terminal | rows.timeout, problems)
         rows = reorder(rows, order)._replace(last=last)
