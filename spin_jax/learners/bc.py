@@ -45,7 +45,7 @@ def make_bc(policy: Policy, spec: ActionSpec, config: BCConfig) -> Learner:
 
     def act(state: BCState, frozen, observation, key):
         """The policy's actions; there are no critics, so `choose` gets utilities of 0 for every choice."""
-        indifferent = jnp.zeros((1, len(observation), spec.num_slots, spec.num_choices))
+        indifferent = jnp.zeros((1, observation.shape[0], spec.num_slots, spec.num_choices))
         return policy.choose(state.policy, frozen, encoded(policy, frozen, observation), indifferent, key)
 
     return Learner(init, update, act)

@@ -43,7 +43,7 @@ def unmask(
 
     The first round is computed once for each state, whatever the count.
     """
-    spec, batch = asm.spec, len(observation)
+    spec, batch = asm.spec, observation.shape[0]
     sizes = jnp.asarray(round_sizes(spec.num_slots, rounds))
     choices = jnp.full((batch, spec.num_slots), spec.num_choices)
     # a state's draws are neighbours, so that a batch that is split over devices stays where it is
@@ -75,7 +75,7 @@ def unmasking_log_prob(asm: ASM, params: Any, observation: jax.Array, actions: j
         chosen = categorical.take(categorical.log_softmax(logits, spec.valid), actions)
         return (jnp.where(now, actions, choices), total + jnp.where(now, chosen, 0).sum(-1)), None
 
-    start = jnp.full(actions.shape, spec.num_choices), jnp.zeros(len(actions))
+    start = jnp.full(actions.shape, spec.num_choices), jnp.zeros(actions.shape[0])
     return jax.lax.scan(one_round, start, jnp.asarray(round_sizes(spec.num_slots, rounds)))[0][1]
 
 

@@ -58,7 +58,7 @@ def make_autoregressive(spec: ActionSpec, asm_config: ASMConfig, config: Autoreg
     def draw(params, frozen, observation, key, count):
         keys = jax.random.split(key, spec.num_slots)
         rows = _decode(params, config, spec, observation, count, keys, categorical.sample)
-        return rows.reshape(len(observation), count, spec.num_slots).swapaxes(0, 1)
+        return rows.reshape(observation.shape[0], count, spec.num_slots).swapaxes(0, 1)
 
     def mode(params, frozen, observation):
         nothing = jnp.zeros(spec.num_slots)
@@ -110,7 +110,7 @@ def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation,
     """
     first, *others = _layers(params, config)
     state = jnp.repeat(_project_state(params, config, observation), count, axis=0)
-    carries = [blank_carry(layer, len(state)) for layer in (first, *others)]
+    carries = [blank_carry(layer, state.shape[0]) for layer in (first, *others)]
 
     def step(carry, slot):
         previous, carries = carry
@@ -123,6 +123,6 @@ def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation,
         choice = pick(key, logits[:, None], valid[None])[:, 0]
         return (choice, after), choice
 
-    start = jnp.full(len(state), spec.num_choices, jnp.int32)
+    start = jnp.full(state.shape[0], spec.num_choices, jnp.int32)
     _, choices = jax.lax.scan(step, (start, carries), (params["heads"], jnp.asarray(spec.valid), keys))
     return choices.T
