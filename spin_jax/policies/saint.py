@@ -56,5 +56,5 @@ def make_saint(spec: ActionSpec, asm_config: ASMConfig, config: SAINTConfig) -> 
 
         return call
 
-    methods = ("log_prob", "sample", "mode", "expected_utility", "best_in_support", "choose")
+    methods = ("log_prob", "sample", "mode", "expected_utility", "best_in_support", "choose", "probabilities")
     return spin._replace(init=init, propose=None, **{name: trained(getattr(spin, name)) for name in methods})
