@@ -149,12 +149,8 @@ def load_dataset(
     left to train on, and as check_episodes and EpisodeSource.
     """
     where = f"{directory}, split {expression}"
-    stored = EpisodeSource(str(directory), expression)
+    stored = _open(directory, expression, held_out, mode, where)
     total = len(stored)
-    if total < (2 if held_out else 1):
-        raise DataError(f"{where}: {total} episodes; data.held_out={held_out} needs at least 2, one is held out.")
-    if mode == "memory":
-        check_fits(stored, where)
     kept_out, probe, in_memory = _choose_episodes(total, held_out, mode)
     digest, statistics, episodes = hashlib.sha256(), RunningStatistics(num_features), {}
     lengths, returns = np.zeros(total, int), np.zeros(total, np.float32)
@@ -167,11 +163,12 @@ def load_dataset(
             statistics.add(episode.observation[:-1])
         if in_memory[i]:
             episodes[i] = episode if terminals else episode._replace(terminal=False)
-    if mode == "stream":
-        rows = np.flatnonzero(~kept_out)
-        train = _streamed(stored, terminals, rows, lengths[rows], num_features, block_episodes, n_step, gamma)
-    else:
-        train = transitions([e for i, e in episodes.items() if not kept_out[i]], n_step, gamma)
+    rows, kept = np.flatnonzero(~kept_out), [e for i, e in episodes.items() if not kept_out[i]]
+    train: Transition | TransitionStream = (
+        _streamed(stored, terminals, rows, lengths[rows], num_features, block_episodes, n_step, gamma)
+        if mode == "stream"
+        else transitions(kept, n_step, gamma)
+    )
     probes = [e for i, e in episodes.items() if probe[i]]
     return Dataset(
         spec,
@@ -188,16 +185,27 @@ def load_dataset(
     )
 
 
+def _open(directory: pathlib.Path, expression: str, held_out: float, mode: str, where: str) -> EpisodeSource:
+    """The stored episodes; raises DataError if they are too few, or too many for the memory."""
+    stored = EpisodeSource(str(directory), expression)
+    if len(stored) < (2 if held_out else 1):
+        raise DataError(f"{where}: {len(stored)} episodes; data.held_out={held_out} needs at least 2, one is held out.")
+    if mode == "memory":
+        check_fits(stored, where)
+    return stored
+
+
 def _streamed(
     stored: EpisodeSource,
     terminals: bool,
     rows: np.ndarray,
     lengths: np.ndarray,
     num_features: int,
-    *batches: Any,
+    block_episodes: int,
+    n_step: int,
+    gamma: float,
 ) -> TransitionStream:
-    """The episodes `rows` as a stream; batches: block_episodes, n_step and gamma of data.stream.TransitionStream."""
-    block_episodes, n_step, gamma = batches
+    """The episodes `rows`, of these lengths, as a stream of n-step transitions."""
     source = stored if terminals else WithoutTerminals(stored)
     return TransitionStream(source, rows, lengths, block_episodes, identity_normaliser(num_features), n_step, gamma)
 

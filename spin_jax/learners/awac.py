@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from spin_jax.learners.base import CriticLearnerConfig, Learner, check_ranges
-from spin_jax.learners.steps import gradient_step, init_networks, make_act, make_actor, make_critics, make_rate
+from spin_jax.learners.steps import gradient_step, init_networks, make_actor, make_critics, make_player, make_rate
 from spin_jax.models.mlp import Value
 from spin_jax.objectives.policy_extraction import exponential_weight, normalised
 from spin_jax.objectives.value_learning import td_target
@@ -122,4 +122,4 @@ def make_awac(policy: Policy, spec: ActionSpec, config: AWACConfig, penalty: Cal
         opts = policy_opt, critics_opt, value_opt
         return AWACState(new_policy, new_critics, targets[0], new_value, targets[1], *opts, state.step + 1), metrics
 
-    return Learner(init, update, make_act(policy, critics))
+    return Learner(init, update, **make_player(policy, critics, spec))

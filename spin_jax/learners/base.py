@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +81,20 @@ class Learner(NamedTuple):
         seeds need no extra code. Of the observation only the shape is used.
     update(state, frozen, batch, key) -> (state, metrics): one gradient step; its docstring lists the order of its
         sub-updates. `frozen` is a tree that is never differentiated nor optimised (the ASM), or ().
-    act(state, frozen, observation [B, S], key) -> action [B, N]: greedy if key is None, sampled otherwise.
+    act(state, frozen, observation [B, S], source) -> action [B, N]: greedy if source is None, otherwise sampled with a
+        key or with noise [B, G] (models.gumbel).
     asks_next: update evaluates the policy at s' too, so a policy with `encode` needs x of the next states.
+    greedy_noise [G]: act with this noise in every row is act without a source; None where act takes no noise.
+    probabilities(state, frozen, observation) -> [B, N, K]: with which probability act plays each choice of each slot,
+        exact. None where slots depend on each other, or if critics have the last word.
     """
 
     init: Callable[..., Any]
     update: Callable[..., tuple[Any, dict]]
     act: Callable[..., Any]
     asks_next: bool = False
+    greedy_noise: np.ndarray | None = None
+    probabilities: Callable[..., Any] | None = None
 
 
 def state_like(learner: Learner, frozen: Any, observation: Any) -> Any:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from spin_jax.learners.base import Learner, LearnerConfig, check_ranges
-from spin_jax.learners.steps import make_actor
-from spin_jax.policies.base import Policy, encoded
+from spin_jax.learners.steps import make_actor, make_player
+from spin_jax.policies.base import Policy
 from spin_jax.types import ActionSpec, Transition
 
 
@@ -43,9 +43,4 @@ def make_bc(policy: Policy, spec: ActionSpec, config: BCConfig) -> Learner:
         params, opt_state, loss = actor.step(state.policy, state.policy_opt, frozen, batch, weight, key)
         return BCState(params, opt_state, state.step + 1), {"policy_loss": loss}
 
-    def act(state: BCState, frozen, observation, key):
-        """The policy's actions; there are no critics, so `choose` gets utilities of 0 for every choice."""
-        indifferent = jnp.zeros((1, len(observation), spec.num_slots, spec.num_choices))
-        return policy.choose(state.policy, frozen, encoded(policy, frozen, observation), indifferent, key)
-
-    return Learner(init, update, act)
+    return Learner(init, update, **make_player(policy, None, spec))

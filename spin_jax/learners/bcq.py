@@ -77,10 +77,9 @@ def make_bcq(policy: Policy, spec: ActionSpec, config: BCQConfig) -> Learner:
         metrics = {"critic_loss": q_loss, "policy_loss": policy_loss, "value": best.mean()}
         return BCQState(new_policy, new_critics, targets, policy_opt, critics_opt, state.step + 1), metrics
 
-    def act(state: BCQState, frozen, observation, key):
-        """The allowed action that maximises the critics, whether a key is given or not."""
-        key = jax.random.key(0) if key is None else key
+    def act(state: BCQState, frozen, observation, source):
+        """The allowed action that maximises the critics; only a policy that draws its support reads the source."""
         x, utilities = encoded(policy, frozen, observation), critics.utilities(state.critics, observation)
-        return policy.best_in_support(state.policy, frozen, x, utilities, config.threshold, key)[0]
+        return policy.best_in_support(state.policy, frozen, x, utilities, config.threshold, source)[0]
 
-    return Learner(init, update, act, asks_next=True)
+    return Learner(init, update, act, asks_next=True, greedy_noise=policy.support_noise)

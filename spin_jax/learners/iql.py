@@ -11,9 +11,9 @@ from spin_jax.learners.base import CriticLearnerConfig, Learner, check_ranges
 from spin_jax.learners.steps import (
     gradient_step,
     init_networks,
-    make_act,
     make_actor,
     make_critics,
+    make_player,
     make_rate,
     wait_until,
 )
@@ -119,4 +119,4 @@ def make_iql(policy: Policy, spec: ActionSpec, config: IQLConfig) -> Learner:
         opts = policy_opt, critics_opt, value_opt
         return IQLState(new_policy, new_critics, targets, new_value, *opts, state.step + 1), metrics
 
-    return Learner(init, update, make_act(policy, critics))
+    return Learner(init, update, **make_player(policy, critics, spec))

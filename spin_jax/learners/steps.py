@@ -135,11 +135,25 @@ def init_networks(
     return (policy_params, q_params, v_params), (policy_opt, optimiser.init(q_params), optimiser.init(v_params))
 
 
-def make_act(policy: Policy, critics: CriticSteps) -> Callable:
-    """A learner's act(state, frozen, observation, key): the policy's `choose` with the utilities of state.critics."""
+def make_player(policy: Policy, critics: CriticSteps | None, spec: ActionSpec) -> dict[str, Any]:
+    """The fields act, greedy_noise and probabilities of a learner that plays what the policy chooses.
 
-    def act(state, frozen, observation, key):
-        x, utilities = encoded(policy, frozen, observation), critics.utilities(state.critics, observation)
-        return policy.choose(state.policy, frozen, x, utilities, key)
+    The policy's `choose` gets the utilities of state.critics; of a learner without critics, 0 for every choice.
+    """
 
-    return act
+    def act(state, frozen, observation, source):
+        if critics is None:
+            utilities = jnp.zeros((1, observation.shape[0], *spec.valid.shape))
+        else:
+            utilities = critics.utilities(state.critics, observation)
+        return policy.choose(state.policy, frozen, encoded(policy, frozen, observation), utilities, source)
+
+    def probabilities(state, frozen, observation):
+        assert policy.probabilities is not None  # offered only if the policy has them
+        return policy.probabilities(state.policy, frozen, encoded(policy, frozen, observation))
+
+    return {
+        "act": act,
+        "greedy_noise": policy.greedy_noise,
+        "probabilities": None if policy.probabilities is None else probabilities,
+    }

@@ -95,10 +95,10 @@ class ASM(nn.Module):
 
         Tokens [N, D] are the same in every row; computations that do not depend on the row are then done once.
         """
-        state = jnp.zeros((len(observation), 0, self.config.body.width), observation.dtype)  # no token
+        state = jnp.zeros((observation.shape[0], 0, self.config.body.width), observation.dtype)  # no token
         if not self.config.state_free:
             state = self.encoder_out(gelu(self.encoder_in(observation)))
-            state = state.reshape(len(observation), self.config.state_tokens, self.config.body.width)
+            state = state.reshape(observation.shape[0], self.config.state_tokens, self.config.body.width)
         if self.config.positions != "none":
             tokens = tokens + jnp.broadcast_to(self.positions, tokens.shape)
         return self.body(state, tokens, deterministic)

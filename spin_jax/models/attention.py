@@ -22,7 +22,7 @@ def attend(
     An array that is the same in every row may lack the axis B. If query and key both lack it, their scores are computed
     once. The query or one of the keys must have it. drop: dropout of the attention weights [B, H, Q, keys].
     """
-    batch = next(len(x) for x in (query, *(key for key, _ in groups)) if x.ndim == 4)
+    batch = next(x.shape[0] for x in (query, *(key for key, _ in groups)) if x.ndim == 4)
     query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
 
     def scores(key):

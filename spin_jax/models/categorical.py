@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spin_jax.models.gumbel import gumbel
+
 
 def log_softmax(logits: jax.Array, valid: np.ndarray) -> jax.Array:
     """Log-probabilities [B, N, K] of logits [B, N, K]; valid [N, K] is False on padding (-inf there)."""
@@ -28,9 +30,9 @@ def log_prob(logits: jax.Array, actions: jax.Array, valid: np.ndarray) -> jax.Ar
     return take(log_softmax(logits, valid), actions).sum(-1)
 
 
-def sample(key: jax.Array, logits: jax.Array, valid: np.ndarray) -> jax.Array:
-    """Joint actions [B, N] int32, every slot drawn independently."""
-    return jax.random.categorical(key, jnp.where(valid[None], logits, -jnp.inf), axis=-1).astype(jnp.int32)
+def sample(source: jax.Array, logits: jax.Array, valid: np.ndarray) -> jax.Array:
+    """Joint actions [B, N] int32, every slot drawn independently; source: a key, or noise [B, N K] (models.gumbel)."""
+    return (jnp.where(valid[None], logits, -jnp.inf) + gumbel(source, logits.shape)).argmax(-1).astype(jnp.int32)
 
 
 def mode(logits: jax.Array, valid: np.ndarray) -> jax.Array:

@@ -68,7 +68,7 @@ def _recur_forward(kernel, constant, projected):
         after, activated = _cell(projected + constant + h @ kernel, c)
         return after, (after, activated)
 
-    carry = blank_carry({"kernel_hidden": kernel}, len(constant))
+    carry = blank_carry({"kernel_hidden": kernel}, constant.shape[0])
     _, ((h, c), activated) = jax.lax.scan(step, carry, projected)
     return h, (kernel, h, c, activated)
 

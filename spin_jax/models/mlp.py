@@ -49,7 +49,7 @@ class Critics(nn.Module):
 
     @nn.compact
     def __call__(self, observation: jax.Array) -> jax.Array:
-        shape = (len(observation), self.spec.num_slots, self.spec.num_choices)
+        shape = (observation.shape[0], self.spec.num_slots, self.spec.num_choices)
         outputs = shape[1] * shape[2]
         fans = (self.width, self.width, sum(self.spec.cardinalities)) if self.vectorised else (None, None, None)
         return jnp.stack(

@@ -114,7 +114,7 @@ class Block(nn.Module):
 
         attention = SelfAttention(config, name="attention")
         h = attention(standardise(state), standardise(slots), *norms, deterministic, slots_only)
-        x = jnp.broadcast_to(slots, (len(state), *slots.shape[-2:]))
+        x = jnp.broadcast_to(slots, (state.shape[0], *slots.shape[-2:]))
         x = x if slots_only else jnp.concatenate([state, x], axis=1)
         x = x + drop(h)
         h = nn.LayerNorm(EPSILON, dtype=config.dtype, name="ffn_norm")(x)

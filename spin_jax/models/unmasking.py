@@ -15,6 +15,7 @@ import numpy as np
 
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, full_mask_logits
+from spin_jax.models.gumbel import for_draws, split
 
 
 def round_sizes(num_slots: int, rounds: int) -> np.ndarray:
@@ -34,33 +35,37 @@ def unmask(
     asm: ASM,
     params: Any,
     observation: jax.Array,
-    key: jax.Array | None,
+    source: jax.Array | None,
     *,
     rounds: int,
     count: int = 1,
 ) -> jax.Array:
-    """`count` joint actions for each state, [count, B, N] int32; without a key, every slot takes its best choice.
+    """`count` joint actions for each state, [count, B, N] int32; without a source, every slot takes its best choice.
 
-    The first round is computed once for each state, whatever the count.
+    source: a key, or noise [B, count r N K] in the order draw, round, slot, choice (models.gumbel). The first round is
+    computed once for each state, whatever the count.
     """
-    spec, batch = asm.spec, len(observation)
+    spec, batch = asm.spec, observation.shape[0]
     sizes = jnp.asarray(round_sizes(spec.num_slots, rounds))
     choices = jnp.full((batch, spec.num_slots), spec.num_choices)
     # a state's draws are neighbours, so that a batch that is split over devices stays where it is
     first, observation, choices = (
         jnp.repeat(x, count, axis=0) for x in (full_mask_logits(asm, params, observation), observation, choices)
     )
-    keys = jax.random.split(jax.random.key(0) if key is None else key, len(sizes))
+    sources = jnp.zeros(len(sizes)) if source is None else split(for_draws(source, count), len(sizes))
 
-    def choose(choices, logits, size, key_r):
-        drawn = categorical.mode(logits, spec.valid) if key is None else categorical.sample(key_r, logits, spec.valid)
+    def choose(choices, logits, size, source_r):
+        if source is None:
+            drawn = categorical.mode(logits, spec.valid)
+        else:
+            drawn = categorical.sample(source_r, logits, spec.valid)
         return jnp.where(next_slots(logits, choices == spec.num_choices, size, spec.valid), drawn, choices)
 
     def one_round(choices, inputs):
         return choose(choices, asm.apply({"params": params}, observation, choices), *inputs), None
 
-    choices = choose(choices, first, sizes[0], keys[0])
-    choices, _ = jax.lax.scan(one_round, choices, (sizes[1:], keys[1:]))
+    choices = choose(choices, first, sizes[0], sources[0])
+    choices, _ = jax.lax.scan(one_round, choices, (sizes[1:], sources[1:]))
     return choices.reshape(batch, count, spec.num_slots).swapaxes(0, 1).astype(jnp.int32)
 
 
@@ -75,7 +80,7 @@ def unmasking_log_prob(asm: ASM, params: Any, observation: jax.Array, actions: j
         chosen = categorical.take(categorical.log_softmax(logits, spec.valid), actions)
         return (jnp.where(now, actions, choices), total + jnp.where(now, chosen, 0).sum(-1)), None
 
-    start = jnp.full(actions.shape, spec.num_choices), jnp.zeros(len(actions))
+    start = jnp.full(actions.shape, spec.num_choices), jnp.zeros(actions.shape[0])
     return jax.lax.scan(one_round, start, jnp.asarray(round_sizes(spec.num_slots, rounds)))[0][1]
 
 

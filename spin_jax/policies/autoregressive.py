@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.dense import product
+from spin_jax.models.gumbel import for_draws, split
 from spin_jax.models.initialisers import normal, uniform
 from spin_jax.models.lstm import blank_carry, init_lstm, lstm, lstm_step
 from spin_jax.policies.base import Policy, check_settings, sampled_policy
@@ -55,16 +56,16 @@ def make_autoregressive(spec: ActionSpec, asm_config: ASMConfig, config: Autoreg
     def log_prob(params, frozen, observation, actions, key=None):
         return categorical.log_prob(forced_logits(params, config, observation, actions), actions, spec.valid)
 
-    def draw(params, frozen, observation, key, count):
-        keys = jax.random.split(key, spec.num_slots)
-        rows = _decode(params, config, spec, observation, count, keys, categorical.sample)
-        return rows.reshape(len(observation), count, spec.num_slots).swapaxes(0, 1)
+    def draw(params, frozen, observation, source, count):
+        sources = split(for_draws(source, count), spec.num_slots)
+        rows = _decode(params, config, spec, observation, count, sources, categorical.sample)
+        return rows.reshape(observation.shape[0], count, spec.num_slots).swapaxes(0, 1)
 
     def mode(params, frozen, observation):
         nothing = jnp.zeros(spec.num_slots)
         return _decode(params, config, spec, observation, 1, nothing, lambda _, *args: categorical.mode(*args))
 
-    return sampled_policy(init, log_prob, draw, mode)
+    return sampled_policy(init, log_prob, draw, mode, noise_per_draw=spec.valid.size)
 
 
 def _init_dense(key, fan: int, kernel: tuple[int, ...], bias: tuple[int, ...]) -> dict:
@@ -103,26 +104,26 @@ def forced_logits(params: Any, config: AutoregressiveConfig, observation: jax.Ar
     return jnp.einsum("nbh,nhk->bnk", h, params["heads"]["kernel"]) + params["heads"]["bias"][None]
 
 
-def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation, count, keys, pick):
+def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation, count, sources, pick):
     """Joint actions [B count, N], the draws of a state behind each other, chosen slot by slot in one scan.
 
-    pick(keys[i], logits [B count, 1, K], valid [1, K]) -> choice [B count, 1] of slot i.
+    pick(sources[i], logits [B count, 1, K], valid [1, K]) -> choice [B count, 1] of slot i.
     """
     first, *others = _layers(params, config)
     state = jnp.repeat(_project_state(params, config, observation), count, axis=0)
-    carries = [blank_carry(layer, len(state)) for layer in (first, *others)]
+    carries = [blank_carry(layer, state.shape[0]) for layer in (first, *others)]
 
     def step(carry, slot):
         previous, carries = carry
-        head, valid, key = slot
+        head, valid, source = slot
         embedding = params["choices"][previous]
         after = [lstm_step(first, carries[0], state + _project_choice(params, config, embedding))]
         for layer, before in zip(others, carries[1:], strict=True):
             after.append(lstm_step(layer, before, after[-1][0] @ layer["kernel_in"]))
         logits = after[-1][0] @ head["kernel"] + head["bias"][None]
-        choice = pick(key, logits[:, None], valid[None])[:, 0]
+        choice = pick(source, logits[:, None], valid[None])[:, 0]
         return (choice, after), choice
 
-    start = jnp.full(len(state), spec.num_choices, jnp.int32)
-    _, choices = jax.lax.scan(step, (start, carries), (params["heads"], jnp.asarray(spec.valid), keys))
+    start = jnp.full(state.shape[0], spec.num_choices, jnp.int32)
+    _, choices = jax.lax.scan(step, (start, carries), (params["heads"], jnp.asarray(spec.valid), sources))
     return choices.T

@@ -9,10 +9,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from spin_jax.models.asm import ASM, ASMConfig
-from spin_jax.models.unmasking import proposals, unmask, unmasking_log_prob
-from spin_jax.policies.base import Policy, joint_q, sampled_policy
+from spin_jax.models.gumbel import fixed_noise, gumbel, is_key
+from spin_jax.models.unmasking import proposals, round_sizes, unmask, unmasking_log_prob
+from spin_jax.policies.base import Policy, in_every_row, joint_q, sampled_policy
 from spin_jax.types import ActionSpec
 
 
@@ -21,8 +23,9 @@ class DecodeConfig:
     """How joint actions are drawn, and how one of them is selected.
 
     candidates: n, the draws for each state; rounds: r of unmasking (1 = one pass). select: 'argmax' takes the draw with
-    the largest Q of the smaller critic; 'softmax' samples it with probabilities softmax(beta Q). (The advantage in
-    place of Q would give the same: they differ by V(s), equal for all draws.) Raises ValueError on other values.
+    the largest Q of the smaller critic; 'softmax' samples it with probabilities softmax(beta Q), and greedily takes the
+    largest beta Q. (The advantage in place of Q would give the same: they differ by V(s), equal for all draws.) Raises
+    ValueError on other values.
     """
 
     candidates: int
@@ -39,32 +42,45 @@ class DecodeConfig:
 
 def make_decode(spec: ActionSpec, asm_config: ASMConfig, config: DecodeConfig) -> Policy:
     """The policy; `frozen` is the parameter tree of an ASM that was masked over the full range."""
-    asm = ASM(spec, asm_config)
+    asm, rounds, n = ASM(spec, asm_config), config.rounds, config.candidates
+    per_draw = len(round_sizes(spec.num_slots, rounds)) * spec.valid.size
+    to_select = n if config.select == "softmax" else 0
+    greedy_noise = np.zeros(n * per_draw + to_select, np.float32)  # of zeros: the ASM's mode, and the best draw
+    greedy_noise[per_draw : n * per_draw] = fixed_noise((n - 1) * per_draw)
 
-    def draw(params, frozen, x, key, count):
-        return unmask(asm, frozen, x, key, rounds=config.rounds, count=count)
+    def draw(params, frozen, x, source, count):
+        return unmask(asm, frozen, x, source, rounds=rounds, count=count)
 
     def log_prob(params, frozen, x, actions, key=None):
-        return unmasking_log_prob(asm, frozen, x, actions, rounds=config.rounds)
+        return unmasking_log_prob(asm, frozen, x, actions, rounds=rounds)
 
     def mode(params, frozen, x):
         return draw(params, frozen, x, None, 1)[0]
 
-    def choose(params, frozen, x, utilities, key):
-        """The best of n draws. Without a key, every call has the same draws, and one of them is the ASM's mode."""
-        greedy = key is None
-        draw_key, select_key = jax.random.split(jax.random.key(0) if greedy else key)
-        candidates = draw(params, frozen, x, draw_key, config.candidates)
-        if greedy:
-            candidates = candidates.at[0].set(mode(params, frozen, x))
-        q = joint_q(utilities, candidates).min(1)  # [n, B]
-        if greedy or config.select == "argmax":
-            best = q.argmax(0)
+    def choose(params, frozen, x, utilities, source):
+        """The best of n draws. Greedy: the draws follow from the state alone, and the first one is the ASM's mode."""
+        source = in_every_row(greedy_noise, x) if source is None else source
+        if is_key(source):
+            of_draws, of_selection = jax.random.split(source)
         else:
-            best = jax.random.categorical(select_key, config.beta * q, axis=0)
-        return jnp.take_along_axis(candidates, best[None, :, None], axis=0)[0]
+            of_draws, of_selection = source[:, : n * per_draw], source[:, n * per_draw :]
+        candidates = draw(params, frozen, x, of_draws, n)
+        score = joint_q(utilities, candidates).min(1).T  # [B, n]
+        if config.select == "softmax":
+            score = config.beta * score + gumbel(of_selection, score.shape)
+        return jnp.take_along_axis(candidates, score.argmax(1)[None, :, None], axis=0)[0]
 
     def init(key, frozen, observation):
         return ()
 
-    return sampled_policy(init, log_prob, draw, mode, choose, candidates=config.candidates, propose=proposals(asm))
+    return sampled_policy(
+        init,
+        log_prob,
+        draw,
+        mode,
+        noise_per_draw=per_draw,
+        choose=choose,
+        greedy_noise=greedy_noise,
+        candidates=n,
+        propose=proposals(asm),
+    )

@@ -55,7 +55,7 @@ class Student(nn.Module):
     def __call__(self, observation: jax.Array) -> jax.Array:
         h = gelu(Dense(self.width)(observation))
         h = gelu(Dense(self.width)(h))
-        return Dense(self.num_slots * self.outputs)(h).reshape(len(observation), self.num_slots, self.outputs)
+        return Dense(self.num_slots * self.outputs)(h).reshape(observation.shape[0], self.num_slots, self.outputs)
 
 
 def make_distill(spec: ActionSpec, asm_config: ASMConfig, config: DistillConfig) -> Policy:

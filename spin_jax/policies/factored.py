@@ -38,7 +38,7 @@ class FactoredNetwork(nn.Module):
         for _ in range(2):
             x = Dropout(self.config.dropout)(nn.relu(Dense(self.config.width)(x)), deterministic)
         n, k = self.spec.num_slots, self.spec.num_choices
-        return Dense(n * k)(x).reshape(len(x), n, k)  # all heads at once
+        return Dense(n * k)(x).reshape(x.shape[0], n, k)  # all heads at once
 
 
 def make_factored(spec: ActionSpec, asm_config: ASMConfig, config: FactoredConfig) -> Policy:

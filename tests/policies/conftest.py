@@ -38,7 +38,7 @@ FLAT = {
     "spin_warm",
     "spin_distill",
 }  # nearly uniform at these sizes, so their parameters are moved further
-METHODS = ("init", "log_prob", "sample", "mode", "expected_utility", "best_in_support", "choose")
+METHODS = ("init", "log_prob", "sample", "mode", "expected_utility", "best_in_support", "choose", "probabilities")
 
 
 class Made(NamedTuple):
@@ -76,7 +76,7 @@ def make_one():
             return jax.jit(call)
 
         encode = plain.encode and jax.jit(plain.encode)
-        policy = plain._replace(encode=encode, **{method: counted(method) for method in METHODS})
+        policy = plain._replace(encode=encode, **{m: counted(m) for m in METHODS if getattr(plain, m)})
         params = policy.init(jax.random.key(0), frozen, jnp.zeros((1, 5)))
         rng, scale = np.random.default_rng(1), 0.8 if name in FLAT else 0.3
         params = jax.tree.map(lambda p: p + scale * rng.normal(size=p.shape).astype(np.float32), params)

@@ -69,8 +69,8 @@ def test_drawn_support_is_the_best_of_its_candidates(utilities):
         asked.append(count)
         return jnp.array([[[0, 0]], [[1, 1]], [[1, 2]]])
 
-    policy = sampled_policy(None, None, draw, None)
-    actions, value = policy.best_in_support((), (), None, utilities, 0.3, None)
+    policy = sampled_policy(None, None, draw, None, noise_per_draw=6)
+    actions, value = policy.best_in_support((), (), jnp.zeros((1, 5)), utilities, 0.3, None)
     np.testing.assert_array_equal(actions, [[1, 1]])
     np.testing.assert_array_equal(value, [2.0])
     np.testing.assert_allclose(policy.expected_utility((), (), None, utilities, None), [(1 + 2 - 8) / 3], rtol=1e-6)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 import test_contract
 import test_contract_critics
+import test_contract_noise
 
 from spin_jax.policies.base import factored_policy
 from spin_jax.registry import POLICIES, PolicyEntry
@@ -50,7 +51,7 @@ def in_order(made):
 utilities, joint_q = test_contract_critics.utilities, test_contract_critics.joint_q  # fixtures of the contract
 CONTRACT = {
     name: test
-    for module in (test_contract, test_contract_critics)
+    for module in (test_contract, test_contract_critics, test_contract_noise)
     for name, test in vars(module).items()
     if name.startswith("test_") and {"made", "in_order"} & set(inspect.signature(test).parameters)
 }
