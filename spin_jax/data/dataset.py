@@ -181,7 +181,7 @@ def load_dataset(
         lengths=lengths[~kept_out],
         probe_lengths=lengths[probe],
         probe_propensity=_propensity(probes),
-        spaces=read_spaces(directory) or numbered_spaces(num_features, spec),
+        spaces=read_spaces(pathlib.Path(directory)) or numbered_spaces(num_features, spec),
     )
 
 
