@@ -8,6 +8,10 @@ from setuptools import find_packages, setup
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "spin_jax" / "__init__.py").read_text()).group(1)
 
+# The six tasks need it, a log of one's own does not: nothing else imports it. It is installed all the same, because the
+# first command of the README is one of the six tasks, and an extra cannot be on unless it is asked for.
+DM_CONTROL = ["dm-control>=1.0.41", "mujoco>=3.17,<4"]  # dm_control 1.0.50 does not load with mujoco 4
+
 setup(
     name="spin_jax",
     version=VERSION,
@@ -16,13 +20,15 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["spin_jax", "spin_jax.*"]),
+    packages=[*find_packages(include=["spin_jax", "spin_jax.*"]), "spin_jax.shipped.configs"],
+    package_dir={"spin_jax.shipped.configs": "configs"},  # so that an installed `spin-jax` finds them
     package_data={"spin_jax": ["py.typed"], "spin_jax.collect": ["weights/*.npz", "weights/*.json"]},
+    entry_points={"console_scripts": ["spin-jax = spin_jax.run:command"]},
     install_requires=[
+        *DM_CONTROL,
         "absl-py>=2.1",
         "array_record>=0.8",
         "chex>=0.1.90",
-        "dm-control>=1.0.41",
         "flax>=0.12",
         "grain>=0.2.15",
         "h5py>=3.11",  # Minari data sets
@@ -30,7 +36,6 @@ setup(
         "jax>=0.9",
         "matplotlib>=3.9",
         "ml-collections>=1.1",
-        "mujoco>=3.17,<4",  # dm_control 1.0.50 does not load with mujoco 4
         "numpy>=2.0",
         "optax>=0.2.6",
         "orbax-checkpoint>=0.11.32,<1",
@@ -43,6 +48,7 @@ setup(
         "tqdm>=4.67",
     ],
     extras_require={
+        "dm-control": DM_CONTROL,
         "test": ["mypy>=2.4", "pandas>=2.2", "pytest>=8.4", "pytest-cov>=7.0", "pytest-xdist>=3.8", "ruff>=0.14"],
         "docs": ["furo>=2025.12.19", "myst-parser>=5.1", "sphinx>=9.0", "sphinx-copybutton>=0.5.2"],
         "cuda": ["jax[cuda13]"],

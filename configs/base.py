@@ -193,12 +193,12 @@ def get_config(task: str, preset: str) -> ConfigDict:
 
     config.ope = ope = ConfigDict()  # off-policy evaluation: fitted Q evaluation of policies from the log alone
     ope.gamma = 0.99  # discount a step of the values that are estimated
-    ope.steps = 20_000  # gradient steps for each policy
+    ope.steps = 10_000  # gradient steps for each policy
     ope.batch_size = 256  # transitions
     ope.learning_rate = 1e-3  # Adam, falls to 0 as a cosine
     ope.tau = 0.05  # Polyak step of the targets; tau * steps must be at least 4 / (1 - gamma)
     ope.members = 4  # critics, each learned from its own draw of the episodes
-    ope.width = 256  # units of each of a critic's two hidden layers
+    ope.width = 128  # units of each of a critic's two hidden layers
     ope.draws = 4  # actions of the policy drawn in each next state
     ope.clone_steps = 5_000  # most gradient steps of the behaviour's clone
 

@@ -24,12 +24,10 @@ from jax.sharding import AxisType
 from ml_collections import config_flags
 
 from benchmarks.flops import xla_gflop
-from main import parse_flags
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build, has_stage
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.sampler import ShardedRows
-from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import ConfigError, UserError
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import params_like
@@ -38,7 +36,8 @@ from spin_jax.learners.asm import make_asm_learner
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.policies.base import encoded
 from spin_jax.registry import POLICIES
-from spin_jax.stages.make_data import expected_transitions
+from spin_jax.run import parse_flags
+from spin_jax.stages.make_data import expected_transitions, spaces_of
 from spin_jax.stages.members import alone, seeds_of
 from spin_jax.training.loop import make_run_chunk
 from spin_jax.training.mesh import Layout, make_layout
@@ -119,26 +118,26 @@ def devices_of(topology: str) -> tuple[list[Any], Chip | None]:
 
 def works(run: RunConfig) -> dict[str, Work]:
     """What each stage of the run compiles, as shapes alone."""
-    task, model, config = TASKS[run.task], run.asm.model, run.policy_config
-    spec, rows = task.spec(run.bins), expected_transitions(run)
+    spaces, model, config = spaces_of(run), run.asm.model, run.policy_config
+    spec, rows = spaces.spec, expected_transitions(run)
 
     def array(*shape, dtype=jnp.float32):
         return jax.ShapeDtypeStruct((rows, *shape), dtype)
 
-    observation, action = array(task.num_features), array(spec.num_slots, dtype=jnp.int32)
+    observation, action = array(spaces.num_features), array(spec.num_slots, dtype=jnp.int32)
     log, found = Transition(observation, action, array(), array(), observation), {}
     if has_stage(run.policy, "pretrain"):
         asm = make_asm_learner(spec, model, run.asm.masking_config, run.asm.optimiser(1))
         found["pretrain"] = Work(run if run.asm.per_seed else alone(run), asm, (), log, run.asm.batch_size)
     make_distiller = POLICIES[run.policy].distiller
     if make_distiller is not None:
-        frozen = params_like(spec, task.num_features, model)
+        frozen = params_like(spec, spaces.num_features, model)
         distiller = make_distiller(spec, model, config)
         found["distill"] = Work(run, distiller, frozen, log, config.batch_size, run.asm.per_seed)
-    policy, frozen = make_policy(run, spec), frozen_like(run, spec, task.num_features)
+    policy, frozen = make_policy(run, spec), frozen_like(run, spec, spaces.num_features)
     learner = make_learner(run, policy, spec)
     if policy.encode is not None:
-        blank = jax.ShapeDtypeStruct((1, task.num_features), jnp.float32)
+        blank = jax.ShapeDtypeStruct((1, spaces.num_features), jnp.float32)
         x = jax.eval_shape(lambda frozen, observation: encoded(policy, frozen, observation), frozen, blank)
         z = array(*x.shape[1:], dtype=jnp.uint16)
         log = log._replace(x=z, next_x=z if learner.asks_next else None)

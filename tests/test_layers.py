@@ -10,7 +10,7 @@ import spin_jax
 
 ROOMS = """
 types errors record envs data logs models objectives policies learners registry config training evaluation frozen
-collect from_config stages export report
+collect from_config stages export report run
 """.split()  # noqa: SIM905 (an order to be read, not a list)
 ROOT = pathlib.Path(spin_jax.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
@@ -60,8 +60,15 @@ def test_no_import_leads_back_to_where_it_came_from():
 
 
 def test_the_roof_is_small():
-    """Types, errors, names, the way from a configuration; everything else has a room."""
-    assert {path.stem for path in ROOT.glob("*.py")} == {"__init__", "types", "errors", "registry", "from_config"}
+    """Types, errors, names, the way from a configuration, the command; everything else has a room."""
+    assert {path.stem for path in ROOT.glob("*.py")} == {
+        "__init__",
+        "types",
+        "errors",
+        "registry",
+        "from_config",
+        "run",
+    }
 
 
 def test_errors_import_nothing():

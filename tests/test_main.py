@@ -15,8 +15,8 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-import main
 from configs.cheetah_run import get_config
+from spin_jax import run as main
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.data.rlds import read_episodes, rlds_features, to_rlds

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-import main
 from configs.log import get_config
+from spin_jax import run as main
 from spin_jax.data.spaces import read_spaces
 from spin_jax.stages import STAGES
 from spin_jax.stages.make_data import directory_of

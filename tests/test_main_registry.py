@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-import main
 from configs.cheetah_run import get_config
+from spin_jax import run as main
 from spin_jax.errors import ConfigError
 from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.stages import STAGES, estimate

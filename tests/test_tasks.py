@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-import main
+from spin_jax import run as main
 from spin_jax.collect.policy_table import shipped
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build

@@ -26,6 +26,11 @@ def load_suite() -> ModuleType:
     try:
         from dm_control import suite
     except (ImportError, RuntimeError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in ("dm_control", "mujoco"):
+            raise RenderingError(
+                f"This task is simulated by dm_control, and {error.name} is not installed: "
+                f"pip install 'spin_jax[dm-control]'. A log of your own (configs/log.py) needs no simulator."
+            ) from error
         raise RenderingError(
             f"dm_control cannot be loaded with MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}). For pictures install "
             f"EGL (Debian: libegl1 libgl1-mesa-dri) or OSMesa (libosmesa6, MUJOCO_GL=osmesa); MUJOCO_GL=disable does "

@@ -9,42 +9,40 @@ import numpy as np
 
 from spin_jax.types import ActionSpec
 
-ENOUGH = 0.3  # effective share of a slot's rows that is enough for any number of choices
+RARE = 0.1  # a choice is rare if the behaviour makes it with less than this share of a uniform choice's probability
+ENOUGH = 0.9  # coverage from which on a slot is supported
 
 
 class SlotSupport(NamedTuple):
     """A policy against the cloned behaviour in the states of a log; all [N]."""
 
+    coverage: np.ndarray  # share of the policy's choices that are not rare in the behaviour, in [0, 1]
     effective_share: np.ndarray  # effective sample size of the slot's importance weights / rows, in (0, 1]
-    needed: np.ndarray  # below this share the slot is not supported
-    coverage: np.ndarray  # share of the policy's choices that the behaviour makes with at least 1 / (10 K)
     disagreement: np.ndarray  # total variation distance from the behaviour, in [0, 1]
     entropy_bits: np.ndarray  # mean entropy of the policy's choice in a state
 
     @property
     def supported(self) -> np.ndarray:
         """[N] bool."""
-        return self.effective_share >= self.needed
+        return self.coverage >= ENOUGH
 
 
 def slot_support(policy: np.ndarray, behaviour: np.ndarray, action: np.ndarray, spec: ActionSpec) -> SlotSupport:
     """policy, behaviour: probabilities [T, N, K] of each slot's choices in T states; action: the logged choices [T, N].
 
-    The effective share of slot i is (sum w)^2 / (T sum w^2) with w = pi_i(a_i|s) / b_i(a_i|s). In a log of uniformly
-    random choices, a deterministic policy has 1 / K_i of it, and no log is better for its evaluation; so 0.3, or three
-    quarters of that where it is less, is needed.
+    The effective share of slot i is (sum w)^2 / (T sum w^2) with w = pi_i(a_i|s) / b_i(a_i|s). It depends on single
+    rows in which the clone is surprised; coverage does not, so coverage decides.
     """
     chosen = action[..., None].astype(int)
     ours, theirs = (np.take_along_axis(p, chosen, -1)[..., 0].astype(np.float64) for p in (policy, behaviour))
-    weight = ours / theirs.clip(1e-6)
+    rare = RARE / np.asarray(spec.cardinalities)
+    weight = ours / np.maximum(theirs, rare[None, :])
     share = weight.sum(0) ** 2 / (len(weight) * (weight**2).sum(0)).clip(1e-300)
-    cardinalities = np.asarray(spec.cardinalities)
-    seen = behaviour >= 1 / (10 * cardinalities[None, :, None])
+    seen = behaviour >= rare[None, :, None]
     safe = np.where(policy > 0, policy, 1)
     return SlotSupport(
-        effective_share=share,
-        needed=np.minimum(ENOUGH, 0.75 / cardinalities),
         coverage=(policy * seen).sum(-1).mean(0),
+        effective_share=share,
         disagreement=np.abs(policy - behaviour).sum(-1).mean(0) / 2,
         entropy_bits=-(policy * np.log2(safe)).sum(-1).mean(0),
     )
@@ -62,7 +60,7 @@ def in_words(support: SlotSupport, slots: tuple[str, ...]) -> str:
     weak = np.flatnonzero(~support.supported)
     if not len(weak):
         return "supported in every slot"
-    named = ", ".join(f"{slots[i]}" for i in weak[np.argsort(support.effective_share[weak])][:3])
+    named = ", ".join(f"{slots[i]}" for i in weak[np.argsort(support.coverage[weak])][:3])
     more = f" and {len(weak) - 3} more" if len(weak) > 3 else ""
     plural = "slots" if len(weak) > 1 else "slot"
     return f"{plural} {named}{more}: chooses what the log hardly has; do not trust this value"

@@ -69,13 +69,13 @@ def plot_judgement(found: dict, path: pathlib.Path) -> pathlib.Path:
     values.set_yticks(range(len(rows)), [name for name, _ in rows])
     values.grid(alpha=0.3)
     values.legend(fontsize="small")
-    share = np.array([one["effective_share"] for _, one in rows]) / np.array([one["needed"] for _, one in rows])
-    image = support.imshow(share.clip(0, 2), aspect="auto", cmap="RdYlGn", vmin=0, vmax=2, origin="lower")
+    coverage = np.array([one["coverage"] for _, one in rows])
+    image = support.imshow(coverage, aspect="auto", cmap="RdYlGn", vmin=0.8, vmax=1, origin="lower")
     support.set_yticks(range(len(rows)), [""] * len(rows))
     slots = found["slots"]
     shown = range(0, len(slots), max(1, len(slots) // 20))
     support.set_xticks(shown, [slots[i] for i in shown], rotation=45, ha="right", fontsize="small")
-    support.set_title("support of each slot (below 1: the log hardly has it)")
+    support.set_title("coverage: share of choices that the log has (supported: 0.9)")
     figure.colorbar(image, ax=support)
     figure.savefig(path, dpi=110)
     return path

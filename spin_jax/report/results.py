@@ -44,7 +44,7 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         "transitions": dataset.num_transitions,
         "fingerprint": dataset.fingerprint,
         "asm": {name: pretrain.get(name) for name in ("probe_name", "untrained", "trained")},
-        "seconds": {name: summary.get("seconds") for name, summary in summaries.items()},
+        "seconds": {name: each.get("seconds") for name, each in summaries.items() if each or name in STAGES},
         "updates_per_second": policy.get("updates_per_second"),
         "parameters": {"trained": policy.get("parameters"), "frozen": policy.get("frozen_parameters")},
         **facts(),

@@ -178,7 +178,7 @@ def test_the_clone_finds_the_probabilities_of_each_slot():
 def figures(mean, supported=True):
     return {
         "mean": mean, "low": mean - 1, "high": mean + 1, "joint_share": 0.5, "supported": supported,
-        "verdict": "…", "effective_share": [0.5, 0.4], "needed": [0.3, 0.25],
+        "verdict": "…", "coverage": [0.95, 1.0],
     }  # fmt: skip
 
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-import main
 from configs.cheetah_run import get_config
+from spin_jax import run as main
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.data.dataset import check_episodes

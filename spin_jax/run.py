@@ -1,0 +1,146 @@
+"""The command main.py, which is `spin-jax` where the package is installed: flags → configuration → stages."""
+
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from spin_jax.stages import STAGES
+
+FLAGS = flags.FLAGS
+
+
+def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distributed: str = "off") -> dict | None:
+    """Runs the stages; returns the results if `evaluate` is one of them, else None."""
+    if config.eval.video:
+        os.environ.setdefault("MUJOCO_GL", "egl")  # read once, when dm_control is first imported
+    print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
+    import jax
+
+    from spin_jax.record.processes import end_on_sigterm, first, initialise, is_first
+
+    initialise(distributed)  # before any other use of JAX
+    end_on_sigterm()
+    from spin_jax.config.auto import resolve
+    from spin_jax.config.build import build, stages_of
+    from spin_jax.record.progress import setup_logging
+    from spin_jax.record.workdir import Workdir
+    from spin_jax.report.results import report
+    from spin_jax.stages.distill import distill
+    from spin_jax.stages.estimate import announce
+    from spin_jax.stages.evaluate_policy import evaluate_policy
+    from spin_jax.stages.make_data import load_data, make_data
+    from spin_jax.stages.off_policy import off_policy_evaluation
+    from spin_jax.stages.pretrain_asm import pretrain_asm
+    from spin_jax.stages.train_policy import train_policy
+    from spin_jax.training.compilation import keep_compilations
+
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    keep_compilations()
+    setup_logging(quiet=not is_first())
+    config = resolve(config)
+    run = build(config)
+    stages = stages_of(run, stages)
+    workdir = Workdir(workdir_path, config)
+    rolls_out = run.simulated and "data" in stages  # that takes long, and the estimate needs no log
+    if rolls_out:
+        announce(run, workdir, stages)
+    if "data" in stages:
+        first(lambda: make_data(run, workdir), "makes the log, if it is not there")
+    if stages == ["data"]:
+        return None
+    dataset = load_data(run)
+    if not rolls_out:
+        announce(run, workdir, stages)
+    if "pretrain" in stages:
+        pretrain_asm(run, workdir, dataset)
+    if "distill" in stages:
+        distill(run, workdir, dataset)
+    if "policy" in stages:
+        train_policy(run, workdir, dataset)
+    if not {"evaluate", "ope"} & set(stages):
+        return None
+
+    def judge_and_report():
+        if "evaluate" in stages:
+            evaluate_policy(run, workdir, dataset)
+        if "ope" in stages:
+            off_policy_evaluation(run, workdir, dataset)
+        return report(run, workdir, dataset)
+
+    return first(judge_and_report, "evaluates and reports")
+
+
+def main(_: list[str]) -> None:
+    stages = STAGES if FLAGS.stage == "all" else (FLAGS.stage,)
+    config = FLAGS.config
+    try:
+        config.task  # noqa: B018  ml_collections keeps a missing file to itself until here
+    except OSError as error:
+        sys.exit(
+            f"error: {str(error).splitlines()[-1].strip()}; --config must name a file, such as configs/dog_trot.py"
+        )
+    try:
+        run(config, FLAGS.workdir, stages, FLAGS.distributed)
+    except Exception as error:
+        sys.exit(explain_end(error))
+
+
+def explain_end(error: Exception) -> str | int:
+    """What the program ends with: a line for errors that a user can mend, the exit code after a preemption.
+
+    Other errors are raised. Of several processes, all end.
+    """
+    from spin_jax.errors import UserError
+    from spin_jax.record.processes import EXIT_PREEMPTED, Preempted, fail
+
+    if isinstance(error, Preempted):
+        print(error, file=sys.stderr, flush=True)
+        return EXIT_PREEMPTED
+    if not isinstance(error, UserError):
+        fail("".join(traceback.format_exception(error)))
+        raise error
+    fail(f"error: {error}")
+    return f"error: {error}"
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses flags as absl does; a wrong flag or configuration field ends in one line instead of a traceback."""
+    try:
+        return FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        from spin_jax.config.build import explain_flag_error
+
+        sys.exit(f"error: {explain_flag_error(argv, error)}")
+
+
+def shipped_configs() -> pathlib.Path:
+    """The folder that holds `configs`: the repository or, where the package is installed, a folder of the package."""
+    package = pathlib.Path(__file__).parent
+    return package / "shipped" if (package / "shipped" / "configs").is_dir() else package.parent
+
+
+def find_config(argument: str) -> str:
+    """`--config=configs/…` with the path of the shipped file, if there is no such file in the current folder."""
+    flag, _, name = argument.partition("=")
+    path, *preset = name.split(":", 1)
+    shipped = shipped_configs() / path
+    if flag.lstrip("-") != "config" or pathlib.Path(path).exists() or not shipped.is_file():
+        return argument
+    return f"{flag}={':'.join([str(shipped), *preset])}"
+
+
+def command() -> None:
+    """Runs the command line."""
+    if str(shipped_configs()) not in sys.path:
+        sys.path.append(str(shipped_configs()))  # a configuration imports configs.base
+    config_flags.DEFINE_config_file("config", None, "configuration file, with a preset after a colon")
+    flags.DEFINE_string("workdir", None, "directory of this run: checkpoints, metrics, results", required=True)
+    flags.DEFINE_enum("stage", "all", ["all", *STAGES, "ope"], "what to run")
+    flags.DEFINE_string("distributed", "off", "off | auto = join the cluster's other processes | host:port,n,i")
+    flags.mark_flag_as_required("config")
+    app.run(main, argv=[sys.argv[0], *map(find_config, sys.argv[1:])], flags_parser=parse_flags)
