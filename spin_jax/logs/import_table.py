@@ -33,6 +33,9 @@ def import_table(path: pathlib.Path, columns: ColumnConfig, data_dir: pathlib.Pa
     path = path.expanduser().absolute()
     if is_rlds(path):
         return check_rlds(path, columns)
+    versions = sorted(inner for inner in path.iterdir() if is_rlds(inner)) if path.is_dir() else []
+    if versions:
+        raise DataError(f"{path} holds versions of an RLDS data set. Name the directory of one: {versions[-1]}")
     files = files_of(path)
     digest = _digest(checksum(files, path if path.is_dir() else path.parent), columns)
     name = re.sub(r"[^\w.-]+", "_", path.name.removesuffix(".gz").removesuffix(path.suffix)).strip("._-") or "log"

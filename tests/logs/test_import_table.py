@@ -17,6 +17,7 @@ from spin_jax.data.rlds import read_episodes, rlds_features, to_rlds
 from spin_jax.data.spaces import read_spaces
 from spin_jax.errors import DataError
 from spin_jax.logs import data_set
+from spin_jax.logs import import_table as import_table_module
 from spin_jax.logs.column_map import BY_USUAL_NAMES, ColumnConfig
 from spin_jax.logs.import_table import import_frame, import_table
 from spin_jax.types import Episode, Feature
@@ -68,6 +69,7 @@ def test_a_data_frame_and_arrays_read_back_equal(tmp_path, ward, expect_ward):
     for directory in directories:
         expect_ward(read(directory), table)
         assert read_spaces(directory).features == NUMBERS
+        assert "index" not in (directory / "understood.txt").read_text()
     table["reward"][7] += 1
     assert import_frame(table, BY_USUAL_NAMES, tmp_path, "ward") not in directories
     with pytest.raises(DataError, match="name '../x' of a log"):
@@ -81,7 +83,7 @@ def test_a_log_is_imported_once_unless_its_content_or_its_columns_change(tmp_pat
     settings = BY_USUAL_NAMES, ColumnConfig(observation="age"), ColumnConfig(choices=str(choices))
     first = [import_table(path, columns, tmp_path) for columns in settings]
     assert len(set(first)) == 3
-    monkeypatch.setattr(data_set, "_write", None)  # nothing is written any more
+    monkeypatch.setattr(import_table_module, "read_log", None)  # nothing is read any more
     assert [import_table(path, columns, tmp_path) for columns in settings] == first
     monkeypatch.undo()
     choices.write_text('{"slot_drug": ["aspirin", "none"]}')
@@ -94,7 +96,7 @@ def test_of_several_processes_one_writes_and_the_others_wait(tmp_path, ward, mon
     """A left-over of a killed import is removed."""
     path, written, write = save(ward(50), tmp_path / "ward.csv"), [], data_set._write
     directory = import_table(path, BY_USUAL_NAMES, tmp_path / "elsewhere").parent.name
-    (tmp_path / f".importing_{directory}" / "half").mkdir(parents=True)
+    (tmp_path / f".importing_{directory}" / "imported_log" / directory / "1.0.0.incomplete").mkdir(parents=True)
 
     def slow(*arguments):
         written.append(arguments)
@@ -115,6 +117,7 @@ def test_of_several_processes_one_writes_and_the_others_wait(tmp_path, ward, mon
     assert len(written) == 1
     assert len(set(found)) == 1
     assert not list(tmp_path.glob(".importing_*"))
+    assert [path.name for path in found[0].parent.iterdir()] == ["1.0.0"]
     assert len(read(found[0])) == 2
 
 
@@ -214,6 +217,14 @@ def test_next_observations_in_columns_of_their_own_are_no_features(tmp_path):
     assert not episode.terminal
 
 
+def test_a_missing_next_observation_is_not_known_also_where_it_has_categories(tmp_path):
+    """Then the last transition of an episode that a time limit ended is left out."""
+    table = {"x": [0.0, 1, 2], "kind": ["a", "b", "a"], "next_x": [1.0, 2, None], "next_kind": ["b", "a", None]}
+    table |= {"action": [0, 1, 0], "reward": [0.0] * 3, "truncated": [0, 0, 1]}
+    (episode,) = read(import_frame(pa.table(table), ColumnConfig(categorical="kind"), tmp_path, "log"))
+    np.testing.assert_array_equal(episode.observation, [[0, 1, 0], [1, 0, 1], [2, 1, 0]])
+
+
 class Recorded(tfds.core.GeneratorBasedBuilder):
     """A data set of one episode."""
 
@@ -247,6 +258,8 @@ def test_an_rlds_data_set_stays_where_it_is_and_one_of_nested_observations_is_re
             import_table(directory, BY_USUAL_NAMES, tmp_path)
         return
     assert import_table(directory, BY_USUAL_NAMES, tmp_path) == directory
+    with pytest.raises(DataError, match=f"versions of an RLDS data set. Name the directory of one: {directory}$"):
+        import_table(directory.parent, BY_USUAL_NAMES, tmp_path)
     with pytest.raises(DataError, match="config.data.columns.action must be empty"):
         import_table(directory, ColumnConfig(action="a"), tmp_path)
     assert not (tmp_path / "imported_log").exists()
