@@ -5,16 +5,26 @@ import hashlib
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from spin_jax.data.memory import check_fits
 from spin_jax.data.rlds import EpisodeSource
+from spin_jax.data.spaces import FILE, read_spaces
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.data.stream import TransitionStream
 from spin_jax.data.transitions import transitions
 from spin_jax.errors import DataError
-from spin_jax.types import ActionSpec, Episode, Normaliser, Transition, identity_normaliser
+from spin_jax.types import (
+    ActionSpec,
+    Episode,
+    Normaliser,
+    Spaces,
+    Transition,
+    identity_normaliser,
+    numbered_spaces,
+)
 
 LEVELS = {
     "random": "random",
@@ -24,6 +34,21 @@ LEVELS = {
     "random-medium-expert": "random[:67]+medium[:67]+expert[:66]",  # 200k transitions, as the published suite's
 }
 PROBED = 50  # the most episodes of the probe that are not in memory anyway
+
+
+class LogFacts(Protocol):
+    """What a policy and its ASM must know of the log that they were trained on."""
+
+    @property
+    def spec(self) -> ActionSpec: ...
+    @property
+    def num_features(self) -> int: ...
+    @property
+    def normaliser(self) -> Normaliser: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def blank(self) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +62,7 @@ class Dataset:
     normaliser: Normaliser
     fingerprint: str  # SHA-256 of every array that was read
     returns: np.ndarray  # [training episodes] undiscounted returns
+    spaces: Spaces  # names of features, slots and choices; numbers if the log has no names
 
     @property
     def num_transitions(self) -> int:
@@ -135,7 +161,7 @@ def load_dataset(
     episodes. Raises DataError before reading if the log does not fit in memory (mode 'memory'), if no episode would be
     left to train on, and as check_episodes and EpisodeSource.
     """
-    where = f"{directory}, split {expression}"
+    where, spaces = f"{directory}, split {expression}", _spaces(directory, spec, num_features)
     stored = EpisodeSource(str(directory), expression)
     total = len(stored)
     if total < (2 if held_out else 1):
@@ -169,7 +195,21 @@ def load_dataset(
         normaliser=fit_normaliser(statistics) if normalised else identity_normaliser(num_features),
         fingerprint=digest.hexdigest(),
         returns=returns[~kept_out],
+        spaces=spaces,
     )
+
+
+def _spaces(directory: pathlib.Path, spec: ActionSpec, num_features: int) -> Spaces:
+    """The data set's own names, or numbers; raises DataError if they name other spaces than the task's."""
+    found = read_spaces(directory)
+    if found is None:
+        return numbered_spaces(num_features, spec)
+    if (found.spec, found.num_features) != (spec, num_features):
+        raise DataError(
+            f"{directory / FILE} names {found.num_features} features and slots of {found.spec.cardinalities} choices, "
+            f"the task has {num_features} and {spec.cardinalities}."
+        )
+    return found
 
 
 class WithoutTerminals(Sequence):

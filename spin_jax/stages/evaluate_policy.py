@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spin_jax.config.sections import RunConfig
-from spin_jax.data.dataset import Dataset
+from spin_jax.data.dataset import Dataset, LogFacts
 from spin_jax.errors import CheckpointError
 from spin_jax.evaluation.scores import aggregate_seeds, summary
 from spin_jax.from_config import make_evaluator, make_learner, make_policy
@@ -17,7 +17,9 @@ from spin_jax.record.workdir import Workdir
 from spin_jax.stages.members import Member, frozen_of, members, seeds_of
 
 
-def load_policy(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> tuple[Learner, list[Any], list[FrozenASM]]:
+def load_policy(
+    run: RunConfig, team: Sequence[Member], dataset: LogFacts
+) -> tuple[Learner, list[Any], list[FrozenASM]]:
     """(learner, states, frozen ASMs) after stage 2; raises CheckpointError if stage 2 has not run."""
     asms = frozen_of(team, dataset)
     learner, states = make_learner(run, make_policy(run, dataset.spec), dataset.spec), []

@@ -24,7 +24,7 @@ from spin_jax.record.workdir import Workdir
 from spin_jax.stages.distill import distill
 from spin_jax.stages.members import frozen_of, members
 from spin_jax.training import loop
-from spin_jax.types import ActionSpec, Transition, identity_normaliser
+from spin_jax.types import ActionSpec, Transition, identity_normaliser, numbered_spaces
 
 SPEC = ActionSpec((3,) * 6)
 ROWS = 20
@@ -35,7 +35,8 @@ def make_dataset() -> Dataset:
     s, s_next = rng.normal(size=(2, ROWS, 5)).astype(np.float32)
     action = rng.integers(0, 3, (ROWS, 6)).astype(np.int32)
     train = Transition(s, action, np.zeros(ROWS, np.float32), np.ones(ROWS, np.float32), s_next)
-    return Dataset(SPEC, train, train, "held_out", identity_normaliser(5), "fingerprint", np.zeros(2))
+    spaces = numbered_spaces(5, SPEC)
+    return Dataset(SPEC, train, train, "held_out", identity_normaliser(5), "fingerprint", np.zeros(2), spaces)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from spin_jax.registry import POLICIES
 from spin_jax.stages.distill import distill
 from spin_jax.stages.evaluate_policy import evaluate_policy
 from spin_jax.stages.train_policy import train_policy
-from spin_jax.types import ActionSpec, Transition, identity_normaliser
+from spin_jax.types import ActionSpec, Transition, identity_normaliser, numbered_spaces
 
 SPEC = ActionSpec((3,) * 6)
 pytestmark = pytest.mark.slow
@@ -30,7 +30,8 @@ def dataset():
     s, s_next = rng.normal(size=(2, 40, 17)).astype(np.float32)
     action = rng.integers(0, 3, (40, 6)).astype(np.int32)
     train = Transition(s, action, rng.normal(size=40).astype(np.float32), np.ones(40, np.float32), s_next)
-    return Dataset(SPEC, train, train, "held_out", identity_normaliser(17), "fingerprint", np.zeros(2))
+    spaces = numbered_spaces(17, SPEC)
+    return Dataset(SPEC, train, train, "held_out", identity_normaliser(17), "fingerprint", np.zeros(2), spaces)
 
 
 @pytest.fixture
