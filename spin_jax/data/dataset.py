@@ -5,12 +5,13 @@ import hashlib
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from spin_jax.data.memory import check_fits
 from spin_jax.data.rlds import EpisodeSource
-from spin_jax.data.spaces import read_spaces
+from spin_jax.data.spaces import FILE, read_spaces
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.data.stream import TransitionStream
 from spin_jax.data.transitions import transitions
@@ -35,6 +36,21 @@ LEVELS = {
 PROBED = 50  # the most episodes of the probe that are not in memory anyway
 
 
+class LogFacts(Protocol):
+    """What a policy and its ASM must know of the log that they were trained on."""
+
+    @property
+    def spec(self) -> ActionSpec: ...
+    @property
+    def num_features(self) -> int: ...
+    @property
+    def normaliser(self) -> Normaliser: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def blank(self) -> np.ndarray: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """A log as load_dataset reads it: transitions to train on, a probe to measure the ASM on, and facts about both."""
@@ -49,7 +65,7 @@ class Dataset:
     lengths: np.ndarray  # [training episodes] steps
     probe_lengths: np.ndarray  # [episodes of the probe] steps
     probe_propensity: np.ndarray | None  # [rows of the probe] probability of the logged joint action, if the log says
-    spaces: Spaces  # names of features, slots and choices
+    spaces: Spaces  # names of features, slots and choices; numbers if the log has no names
 
     @property
     def num_transitions(self) -> int:
@@ -181,7 +197,7 @@ def load_dataset(
         lengths=lengths[~kept_out],
         probe_lengths=lengths[probe],
         probe_propensity=_propensity(probes),
-        spaces=read_spaces(pathlib.Path(directory)) or numbered_spaces(num_features, spec),
+        spaces=_spaces(pathlib.Path(directory), spec, num_features),
     )
 
 
@@ -214,6 +230,19 @@ def _propensity(episodes: list[Episode]) -> np.ndarray | None:
     """The propensities of all rows; None if an episode has none."""
     found = [e.propensity for e in episodes if e.propensity is not None]
     return np.concatenate(found) if len(found) == len(episodes) else None
+
+
+def _spaces(directory: pathlib.Path, spec: ActionSpec, num_features: int) -> Spaces:
+    """The data set's own names, or numbers; raises DataError if they name other spaces than the task's."""
+    found = read_spaces(directory)
+    if found is None:
+        return numbered_spaces(num_features, spec)
+    if (found.spec, found.num_features) != (spec, num_features):
+        raise DataError(
+            f"{directory / FILE} names {found.num_features} features and slots of {found.spec.cardinalities} choices, "
+            f"the task has {num_features} and {spec.cardinalities}."
+        )
+    return found
 
 
 class WithoutTerminals(Sequence):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from spin_jax.config.sections import RunConfig
-from spin_jax.data.dataset import Dataset
+from spin_jax.data.dataset import LogFacts
 from spin_jax.errors import CheckpointError
 from spin_jax.models.asm import ASM, ASMConfig
 from spin_jax.record.checkpoint import CheckpointStore
@@ -31,7 +31,7 @@ def open_store(path: str | pathlib.Path) -> CheckpointStore:
     return CheckpointStore(pathlib.Path(path).expanduser(), keep=None)
 
 
-def describe(run: RunConfig, dataset: Dataset) -> dict:
+def describe(run: RunConfig, dataset: LogFacts) -> dict:
     """The description that stage 1 of this run saves with its ASM, and that stage 2 expects of the ASM it loads.
 
     The precision is not part of it: an ASM's parameters are always float32.
@@ -56,7 +56,7 @@ def params_like(spec: ActionSpec, num_features: int, config: ASMConfig) -> Any:
     return jax.eval_shape(lambda: ASM(spec, config).init(jax.random.key(0), *blank))["params"]
 
 
-def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: Dataset) -> FrozenASM:
+def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: LogFacts) -> FrozenASM:
     """Loads an ASM (epoch None: the last one) after comparing its record with `describe(run, dataset)` field by field.
 
     Raises CheckpointError that names the first field that differs, with both values, or the missing or damaged file.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spin_jax.config.sections import RunConfig
-from spin_jax.data.dataset import Dataset
+from spin_jax.data.dataset import LogFacts
 from spin_jax.errors import CheckpointError
 from spin_jax.frozen.artefact import FrozenASM, describe, load_asm, params_like
 from spin_jax.learners.base import Learner, state_like
@@ -34,7 +34,7 @@ def frozen_like(run: RunConfig, spec: ActionSpec, num_features: int) -> Any:
 
 
 def load_frozen(
-    run: RunConfig, dataset: Dataset, asms: Sequence[pathlib.Path], students: Sequence[pathlib.Path]
+    run: RunConfig, dataset: LogFacts, asms: Sequence[pathlib.Path], students: Sequence[pathlib.Path]
 ) -> list[FrozenASM]:
     """The frozen arrays of the configured policy, one for each directory in `asms`; equal directories are read once.
 
@@ -55,14 +55,14 @@ def load_frozen(
     ]
 
 
-def load_asms(run: RunConfig, dataset: Dataset, paths: Sequence[pathlib.Path]) -> list[FrozenASM]:
+def load_asms(run: RunConfig, dataset: LogFacts, paths: Sequence[pathlib.Path]) -> list[FrozenASM]:
     """The ASM in each directory, at config.asm.epoch; raises CheckpointError as `load_asm` does."""
     epoch = None if run.asm.epoch < 0 else run.asm.epoch
     read = {path: load_asm(path, epoch, run, dataset) for path in dict.fromkeys(paths)}
     return [read[path] for path in paths]
 
 
-def load_student(path: pathlib.Path, learner: Learner, steps: int, dataset: Dataset) -> Any:
+def load_student(path: pathlib.Path, learner: Learner, steps: int, dataset: LogFacts) -> Any:
     """The parameters of a fully distilled student, from the checkpoints of the stage `distill`.
 
     Raises CheckpointError if the distillation has not run or not finished.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spin_jax.config.sections import RunConfig
-from spin_jax.data.dataset import Dataset
+from spin_jax.data.dataset import Dataset, LogFacts
 from spin_jax.errors import CheckpointError
 from spin_jax.evaluation.scores import aggregate_seeds, summary
 from spin_jax.from_config import make_evaluator, make_learner, make_policy
@@ -18,7 +18,7 @@ from spin_jax.stages.members import Member, frozen_of, members, seeds_of
 
 
 def load_policy(
-    run: RunConfig, team: Sequence[Member], dataset: Dataset, step: int | None = None
+    run: RunConfig, team: Sequence[Member], dataset: LogFacts, step: int | None = None
 ) -> tuple[Learner, list[Any], list[FrozenASM]]:
     """(learner, states, frozen ASMs) after stage 2, or at one of its kept steps.
 

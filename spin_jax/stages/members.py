@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from spin_jax.config.sections import MeshConfig, RunConfig
-from spin_jax.data.dataset import Dataset
+from spin_jax.data.dataset import LogFacts
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.frozen.load import load_frozen
 from spin_jax.record.workdir import Workdir
@@ -57,7 +57,7 @@ def seeds_of(run: RunConfig, own_frozen: bool = False) -> Seeds:
     )
 
 
-def frozen_of(team: Sequence[Member], dataset: Dataset) -> list[FrozenASM]:
+def frozen_of(team: Sequence[Member], dataset: LogFacts) -> list[FrozenASM]:
     """What stage 2 of each member reads but never trains; raises CheckpointError as `load_frozen` does."""
     return load_frozen(
         team[0].run,

@@ -21,6 +21,7 @@ from spin_jax.policies.base import Policy
 from spin_jax.record.processes import is_first
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
+from spin_jax.stages.interface import write_interfaces
 from spin_jax.stages.members import frozen_of
 from spin_jax.stages.stage import Stage
 from spin_jax.training.loop import Hook
@@ -42,6 +43,7 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     waited = stage.record()["eval_seconds"] if stage.resumed else 0.0  # for evaluations, before a resume
 
     with stage, evaluating(stage, learner, asms, waited) as evaluate:
+        write_interfaces(stage.members, asms, dataset)
         state = stage.begin(learner, frozen, dataset.blank, num_steps)
 
         def play(step: int, state: Any):

@@ -1,0 +1,96 @@
+"""What the user of a trained policy needs besides its parameters: spaces, normaliser, and observations to try it on.
+
+Stage 2 leaves this beside its checkpoints, so that a workdir can be loaded where its log is not.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from spin_jax.data import spaces as vocabulary
+from spin_jax.data.dataset import Dataset
+from spin_jax.errors import CheckpointError
+from spin_jax.frozen.artefact import FrozenASM
+from spin_jax.record.processes import is_first
+from spin_jax.record.workdir import write_json
+from spin_jax.stages.members import Member
+from spin_jax.types import ActionSpec, Normaliser, Spaces
+
+FILE, ROWS = "interface.json", "rows.npy"
+NUM_ROWS = 1000  # the most observations that are kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Interface:
+    """The spaces of a trained policy, the normaliser of its observations [S], and the fingerprint of its log."""
+
+    spaces: Spaces
+    normaliser: Normaliser
+    fingerprint: str
+
+    @property
+    def spec(self) -> ActionSpec:
+        return self.spaces.spec
+
+    @property
+    def num_features(self) -> int:
+        return self.spaces.num_features
+
+    @property
+    def blank(self) -> np.ndarray:
+        return np.zeros((1, self.num_features), np.float32)
+
+
+def normaliser_to_json(normaliser: Normaliser) -> dict:
+    """The normaliser as values of JSON; clip None stands for no clipping."""
+    mean, std, clip = (np.asarray(x, np.float32).tolist() for x in normaliser)
+    return {"mean": mean, "std": std, "clip": clip if np.isfinite(clip) else None}
+
+
+def normaliser_from_json(values: dict) -> Normaliser:
+    """The inverse of `normaliser_to_json`."""
+    clip = np.inf if values["clip"] is None else values["clip"]
+    return Normaliser(np.array(values["mean"], np.float32), np.array(values["std"], np.float32), np.float32(clip))
+
+
+def write_interfaces(team: Sequence[Member], asms: Sequence[FrozenASM], dataset: Dataset) -> None:
+    """Writes policy/interface.json and policy/rows.npy of every member, where they are missing; process 0 writes.
+
+    The rows are at most NUM_ROWS observations of the probe, spread evenly over it, not normalised.
+    """
+    if not is_first():
+        return
+    observation = dataset.probe.observation
+    rows = observation[np.linspace(0, len(observation) - 1, min(NUM_ROWS, len(observation))).astype(int)]
+    for member, asm in zip(team, asms, strict=True):
+        directory = member.workdir.stage("policy")
+        if not (directory / ROWS).exists():
+            temporary = directory / f"{ROWS}.tmp"
+            with temporary.open("wb") as file:
+                np.save(file, np.asarray(rows, np.float32), allow_pickle=False)
+            temporary.replace(directory / ROWS)
+        if not (directory / FILE).exists():
+            facts = {"normaliser": normaliser_to_json(asm.normaliser), "fingerprint": dataset.fingerprint}
+            write_json(directory / FILE, vocabulary.to_json(dataset.spaces) | facts)
+
+
+def read_interface(workdir: pathlib.Path) -> tuple[Interface, np.ndarray]:
+    """(interface, rows [<= NUM_ROWS, S]) of a trained policy's workdir.
+
+    Raises CheckpointError if stage 2 has not begun there, or if a file is damaged.
+    """
+    path = workdir / "policy" / FILE
+    if not path.exists():
+        raise CheckpointError(
+            f"No trained policy in {workdir}: {path} is missing. Run main.py with --stage=policy there."
+        )
+    try:
+        values = json.loads(path.read_text())
+        normaliser = normaliser_from_json(values["normaliser"])
+        found = Interface(vocabulary.from_json(values, path), normaliser, values["fingerprint"])
+        return found, np.load(path.with_name(ROWS), allow_pickle=False)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} or {ROWS} beside it is damaged ({error}).") from error
