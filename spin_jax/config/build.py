@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from spin_jax.config.sections import ASMSection, DataConfig, EvalConfig, MeshConfig, RunConfig, TrainConfig
 from spin_jax.data.dataset import split_expression
+from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import ConfigError
 from spin_jax.registry import ENVS, LEARNERS, POLICIES
 from spin_jax.types import ActionSpec
@@ -52,7 +53,7 @@ def build(config: ConfigDict) -> RunConfig:
             eval=_section(config, "eval", EvalConfig),
         )
         if not run.data.path:
-            split_expression(run.data.level, run.data.episodes)
+            split_expression(run.data.level, run.data.episodes, TASKS[run.task].levels)
         _ = run.asm.masking_config
         _check_together(run)
     except ValueError as error:

@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spin_jax.collect.behaviour_policy import LEVELS
 from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import open_store
 from spin_jax.frozen.load import frozen_like
@@ -90,10 +89,10 @@ class Estimate:
         return {name: measures[name]() for name in stages if has_stage(self._run.policy, name)}
 
     def _data(self) -> float:
-        """Seconds to roll out the three splits; 0 if the data set exists."""
+        """Seconds to roll out all splits; 0 if the data set exists."""
         if directory_of(self._run).is_dir():
             return 0.0
-        steps = len(LEVELS) * self._run.data.episodes * EPISODE_STEPS
+        steps = len(self._task.levels) * self._run.data.episodes * self._task.episode_steps
         return steps * self._control_seconds / max(self._run.data.num_workers, 1)
 
     def _pretrain(self) -> float:
@@ -167,7 +166,7 @@ class Estimate:
         act = jax.jit(self._learner.act)
         call = _seconds_of(lambda: np.asarray(act(state, self._frozen, observation, stream(0, "estimate"))))
         playing = len(observation) * self._control_seconds / max(self._run.eval.num_workers, 1)
-        return EPISODE_STEPS * (playing + call)
+        return self._task.episode_steps * (playing + call)
 
 
 def _blank_state(learner: Learner, frozen: Any, observation: Any) -> Any:

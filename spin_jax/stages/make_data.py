@@ -5,23 +5,22 @@ import time
 
 import tensorflow_datasets as tfds
 
-from spin_jax.collect.behaviour_policy import LEVELS
-from spin_jax.collect.factorised_dmc import FactorisedConfig, dataset_directory, prepare
+from spin_jax.collect.simulated_log import SimulatedConfig, dataset_directory, prepare
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.card import card_table
 from spin_jax.data.cards import is_suite_import, read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
 from spin_jax.data.rlds import EpisodeSource
-from spin_jax.envs.tasks import EPISODE_STEPS, TASKS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import DataError
 from spin_jax.record.progress import log, watched
 from spin_jax.record.workdir import Workdir
 
 
-def factorised_config(run: RunConfig) -> FactorisedConfig:
+def simulated_config(run: RunConfig) -> SimulatedConfig:
     """The TFDS configuration that the section `data` asks for."""
     data = run.data
-    return FactorisedConfig(task=run.task, bins=run.bins, episodes=data.episodes, epsilon=data.epsilon, seed=data.seed)
+    return SimulatedConfig(task=run.task, bins=run.bins, episodes=data.episodes, epsilon=data.epsilon, seed=data.seed)
 
 
 def make_data(run: RunConfig, workdir: Workdir) -> dict:
@@ -34,7 +33,7 @@ def make_data(run: RunConfig, workdir: Workdir) -> dict:
     if run.data.path:
         cards = read_cards(directory, task.spec(run.bins), task.num_features)
     else:
-        cards = prepare(run.data_dir, factorised_config(run), run.data.num_workers)
+        cards = prepare(run.data_dir, simulated_config(run), run.data.num_workers)
     log.info(f"data: {directory}\n{card_table(cards)}")
     returns = {split: card["return_mean"] for split, card in cards.items()}
     earlier = workdir.summary("data")
@@ -46,12 +45,14 @@ def directory_of(run: RunConfig) -> pathlib.Path:
     """The directory of the configured data set: config.data.path, or that of our own in config.data.dir."""
     if run.data.path:
         return pathlib.Path(run.data.path).expanduser().absolute()
-    return dataset_directory(run.data_dir, factorised_config(run))
+    return dataset_directory(run.data_dir, simulated_config(run))
 
 
 def _expression(run: RunConfig) -> str:
     """The TFDS split expression of the configured level."""
-    return run.data.level if run.data.path else split_expression(run.data.level, run.data.episodes)
+    return (
+        run.data.level if run.data.path else split_expression(run.data.level, run.data.episodes, TASKS[run.task].levels)
+    )
 
 
 def expected_transitions(run: RunConfig) -> int:
@@ -59,7 +60,7 @@ def expected_transitions(run: RunConfig) -> int:
 
     Raises DataError, as `EpisodeSource` does, if an existing data set does not have the level.
     """
-    return round(_expected_episodes(run) * (1 - run.data.held_out) * EPISODE_STEPS)
+    return round(_expected_episodes(run) * (1 - run.data.held_out) * TASKS[run.task].episode_steps)
 
 
 def _expected_episodes(run: RunConfig) -> int:
@@ -68,7 +69,7 @@ def _expected_episodes(run: RunConfig) -> int:
         return len(EpisodeSource(str(directory), _expression(run)))
     whole = tfds.core.SplitInfo(name="", shard_lengths=[data.episodes], num_bytes=0, filename_template=None)
     parts = tfds.core.ReadInstruction.from_spec(_expression(run))
-    parts = parts.to_absolute(dict.fromkeys(LEVELS, whole))
+    parts = parts.to_absolute(dict.fromkeys(TASKS[run.task].levels, whole))
     return sum((data.episodes if p.to is None else p.to) - (p.from_ or 0) for p in parts)
 
 
@@ -78,7 +79,7 @@ def load_data(run: RunConfig) -> Dataset:
     if not data.path and not directory.is_dir():
         raise DataError(
             f"There is no data set at {directory}. Run --stage=data first, or point --config.data.dir "
-            f"at the folder that holds factorised_dmc/."
+            f"at the folder that holds {directory.parents[1].name}/."
         )
     return load_dataset(
         directory,
