@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from spin_jax.envs.base import MakeEnv
 from spin_jax.envs.dm_control import DMControlEnv
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
+from spin_jax.envs.traffic import TrafficEnv
 from spin_jax.learners.awac import AWACConfig, make_awac
 from spin_jax.learners.base import Learner, LearnerConfig
 from spin_jax.learners.bc import BCConfig, make_bc
@@ -88,4 +89,4 @@ LEARNERS = {
     "cql": LearnerEntry(make_cql, CQLConfig, "cql"),
     "bc": LearnerEntry(make_bc, BCConfig, "bc"),
 }
-ENVS: dict[str, MakeEnv] = dict.fromkeys(TASKS, DMControlEnv)
+ENVS: dict[str, MakeEnv] = {**dict.fromkeys(DM_CONTROL, DMControlEnv), "traffic": TrafficEnv}

@@ -73,7 +73,13 @@ class FactorisedDmc(SimulatedLog):
     BUILDER_CONFIGS = [SimulatedConfig(task=name) for name in DM_CONTROL]
 
 
-BUILDERS: dict[str, type[SimulatedLog]] = {**dict.fromkeys(DM_CONTROL, FactorisedDmc)}
+class TrafficSignals(SimulatedLog):
+    """Traffic signals of a generated network in SUMO, made by rules."""
+
+    BUILDER_CONFIGS = [SimulatedConfig(task="traffic")]
+
+
+BUILDERS: dict[str, type[SimulatedLog]] = {**dict.fromkeys(DM_CONTROL, FactorisedDmc), "traffic": TrafficSignals}
 
 
 def dataset_directory(data_dir: pathlib.Path, config: SimulatedConfig) -> pathlib.Path:

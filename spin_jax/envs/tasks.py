@@ -64,4 +64,10 @@ DM_CONTROL = {
         },
     ),
 }
-TASKS: dict[str, Task] = {**DM_CONTROL}
+# Traffic signals in SUMO: the choices of a signal are its green phases (envs/traffic.py).
+PHASES = (4, 3, 2, 6, 2, 4, 4, 3, 3)
+RULES = ("random", "fixed_time", "pressure", "longest_queue")
+TASKS: dict[str, Task] = {
+    **DM_CONTROL,
+    "traffic": Task(3 * sum(PHASES) + len(PHASES), PHASES, 180, {}, RULES),
+}
