@@ -13,7 +13,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
         raise ValueError(f"Unknown preset {preset!r}; presets: paper, quick, smoke.")
     config = ConfigDict()
     config.task = task  # a name in spin_jax.registry.ENVS
-    config.bins = 3  # K, choices of each action dimension, equally spaced in [-1, 1]
+    config.bins = 3  # K, choices of each action dimension, equally spaced in [-1, 1]; no meaning for task traffic
     config.policy = "spin"  # a name in spin_jax.registry.POLICIES
     config.learner = "iql"  # a name in spin_jax.registry.LEARNERS
     config.seed = 0  # of both training stages and of evaluation
@@ -27,9 +27,9 @@ def get_config(task: str, preset: str) -> ConfigDict:
     data.path = ""  # a prepared RLDS data set to read instead of ours (folder with dataset_info.json); data.level is
     # then one of its split expressions, such as train
     data.level = "medium-expert"  # random | medium | expert | medium-expert | random-medium-expert (67 + 67 + 66
-    # episodes, 200k transitions) | a TFDS split expression over random, medium and expert
+    # episodes, 200k transitions) | a TFDS split expression over random, medium and expert (or the task's own levels)
     data.episodes = 1000  # episodes of each of the splits random, medium, expert (1000 steps each)
-    data.epsilon = 0.05  # probability of a random sub-action in medium and expert, so that the log has support
+    data.epsilon = 0.05  # probability of a random sub-action in all splits but random, so that the log has support
     data.seed = 0  # of the roll-outs
     data.normalise = False  # scale observations by the data's mean and standard deviation (kept in the ASM artefact)
     data.held_out = 0.0  # share of the episodes that is kept from training, for the ASM's held-out metrics (at least

@@ -28,5 +28,9 @@ class RenderingError(UserError, RuntimeError):
     """The renderer that MUJOCO_GL names cannot be loaded."""
 
 
+class SimulatorError(UserError, RuntimeError):
+    """A simulator is not installed, is the wrong version, or does not start."""
+
+
 class DivergedError(UserError, FloatingPointError):
     """A metric of training became NaN or infinite."""

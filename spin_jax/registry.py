@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from spin_jax.envs.base import MakeEnv
 from spin_jax.envs.dm_control import DMControlEnv
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import DM_CONTROL
+from spin_jax.envs.traffic import TrafficEnv
 from spin_jax.learners.awac import AWACConfig, make_awac
 from spin_jax.learners.base import Learner, LearnerConfig
 from spin_jax.learners.bc import BCConfig, make_bc
@@ -89,4 +90,4 @@ LEARNERS = {
     "bc": LearnerEntry(make_bc, BCConfig, "bc"),
 }
 LOG = "log"  # the task of a log of one's own: its facts are in the data set, and there is no environment
-ENVS: dict[str, MakeEnv] = dict.fromkeys(TASKS, DMControlEnv)
+ENVS: dict[str, MakeEnv] = {**dict.fromkeys(DM_CONTROL, DMControlEnv), "traffic": TrafficEnv}

@@ -2,18 +2,16 @@
 
 import json
 import pathlib
-from collections.abc import Callable
 
 import numpy as np
 
+from spin_jax.collect.behaviour import Act, Behaviour, explore, uniform
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.errors import DataError
 from spin_jax.models.decqn import greedy
 from spin_jax.types import Normaliser, normalise
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
-LEVELS = ("random", "medium", "expert")
-Act = Callable[[np.ndarray], np.ndarray]
 
 
 def weights_path(task: str, bins: int, level: str) -> pathlib.Path:
@@ -60,17 +58,14 @@ def behaviour_policy(task: str, bins: int, level: str, epsilon: float, rng: np.r
     """
     num_slots = DM_CONTROL[task].num_slots
     if level == "random":
-        return lambda observation: rng.integers(0, bins, (len(observation), num_slots))
+        return uniform(rng, bins, num_slots)
     path = weights_path(task, bins, level)
     if not path.exists():
         raise DataError(
             f"No {level} behaviour policy for {task} with {bins} bins is shipped ({path.name}). Train one: "
             f"python -m spin_jax.collect.train_behaviour --task={task} --bins={bins} --workdir=DIR"
         )
-    act = load_policy(path, num_slots)
+    return explore(load_policy(path, num_slots), epsilon, rng, bins)
 
-    def explore(observation):
-        best = act(observation)
-        return np.where(rng.random(best.shape) < epsilon, rng.integers(0, bins, best.shape), best)
 
-    return explore
+SHIPPED = Behaviour(behaviour_policy, policy_card)

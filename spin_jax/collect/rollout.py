@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from spin_jax.collect.behaviour_policy import LEVELS, Act, behaviour_policy
+from spin_jax.collect.behaviour import Act
+from spin_jax.collect.behaviours import BEHAVIOURS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
+from spin_jax.registry import ENVS
 from spin_jax.types import Episode
 
 PIECE = 20  # episodes played in lockstep and saved together; another number gives other episodes for a seed
@@ -35,7 +38,7 @@ class Environments:
     def __call__(self, count: int) -> VectorEnv:
         if self._envs is None or self._envs.num_envs != count:
             self.close()
-            self._envs = VectorEnv(self.task, self.bins, count, self.num_workers)
+            self._envs = VectorEnv(self.task, self.bins, count, self.num_workers, ENVS[self.task])
         return self._envs
 
     def close(self) -> None:
@@ -51,11 +54,12 @@ class Environments:
 
 
 def measure_speed(environments: Environments, episodes: int, epsilon: float, seconds: float = 2.0) -> float:
-    """Transitions a second of the expert on one piece's environments; plays at most `seconds` and 100 steps.
+    """Transitions a second on one piece's environments; plays at most `seconds` and 100 steps of the last level.
 
-    It changes no later episode: each starts from a reset with its own seed. Raises DataError if no expert is shipped.
+    It changes no later episode: each starts from a reset with its own seed. Raises DataError if none is shipped.
     """
-    act = behaviour_policy(environments.task, environments.bins, "expert", epsilon, np.random.default_rng(0))
+    task, level = environments.task, TASKS[environments.task].levels[-1]
+    act = BEHAVIOURS[task].make(task, environments.bins, level, epsilon, np.random.default_rng(0))
     envs = environments(min(PIECE, episodes))
     with threadpool_limits(limits=1, user_api="blas"):
         observation = envs.reset([episode_seed(0, i) for i in range(envs.num_envs)])
@@ -90,11 +94,11 @@ def roll_out(
     """
     directory.mkdir(parents=True, exist_ok=True)
     missing = missing_pieces(directory, episodes)
-    done = episodes - sum(missing.values())
+    done, task, levels = episodes - sum(missing.values()), environments.task, TASKS[environments.task].levels
     for start, count in missing.items():
-        rng = np.random.default_rng([seed, LEVELS.index(level), start])
-        act = behaviour_policy(environments.task, environments.bins, level, epsilon, rng)
-        seeds = [episode_seed(seed * len(LEVELS) + LEVELS.index(level), start + i) for i in range(count)]
+        rng = np.random.default_rng([seed, levels.index(level), start])
+        act = BEHAVIOURS[task].make(task, environments.bins, level, epsilon, rng)
+        seeds = [episode_seed(seed * len(levels) + levels.index(level), start + i) for i in range(count)]
         _save(_piece(directory, start), play_policy(environments(count), act, seeds))
         done += count
         on_episodes(done)

@@ -19,6 +19,7 @@ from spin_jax.config.sections import (
     TrainConfig,
 )
 from spin_jax.data.dataset import split_expression
+from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import ConfigError
 from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
 from spin_jax.types import ActionSpec
@@ -61,7 +62,7 @@ def build(config: ConfigDict) -> RunConfig:
             ope=_section(config, "ope", OffPolicyConfig),
         )
         if run.simulated and not run.data.path:
-            split_expression(run.data.level, run.data.episodes)
+            split_expression(run.data.level, run.data.episodes, TASKS[run.task].levels)
         _ = run.asm.masking_config
         _check_together(run)
     except ValueError as error:

@@ -26,10 +26,7 @@ from spin_jax.types import (
     numbered_spaces,
 )
 
-LEVELS = {
-    "random": "random",
-    "medium": "medium",
-    "expert": "expert",
+MIXTURES = {
     "medium-expert": "medium+expert",
     "random-medium-expert": "random[:67]+medium[:67]+expert[:66]",  # 200k transitions, as the published suite's
 }
@@ -83,22 +80,27 @@ class Dataset:
         return np.zeros((1, self.num_features), np.float32)
 
 
-def split_expression(level: str, episodes: int) -> str:
+def split_expression(level: str, episodes: int, splits: Sequence[str]) -> str:
     """The TFDS split expression of a level name ('medium-expert'); 'medium+expert[:50%]' is one and stays as it is.
 
-    episodes: the number of episodes (of 1000 steps) in each stored split. The level random-medium-expert takes 67, 67
-    and 66 of them, or all if there are fewer, because TFDS refuses a slice beyond the end.
-    Raises DataError, which names the known levels, if `level` is neither a level nor such an expression.
+    episodes: the number of episodes in each stored split. splits: their names (envs.tasks.Task.levels). The level
+    random-medium-expert takes 67, 67 and 66 episodes, or all if there are fewer, because TFDS refuses a slice beyond
+    the end. Raises DataError, which names the known levels, if `level` is neither a level nor such an expression.
     """
-    if level in LEVELS:
-        return re.sub(r"\d+", lambda wanted: str(min(int(wanted[0]), episodes)), LEVELS[level])
-    for part in level.split("+"):
-        if part.split("[")[0].strip() not in ("random", "medium", "expert"):
-            raise DataError(
-                f"Unknown level {level!r}. Known levels: {', '.join(LEVELS)}; or a TFDS split expression over "
-                f"random, medium and expert, such as 'medium+expert[:50%]'."
-            )
+    mixtures = {name: text for name, text in MIXTURES.items() if set(_splits_of(text)) <= set(splits)}
+    if level in mixtures:
+        return re.sub(r"\d+", lambda wanted: str(min(int(wanted[0]), episodes)), mixtures[level])
+    if not set(_splits_of(level)) <= set(splits):
+        raise DataError(
+            f"Unknown level {level!r}. Known levels: {', '.join((*splits, *mixtures))}; or a TFDS split expression "
+            f"over {', '.join(splits[:-1])} and {splits[-1]}, such as '{splits[-2]}+{splits[-1]}[:50%]'."
+        )
     return level
+
+
+def _splits_of(expression: str) -> list[str]:
+    """The splits that a TFDS split expression reads."""
+    return [part.split("[")[0].strip() for part in expression.split("+")]
 
 
 def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int, where: str, first: int = 0) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from spin_jax.envs.base import MakeEnv
 from spin_jax.envs.inline import InlineGroup
+from spin_jax.errors import UserError
 
 ANSWER = ("observation", "reward", "terminal", "last")
 RESTARTS = 3  # restarts in a row, without an answer in between, before a worker's death counts as an error
@@ -118,12 +119,14 @@ class RemoteGroup:
     def _answer(self):
         """What the worker sends, or None if it has died.
 
-        If the worker sends the text of an exception, raises RuntimeError with it.
+        Raises the UserError that the worker sends, or RuntimeError with the text of another exception.
         """
         try:
             answer = self._pipe.recv()
         except (EOFError, OSError):
             return None
+        if isinstance(answer, UserError):
+            raise answer
         if isinstance(answer, str):
             raise RuntimeError(f"An environment worker failed: {answer}")
         return answer
@@ -156,7 +159,7 @@ class RemoteGroup:
 def serve(pipe: Connection, task: str, bins: int, num_envs: int, make_env: MakeEnv) -> None:
     """The loop of a worker: calls the method it is sent, writes the result to the board, and sends True.
 
-    If an exception is raised, it sends the exception's text and ends.
+    If an exception is raised, it sends the exception's text (an error that the user can mend: itself) and ends.
     """
     try:
         group = InlineGroup(task, bins, num_envs, make_env)
@@ -176,5 +179,7 @@ def serve(pipe: Connection, task: str, bins: int, num_envs: int, make_env: MakeE
             pipe.send(True)
     except (EOFError, KeyboardInterrupt):
         pass  # the parent closed its end of the pipe: the worker ends
+    except UserError as error:
+        pipe.send(error)
     except Exception as error:  # the parent raises an error with this text
         pipe.send(repr(error))

@@ -18,6 +18,7 @@ class Task(NamedTuple):
     slots: int | tuple[int, ...]  # N slots with `bins` choices each, or the number of choices of each slot
     episode_steps: int  # control steps of an episode; none of these tasks terminates early
     references: dict[int, tuple[float, float]]
+    levels: tuple[str, ...] = ("random", "medium", "expert")  # of its behaviour policies: the splits of our own log
 
     def spec(self, bins: int) -> ActionSpec:
         """The joint actions; bins: choices of every slot, where the task does not fix them."""
@@ -63,4 +64,10 @@ DM_CONTROL = {
         },
     ),
 }
-TASKS: dict[str, Task] = {**DM_CONTROL}
+# Traffic signals in SUMO: the choices of a signal are its green phases (envs/traffic.py).
+PHASES = (4, 3, 2, 6, 2, 4, 4, 3, 3)
+RULES = ("random", "fixed_time", "pressure", "longest_queue")
+TASKS: dict[str, Task] = {
+    **DM_CONTROL,
+    "traffic": Task(3 * sum(PHASES) + len(PHASES), PHASES, 180, {}, RULES),
+}

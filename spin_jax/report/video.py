@@ -16,11 +16,14 @@ from spin_jax.registry import ENVS
 from spin_jax.types import normalise
 
 EVERY = 4  # control steps between pictures
+LONGEST = 200  # milliseconds of a picture; slower tasks are shown faster than in real time
 STEPS = 500  # control steps at most
 
 
 def write_video(path: pathlib.Path, run: RunConfig, act: Callable, state: Any, asm: FrozenASM) -> pathlib.Path:
-    """Plays the first STEPS steps of evaluation episode 0 greedily and writes them as animated WebP, in real time.
+    """Plays the first STEPS steps of evaluation episode 0 greedily and writes them as animated WebP.
+
+    It shows real time, or faster if a picture would stand longer than LONGEST.
 
     Raises RenderingError if the renderer cannot be loaded.
     """
@@ -34,6 +37,6 @@ def write_video(path: pathlib.Path, run: RunConfig, act: Callable, state: Any, a
             observation, _, _, last = env.step(np.asarray(policy(observation[None]))[0])
             step += 1
             progress.update(step)
-    duration = round(1000 * env.control_seconds * EVERY)
+    duration = min(round(1000 * env.control_seconds * EVERY), LONGEST)
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, quality=60)
     return path

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spin_jax.collect.behaviour_policy import LEVELS
 from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
+from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import open_store
 from spin_jax.frozen.load import frozen_like
@@ -91,10 +91,10 @@ class Estimate:
         return {name: measures[name]() for name in stages if has_stage(self._run.policy, name)}
 
     def _data(self) -> float:
-        """Seconds to roll out the three splits; 0 if the data set exists."""
+        """Seconds to roll out all splits; 0 if the data set exists."""
         if directory_of(self._run).is_dir():
             return 0.0
-        steps = len(LEVELS) * self._run.data.episodes * episode_steps(self._run)
+        steps = len(TASKS[self._run.task].levels) * self._run.data.episodes * episode_steps(self._run)
         return steps * self._control_seconds / max(self._run.data.num_workers, 1)
 
     def _pretrain(self) -> float:

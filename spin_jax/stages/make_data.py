@@ -8,8 +8,7 @@ import time
 import numpy as np
 import tensorflow_datasets as tfds
 
-from spin_jax.collect.behaviour_policy import LEVELS
-from spin_jax.collect.factorised_dmc import FactorisedConfig, dataset_directory, prepare
+from spin_jax.collect.simulated_log import SimulatedConfig, dataset_directory, prepare
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.card import card_table
 from spin_jax.data.cards import card_path, is_suite_import, read_cards
@@ -25,10 +24,10 @@ from spin_jax.record.workdir import Workdir
 from spin_jax.types import ActionSpec, Spaces, numbered_spaces
 
 
-def factorised_config(run: RunConfig) -> FactorisedConfig:
+def simulated_config(run: RunConfig) -> SimulatedConfig:
     """The TFDS configuration that the section `data` asks for."""
     data = run.data
-    return FactorisedConfig(task=run.task, bins=run.bins, episodes=data.episodes, epsilon=data.epsilon, seed=data.seed)
+    return SimulatedConfig(task=run.task, bins=run.bins, episodes=data.episodes, epsilon=data.epsilon, seed=data.seed)
 
 
 def make_data(run: RunConfig, workdir: Workdir) -> dict:
@@ -42,7 +41,7 @@ def make_data(run: RunConfig, workdir: Workdir) -> dict:
         spaces = spaces_of(run)
         cards = read_cards(directory, spaces.spec, spaces.num_features)
     else:
-        cards = prepare(run.data_dir, factorised_config(run), run.data.num_workers)
+        cards = prepare(run.data_dir, simulated_config(run), run.data.num_workers)
     log.info(f"data: {directory}\n{card_table(cards)}")
     returns = {split: card["return_mean"] for split, card in cards.items()}
     earlier = workdir.summary("data")
@@ -58,7 +57,7 @@ def directory_of(run: RunConfig) -> pathlib.Path:
     if not run.data.path:
         if not run.simulated:
             raise DataError("Name your log: --config.data.path=FILE_OR_DIRECTORY (Parquet, CSV, npz, Minari, RLDS).")
-        return dataset_directory(run.data_dir, factorised_config(run))
+        return dataset_directory(run.data_dir, simulated_config(run))
     path = pathlib.Path(run.data.path).expanduser().absolute()
     return path if run.simulated else _imported(path, run.data.columns, run.data_dir)
 
@@ -90,7 +89,9 @@ def _counted_spaces(directory: pathlib.Path, expression: str) -> Spaces:
 
 def _expression(run: RunConfig) -> str:
     """The TFDS split expression of the configured level."""
-    return run.data.level if run.data.path else split_expression(run.data.level, run.data.episodes)
+    return (
+        run.data.level if run.data.path else split_expression(run.data.level, run.data.episodes, TASKS[run.task].levels)
+    )
 
 
 def expected_transitions(run: RunConfig) -> int:
@@ -119,7 +120,7 @@ def _expected_episodes(run: RunConfig) -> int:
         return len(EpisodeSource(str(directory), _expression(run)))
     whole = tfds.core.SplitInfo(name="", shard_lengths=[data.episodes], num_bytes=0, filename_template=None)
     parts = tfds.core.ReadInstruction.from_spec(_expression(run))
-    parts = parts.to_absolute(dict.fromkeys(LEVELS, whole))
+    parts = parts.to_absolute(dict.fromkeys(TASKS[run.task].levels, whole))
     return sum((data.episodes if p.to is None else p.to) - (p.from_ or 0) for p in parts)
 
 
@@ -129,7 +130,7 @@ def load_data(run: RunConfig) -> Dataset:
     if not data.path and not directory.is_dir():
         raise DataError(
             f"There is no data set at {directory}. Run --stage=data first, or point --config.data.dir "
-            f"at the folder that holds factorised_dmc/."
+            f"at the folder that holds {directory.parents[1].name}/."
         )
     return load_dataset(
         directory,

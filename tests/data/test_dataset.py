@@ -103,6 +103,9 @@ def test_good_episodes_pass():
     check_episodes([make_episode(0), make_episode(1, terminal=True)], SPEC, 2, "somewhere")
 
 
+SPLITS = ("random", "medium", "expert")
+
+
 @pytest.mark.parametrize(
     ("level", "episodes", "expression"),
     [
@@ -116,13 +119,20 @@ def test_good_episodes_pass():
     ],
 )
 def test_levels_become_split_expressions(level, episodes, expression):
-    assert split_expression(level, episodes) == expression
+    assert split_expression(level, episodes, SPLITS) == expression
 
 
 @pytest.mark.parametrize("level", ["", "expert-medium", "medium+best", "replay", "medium,expert"])
 def test_unknown_levels_are_refused_with_the_known_ones(level):
     with pytest.raises(DataError, match=f"Unknown level '{level}'.*Known levels: random, medium".replace("+", r"\+")):
-        split_expression(level, 1000)
+        split_expression(level, 1000, SPLITS)
+
+
+def test_the_levels_are_those_of_the_task():
+    """The named mixtures of medium and expert are none of a task whose splits have other names."""
+    assert split_expression("queue+random[:50%]", 10, ("random", "queue")) == "queue+random[:50%]"
+    with pytest.raises(DataError, match=r"Known levels: random, queue; or .* such as 'random\+queue\[:50%\]'\."):
+        split_expression("medium-expert", 10, ("random", "queue"))
 
 
 def test_normaliser_is_numpys_mean_and_deviation():

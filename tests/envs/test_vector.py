@@ -9,6 +9,7 @@ import pytest
 from spin_jax.envs.dm_control import DMControlEnv
 from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
+from spin_jax.errors import SimulatorError, UserError
 from spin_jax.types import ActionSpec
 
 
@@ -16,6 +17,8 @@ class FakeEnv:
     """Terminates after 2 + seed % 3 steps, is cut by time after 4 where seed % 5 == 0; rewards are 1, 2, 3, …"""
 
     def __init__(self, task, bins):
+        if task == "mendable":
+            raise SimulatorError("install it")
         if task == "unmade":
             raise ValueError("no such fake")
         self.task, self.spec, self.num_features = task, ActionSpec((bins,) * 2), 3
@@ -137,6 +140,12 @@ def test_a_finished_environment_waits_until_it_alone_is_reset(num_workers):
 def test_a_workers_error_is_raised_with_its_text(task, text):
     with pytest.raises(RuntimeError, match=text):
         play([5], num_workers=1, task=task)
+
+
+def test_an_error_that_the_user_can_mend_stays_one_in_a_worker():
+    with pytest.raises(UserError, match="^install it$") as raised:
+        play([5], num_workers=1, task="mendable")
+    assert type(raised.value) is SimulatorError
 
 
 def test_episode_seeds_differ_for_every_pair():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import spin_jax
-from spin_jax.collect.behaviour_policy import LEVELS
+from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import episode_seed
 from spin_jax.evaluation.evaluator import evaluation_seed
 from spin_jax.training.keys import STREAMS, action_key, number, step_keys, stream
@@ -64,7 +64,8 @@ def test_stream_names_have_different_numbers_and_others_are_refused():
 
 def test_evaluation_starts_from_no_episode_of_the_log():
     """Roll-outs of the data seeds 0 to 9 at the published size, evaluations of the run seeds 0 to 9."""
-    logged = {episode_seed(seed * len(LEVELS) + level, i) for seed in SEEDS for level in range(3) for i in range(1000)}
+    levels = len(TASKS["cheetah_run"].levels)
+    logged = {episode_seed(seed * levels + at, i) for seed in SEEDS for at in range(levels) for i in range(1000)}
     played = [evaluation_seed(seed, i) for seed in SEEDS for i in range(100)]
     assert len(set(played)) == len(played)
     assert not logged & set(played)

@@ -1,0 +1,24 @@
+"""Traffic signals in SUMO (pip install -e '.[traffic]'): S 102, N 9, 2 to 6 phases a signal.
+
+python main.py --config=configs/traffic.py:quick --workdir=DIR --config.num_seeds=3
+    one of two CPU cores: 15 minutes (6 of them roll-outs); returns -30, -31 and -38 (data: -72), that is, minus the
+    mean waiting time of a vehicle in seconds (docs/traffic.md)
+python main.py --config=configs/traffic.py:smoke --workdir=DIR
+    a minute and a half; a meaningless policy
+python main.py --config=configs/traffic.py --workdir=DIR
+    preset paper, for an accelerator: not measured yet
+"""
+
+from configs import base
+
+
+def get_config(preset: str = "paper"):
+    config = base.get_config("traffic", preset)
+    config.data.level = "random+fixed_time+longest_queue"  # TFDS split expression over random, fixed_time, pressure and
+    # longest_queue (config.bins has no meaning: the network says how many choices a signal has)
+    if preset == "quick":
+        config.data.episodes = 60  # of 180 steps
+        config.asm.num_epochs = 8
+        config.train.update(num_steps=10_000, n_step=10)
+        config.eval.every_steps = 5_000
+    return config
