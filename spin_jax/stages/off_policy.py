@@ -52,13 +52,14 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset) ->
     """
     if run.data.mode == "stream":
         raise ConfigError("--stage=ope reads the whole log at once: it needs config.data.mode=memory.")
-    begin, key = time.monotonic(), stream(run.seed, "ope")
+    begin, key, draws_key = time.monotonic(), stream(run.seed, "ope/fit"), stream(run.seed, "ope/draws")
     if run.train.n_step != 1:
         dataset = load_data(dataclasses.replace(run, train=dataclasses.replace(run.train, n_step=1)))
     fitted, measured = logs(dataset)
     spec, config = dataset.spec, run.ope.fitted_q
+    clone_key = stream(run.seed, "ope/clone")
     behaviour = clone_behaviour(
-        fitted, measured, spec, dataset.normaliser, run.asm.model, run.ope.clone_steps, jax.random.fold_in(key, 1)
+        fitted, measured, spec, dataset.normaliser, run.asm.model, run.ope.clone_steps, clone_key
     )
     theirs = behaviour.probabilities(measured.data.observation)
     targets = [
@@ -74,7 +75,9 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset) ->
             continue
         what = f"ope: {target.name}"
         value = fitted_value(target.act, fitted, measured, spec, dataset.normaliser, config, key, what)
-        figures[target.name] = value._asdict() | judged(target, theirs, fitted, measured, dataset, config.gamma)
+        figures[target.name] = value._asdict() | judged(
+            target, theirs, fitted, measured, dataset, config.gamma, draws_key
+        )
         write_json(path, figures[target.name])
         message.info(f"{what}: value {value.mean:.2f} ({value.low:.2f} to {value.high:.2f})")
     returns = measured.discounted_returns(config.gamma)
@@ -133,7 +136,7 @@ def trained(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> list[Ta
 def _target(
     name: str, run: RunConfig, policy: Policy, learner: Learner, state: Any, asm: FrozenASM, dataset: Dataset
 ) -> Target:
-    greedy, spec = run.eval.mode == "greedy", dataset.spec
+    greedy, spec, draws_key = run.eval.mode == "greedy", dataset.spec, stream(run.seed, "ope/draws")
 
     def act(observation: jax.Array, key: jax.Array) -> jax.Array:
         rows = normalise(asm.normaliser, observation)
@@ -145,7 +148,7 @@ def _target(
     def probabilities(observation: np.ndarray) -> np.ndarray:
         marginals = policy.probabilities
         if greedy or marginals is None:
-            drawn = draw(act, observation, 1 if greedy else DRAWS, jax.random.key(0))
+            drawn = draw(act, observation, 1 if greedy else DRAWS, draws_key)
             return np.stack([(drawn == k).mean(0) for k in range(spec.num_choices)], axis=-1)
         exact = jax.jit(lambda rows: marginals(state.policy, asm.params, x_of(rows)))
         return np.concatenate([exact(observation[i : i + ROWS]) for i in range(0, len(observation), ROWS)])
@@ -158,11 +161,13 @@ def _target(
     return Target(name, act, probabilities, None if greedy or not jax.tree.leaves(state.policy) else log_prob)
 
 
-def judged(target: Target, theirs: np.ndarray, fitted: Log, measured: Log, dataset: Dataset, gamma: float) -> dict:
+def judged(
+    target: Target, theirs: np.ndarray, fitted: Log, measured: Log, dataset: Dataset, gamma: float, key: jax.Array
+) -> dict:
     """What the log can say of a policy beside its value."""
     data = measured.data
     support = slot_support(target.probabilities(data.observation), theirs, data.action, dataset.spec)
-    played = draw(target.act, data.observation, 1, jax.random.key(0))[0]
+    played = draw(target.act, data.observation, 1, key)[0]
     figures = {name: np.asarray(column).tolist() for name, column in support._asdict().items()} | {
         "supported": bool(support.supported.all()),
         "verdict": in_words(support, dataset.spaces.slots),

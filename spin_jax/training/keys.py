@@ -20,7 +20,9 @@ STREAMS = (
     "evaluate/episodes",  # the environments' starts
     "evaluate/actions",
     "behaviour/init",
-    "ope",
+    "ope/clone",
+    "ope/fit",
+    "ope/draws",  # actions of the judged policies in the states of the log
     "estimate",  # for the timed steps of the estimate, on random arrays
 )
 
