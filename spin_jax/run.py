@@ -22,12 +22,13 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distribute
     import jax
 
     from spin_jax.record.processes import end_on_sigterm, first, initialise, is_first
+    from spin_jax.record.progress import setup_logging
 
+    setup_logging()
     initialise(distributed)  # before any other use of JAX
     end_on_sigterm()
     from spin_jax.config.auto import resolve
     from spin_jax.config.build import build, stages_of
-    from spin_jax.record.progress import setup_logging
     from spin_jax.record.workdir import Workdir
     from spin_jax.report.results import report
     from spin_jax.stages.distill import distill
