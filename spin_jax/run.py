@@ -1,15 +1,21 @@
 """The command main.py, which is `spin-jax` where the package is installed: flags → configuration → stages."""
 
+import importlib
 import os
 import pathlib
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from spin_jax.errors import ConfigError
 from spin_jax.stages import STAGES
+
+if TYPE_CHECKING:
+    from spin_jax.logs.frame import Dataset
 
 FLAGS = flags.FLAGS
 
@@ -135,10 +141,37 @@ def find_config(argument: str) -> str:
     return f"{flag}={':'.join([str(shipped), *preset])}"
 
 
-def command() -> None:
-    """Runs the command line."""
+def get_config(name: str) -> ConfigDict:
+    """The shipped configuration of this name, with a preset after a colon: get_config("log:quick")."""
+    name, _, preset = name.partition(":")
+    known = sorted(path.stem for path in (shipped_configs() / "configs").glob("*.py") if path.stem != "base")
+    if name not in known:
+        raise ConfigError(f"There is no configuration {name!r}; there are {', '.join(known)}.")
+    _configs_on_path()
+    return importlib.import_module(f"configs.{name}").get_config(preset or "paper")
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike, dataset: "Dataset | None" = None) -> dict:
+    """Runs or resumes all stages, as main.py does; returns what results.json holds. `spin_jax.load` loads the policy.
+
+    dataset: the log of a configuration of configs/log.py. Raises subclasses of spin_jax.errors.UserError.
+    """
+    if dataset is not None:
+        config = ConfigDict(config.to_dict())
+        config.data.path = str(dataset.path)
+    results = run(config, str(workdir), STAGES)
+    assert results is not None  # STAGES end with a report
+    return results
+
+
+def _configs_on_path() -> None:
     if str(shipped_configs()) not in sys.path:
         sys.path.append(str(shipped_configs()))  # a configuration imports configs.base
+
+
+def command() -> None:
+    """Runs the command line."""
+    _configs_on_path()
     config_flags.DEFINE_config_file("config", None, "configuration file, with a preset after a colon")
     flags.DEFINE_string("workdir", None, "directory of this run: checkpoints, metrics, results", required=True)
     flags.DEFINE_enum("stage", "all", ["all", *STAGES, "ope"], "what to run")

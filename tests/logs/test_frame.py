@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from spin_jax.data.rlds import read_episodes
+from spin_jax.errors import DataError
+from spin_jax.logs.frame import Dataset
+
+
+def test_a_frame_is_imported_once_and_keeps_its_words(tmp_path):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed (extra test)")
+    frame = pandas.DataFrame(
+        {"who": [1, 1, 2, 2], "age": [30.0, 30, 50, 50], "drug": list("abba"), "dose": [10, 20, 10, 20], "effect": 1.0}
+    )
+    columns = {"action": ["drug", "dose"], "reward": "effect", "episode": "who"}
+    found = Dataset.from_pandas(frame, "ward", tmp_path, **columns)
+    assert found.spaces.choices == (("a", "b"), (10, 20))
+    assert found.spaces.slots == ("drug", "dose")
+    first, second = read_episodes(str(found.path), "train")
+    np.testing.assert_array_equal(first.action, [[0, 0], [1, 1]])
+    np.testing.assert_array_equal(second.action, [[1, 0], [0, 1]])
+    before = found.path.stat().st_mtime_ns
+    assert Dataset.from_pandas(frame, "ward", tmp_path, **columns) == found
+    assert found.path.stat().st_mtime_ns == before
+
+
+def test_arrays_are_a_frame_too(tmp_path):
+    arrays = {
+        "observation": np.eye(3, dtype=np.float32), "action": np.array([[0, 2], [1, 0], [1, 1]]),
+        "reward": np.arange(3.0), "terminal": np.array([0, 0, 1]),
+    }  # fmt: skip
+    found = Dataset.from_arrays(arrays, data_dir=tmp_path)
+    (episode,) = read_episodes(str(found.path), "train")
+    np.testing.assert_array_equal(episode.action, arrays["action"])
+    assert found.spaces.spec.cardinalities == (2, 3)
+
+
+def test_an_unknown_kind_of_column_is_named(tmp_path):
+    with pytest.raises(DataError, match="actions is not a kind of column; there are observation, action, reward"):
+        Dataset.from_arrays({}, data_dir=tmp_path, actions="slot_*")
