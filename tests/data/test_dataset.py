@@ -15,6 +15,7 @@ from spin_jax.errors import DataError
 from spin_jax.types import ActionSpec, Episode, normalise
 
 SPEC = ActionSpec((2, 3))
+ANYWHERE = pathlib.Path("anywhere")
 
 
 def make_episode(number, length=3, terminal=False):
@@ -143,7 +144,7 @@ def test_normaliser_is_numpys_mean_and_deviation():
 def test_held_out_episodes_are_never_trained_on(monkeypatch, count):
     """One episode in 20, or the last of fewer; every episode is in exactly one of the two."""
     monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i) for i in range(count)])
-    found = load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=True, held_out=0.05)
+    found = load_dataset(ANYWHERE, "random", SPEC, 2, normalised=True, held_out=0.05)
     assert found.probe_name == "held_out"
     train, held_out = set(found.train.observation[:, 0]), set(found.probe.observation[:, 0])
     assert train | held_out == set(range(count))
@@ -158,7 +159,7 @@ def test_held_out_episodes_are_never_trained_on(monkeypatch, count):
 def test_with_nothing_held_out_everything_is_trained_on(monkeypatch, mode, count, probed):
     """As published; the probe is then at most 50 episodes from all over the log."""
     monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i, length=1) for i in range(count)])
-    found = load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=False, held_out=0.0, mode=mode)
+    found = load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False, held_out=0.0, mode=mode)
     assert found.num_transitions == len(found.returns) == count
     assert found.probe_name == "trained_on"
     probe = found.probe.observation[:, 0]
@@ -171,7 +172,7 @@ def test_terminals_can_be_taken_for_time_limits(monkeypatch, mode):
     """The discount of the last step alone changes; the fingerprint is that of the stored log."""
     monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i, terminal=True) for i in range(3)])
     found, other = (
-        load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=False, terminals=terminals, mode=mode)
+        load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False, terminals=terminals, mode=mode)
         for terminals in (True, False)
     )
     assert found.fingerprint == other.fingerprint
@@ -187,7 +188,7 @@ def test_terminals_can_be_taken_for_time_limits(monkeypatch, mode):
 def test_fingerprint_follows_every_array(monkeypatch):
     def fingerprint(last):
         monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(0), last])
-        return load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=False).fingerprint
+        return load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False).fingerprint
 
     changed = [
         broken(observation={(0, 0): 0.5}),
@@ -201,7 +202,7 @@ def test_fingerprint_follows_every_array(monkeypatch):
 
 def test_observations_are_left_alone_when_not_normalised(monkeypatch):
     monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i) for i in range(3)])
-    found = load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=False)
+    found = load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False)
     np.testing.assert_array_equal(normalise(found.normaliser, found.train.observation), found.train.observation)
     assert {f.name for f in dataclasses.fields(found)} >= {"train", "probe", "normaliser", "fingerprint", "returns"}
 
@@ -226,9 +227,11 @@ class Counting(list):
 def test_stream_mode_reads_once_and_finds_what_memory_mode_finds(monkeypatch, count, normalised):
     source = Counting([make_episode(i, length=3 + i % 4, terminal=i % 3 == 0) for i in range(count)])
     monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: source)
-    in_memory = load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised, held_out=0.05)
+    in_memory = load_dataset(ANYWHERE, "random", SPEC, 2, normalised, held_out=0.05)
     source.read.clear()
-    streamed = load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised, held_out=0.05, mode="stream", block_episodes=7)
+    streamed = load_dataset(
+        pathlib.Path("anywhere"), "random", SPEC, 2, normalised, held_out=0.05, mode="stream", block_episodes=7
+    )
     assert source.read == list(range(count))
     assert streamed.fingerprint == in_memory.fingerprint
     assert streamed.num_transitions == in_memory.num_transitions == len(in_memory.train.reward)
@@ -246,7 +249,7 @@ def test_stream_mode_reads_once_and_finds_what_memory_mode_finds(monkeypatch, co
 def test_stream_mode_keeps_few_held_out_episodes_from_all_over_the_log(monkeypatch):
     """100 held-out episodes of 2000, 50 of them kept; none of the other 50 is trained on."""
     monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i, length=1) for i in range(2000)])
-    found = load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=False, held_out=0.05, mode="stream")
+    found = load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False, held_out=0.05, mode="stream")
     kept = found.probe.observation[:, 0]
     assert len(kept) == 50
     assert set(kept) <= set(range(19, 2000, 20))
@@ -259,7 +262,7 @@ def test_a_bad_episode_is_named_by_its_place_in_stream_mode_too(monkeypatch):
     episodes = [make_episode(0), make_episode(1), broken(reward={1: np.nan})]
     monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: episodes)
     with pytest.raises(DataError, match="reward of episode 2 is nan at step 1"):
-        load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=False, mode="stream")
+        load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False, mode="stream")
 
 
 @pytest.mark.parametrize(("place", "copies"), [("host", 3.3), ("accelerator", 1)])
@@ -270,11 +273,11 @@ def test_a_log_that_does_not_fit_is_refused_before_it_is_read(monkeypatch, place
     size = 300 * 1000 * 32
     monkeypatch.setattr(memory, "free_memory", lambda: {place: int(copies * size) - 1000})
     with pytest.raises(DataError, match=f"0.0 GB of the {place}, where 0.0 GB are free.*--config.data.mode=stream"):
-        load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=False)
+        load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False)
     assert len(source.read) == 10
-    load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=False, held_out=0.05, mode="stream")
+    load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False, held_out=0.05, mode="stream")
     monkeypatch.setattr(memory, "free_memory", lambda: {place: int(copies * size) + 1000})
-    assert load_dataset(pathlib.Path("anywhere"), "random", SPEC, 2, normalised=False, held_out=0.05).num_transitions == 285_000
+    assert load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False, held_out=0.05).num_transitions == 285_000
 
 
 def test_both_sizes_are_in_the_message_of_a_log_that_does_not_fit(monkeypatch):
