@@ -24,6 +24,10 @@ class WorkdirError(UserError, ValueError):
     """The workdir belongs to another configuration."""
 
 
+class ExportError(UserError, ValueError):
+    """An exported policy is not the policy that it was made from, or the file to write exists."""
+
+
 class RenderingError(UserError, RuntimeError):
     """The renderer that MUJOCO_GL names cannot be loaded."""
 

@@ -1,0 +1,28 @@
+"""Writes a trained policy to a file: `python -m spin_jax.export --workdir=DIR --out=FILE --format=jax`."""
+
+import pathlib
+import sys
+
+from absl import app, flags
+
+from spin_jax.errors import UserError
+from spin_jax.export.write import FORMATS, export_policy
+from spin_jax.record.progress import setup_logging
+
+FLAGS = flags.FLAGS
+
+
+def main(_: list[str]) -> None:
+    setup_logging()
+    try:
+        export_policy(pathlib.Path(FLAGS.workdir), pathlib.Path(FLAGS.out), FLAGS.format, FLAGS.seed)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "directory of the run whose policy is exported", required=True)
+    flags.DEFINE_string("out", None, "file to write; an existing one is not replaced", required=True)
+    flags.DEFINE_enum("format", "jax", list(FORMATS), "jax (for CPU, CUDA and TPU) | onnx | numpy (without JAX)")
+    flags.DEFINE_integer("seed", None, "which policy of a run of several seeds")
+    app.run(main)

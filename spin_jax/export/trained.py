@@ -1,0 +1,133 @@
+"""A trained policy of a workdir as functions of arrays: raw observations in, choices out."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from spin_jax.config.build import build
+from spin_jax.config.sections import RunConfig
+from spin_jax.data import spaces as vocabulary
+from spin_jax.errors import CheckpointError, ConfigError, WorkdirError
+from spin_jax.from_config import make_learner, make_policy
+from spin_jax.frozen.artefact import FrozenASM
+from spin_jax.learners.base import Learner, state_like
+from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.machine import versions
+from spin_jax.record.workdir import CONFIG, Workdir
+from spin_jax.stages.interface import Interface, normaliser_to_json, read_interface
+from spin_jax.stages.members import Member, frozen_of, members
+from spin_jax.types import normalise
+
+VERSION = 1  # of the header
+
+
+class Trained(NamedTuple):
+    """A trained policy: the run of its seed, its learner with state and frozen arrays, and what it reads and answers.
+
+    step: gradient steps of the state. rows [R, S]: raw observations of the log.
+    """
+
+    run: RunConfig
+    learner: Learner
+    state: Any
+    frozen: Any
+    interface: Interface
+    step: int
+    rows: np.ndarray
+
+    @property
+    def header(self) -> dict:
+        """What every export says of itself, as values of JSON; the format is added by its writer."""
+        return {
+            "version": VERSION,
+            "task": self.run.task,
+            "policy": self.run.policy,
+            "learner": self.run.learner,
+            "seed": self.run.seed,
+            "step": self.step,
+            "spaces": vocabulary.to_json(self.interface.spaces),
+            "normaliser": normaliser_to_json(self.interface.normaliser),
+            "greedy_noise": [float(str(number)) for number in self.greedy_noise],  # the shortest digits of a float32
+            "exact_probabilities": self.learner.probabilities is not None,
+            "versions": versions(),
+        }
+
+    @property
+    def greedy_noise(self) -> np.ndarray:
+        """[G]: the Gumbel noise with which `act` is greedy."""
+        assert self.learner.greedy_noise is not None  # every learner of the registry has it
+        return self.learner.greedy_noise
+
+    @property
+    def arrays(self) -> dict:
+        """The arrays that `functions` take, by name; those of the optimisers are left out."""
+        fields = {name: value for name, value in self.state._asdict().items() if not name.endswith("_opt")}
+        return {"state": fields, "frozen": self.frozen}
+
+    def functions(self) -> tuple[Callable, Callable | None]:
+        """(act, probabilities), functions of `arrays` and more, for `jax.jit`, `jax.export` and jax2onnx.
+
+        act(arrays, observation [B, S], noise [B, G]) -> [B, N] int32; probabilities(arrays, observation) -> [B, N, K],
+        None if the exact ones are not known. Observations are not normalised yet.
+        """
+
+        def prepared(arrays, observation):
+            state = self.state._replace(**{name: None for name in self.state._fields} | arrays["state"])
+            return state, arrays["frozen"], normalise(self.interface.normaliser, observation)
+
+        def act(arrays, observation, noise):
+            with jax.default_matmul_precision("highest"):  # the same choices on every kind of device
+                return self.learner.act(*prepared(arrays, observation), noise)
+
+        def probabilities(arrays, observation):
+            assert self.learner.probabilities is not None
+            with jax.default_matmul_precision("highest"):
+                return self.learner.probabilities(*prepared(arrays, observation))
+
+        return act, None if self.learner.probabilities is None else probabilities
+
+
+def load_trained(workdir: pathlib.Path, seed: int | None = None) -> Trained:
+    """The last saved policy of a workdir; of several seeds, `seed` chooses one. The log is not needed.
+
+    Products are computed in float32, whatever the precision of training. Raises WorkdirError if `workdir` is not the
+    directory of a run, ConfigError for a seed that it does not have, CheckpointError if there is no policy or if
+    something that it reads is missing.
+    """
+    workdir = workdir.expanduser().absolute()
+    if (workdir.parent / CONFIG).exists() and workdir.name.startswith("seed_"):  # its ASM lies in the outer one
+        return load_trained(workdir.parent, int(workdir.name.removeprefix("seed_")) if seed is None else seed)
+    member = _member(workdir, seed)
+    run = dataclasses.replace(member.run, asm=dataclasses.replace(member.run.asm, precision="float32"))
+    member = member._replace(run=run)
+    interface, rows = read_interface(member.workdir.path)
+    asm: FrozenASM = frozen_of([member], interface)[0]
+    learner, store = make_learner(run, make_policy(run, interface.spec), interface.spec), None
+    store = CheckpointStore(member.state("policy"))
+    if not store.steps():
+        raise CheckpointError(f"No trained policy in {member.workdir.path}: run --stage=policy first.")
+    step = store.steps()[-1]
+    state = store.restore(state_like(learner, asm.params, jnp.asarray(interface.blank)), step)
+    return Trained(run, learner, state, asm.params, interface, step, rows)
+
+
+def _member(path: pathlib.Path, seed: int | None) -> Member:
+    """The run of one seed in the workdir `path`."""
+    try:
+        config = ConfigDict(json.loads((path / CONFIG).read_text()))
+    except (OSError, ValueError) as error:
+        raise WorkdirError(f"{path} is not the workdir of a run: its {CONFIG} cannot be read ({error}).") from error
+    team = {member.run.seed: member for member in members(build(config), Workdir(str(path), config))}
+    if seed is None and len(team) == 1:
+        return next(iter(team.values()))
+    if seed not in team:
+        wanted = "several seeds" if seed is None else f"no seed {seed}"
+        raise ConfigError(f"{path} has {wanted}: choose one with seed={' or '.join(map(str, team))}.")
+    return team[seed]
