@@ -1,21 +1,30 @@
 """spin_jax: SPIN (arXiv 2601.04441) in JAX, offline RL for combinations of discrete choices.
 
-`load` is the way to a trained policy: `policy = spin_jax.load(WORKDIR_OR_EXPORT)`, then `policy.act(observation)`.
+From Python: `Dataset.from_pandas` brings a log in, `train(get_config("log:quick"), WORKDIR, log)` trains and judges a
+policy, `policy = load(WORKDIR_OR_EXPORT)` loads it, `policy.act(observation)` acts.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spin_jax.export.api import TrainedPolicy, load
+    from spin_jax.logs.frame import Dataset
+    from spin_jax.run import get_config, train
 
 __version__ = "0.1.0"
-__all__ = ["TrainedPolicy", "__version__", "load"]
+__all__ = ["Dataset", "TrainedPolicy", "__version__", "get_config", "load", "train"]
+_PLACES = {
+    "Dataset": "logs.frame",
+    "TrainedPolicy": "export.api",
+    "get_config": "run",
+    "load": "export.api",
+    "train": "run",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Imports the API when it is first used: environment workers import this package and never need JAX."""
-    if name not in ("TrainedPolicy", "load"):
+    if name not in _PLACES:
         raise AttributeError(f"module 'spin_jax' has no attribute {name!r}")
-    from spin_jax.export import api
-
-    return getattr(api, name)
+    return getattr(importlib.import_module(f"spin_jax.{_PLACES[name]}"), name)

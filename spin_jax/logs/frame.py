@@ -10,6 +10,7 @@ from spin_jax.data.spaces import read_spaces
 from spin_jax.errors import DataError
 from spin_jax.logs.column_map import ColumnConfig
 from spin_jax.logs.import_table import import_frame
+from spin_jax.record.progress import setup_logging
 from spin_jax.types import Spaces
 
 DATA_DIR = "~/tensorflow_datasets"
@@ -38,6 +39,7 @@ class Dataset:
         episode="patient", step="day", …; what is not given is found by the usual names. The result is kept in
         data_dir/imported_log. Raises DataError on unknown fields, and as logs.import_table.import_frame does.
         """
+        setup_logging()  # the page of what was understood is for people
         known = [field.name for field in dataclasses.fields(ColumnConfig)]
         for field in columns:
             if field not in known:
