@@ -24,6 +24,7 @@ SMALLEST = {
     "quick_returns": "--only=factored --preset=smoke --first=1 --root=ROOT_DIR -- --config.data.dir=ROOT_DIR/data",
     "scaling": "--axes=batch --first=1 --policies=spin_cached,saint --width=8 --rounds=1 --figure=ROOT_DIR/scaling.png",
     "step_time": "--tasks=finger_spin --policies=factored,saint --learners=iql --batch=4 --rounds=1 --matmul=64",
+    "traffic_rules": "--episodes=1",
     "wallclock_vs_saint": "--preset=smoke --seeds=1 --systems=saint,spin_cached --root=ROOT_DIR"
     " --figure=ROOT_DIR/curves.png -- --config.data.dir=ROOT_DIR/data --config.data.level=expert",
 }
@@ -38,6 +39,8 @@ def test_every_program_has_its_smallest_size():
 def test_a_benchmark_runs_as_a_user_starts_it(name, tmp_path):
     if name == "eager_reference" and importlib.util.find_spec("torch") is None:
         pytest.skip("the eager reference needs torch, an optional extra")
+    if name == "traffic_rules":
+        pytest.importorskip("sumo", reason="SUMO is not installed (extra traffic)")
     if name == "parity":
         shutil.copy(ROOT / "tests/parity/bcq-factored.npz", tmp_path)
     arguments = SMALLEST[name].replace("ROOT_DIR", str(tmp_path)).split()

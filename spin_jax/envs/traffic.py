@@ -74,6 +74,8 @@ class TrafficEnv:
     Raises SimulatorError if SUMO is not installed, does not start, or generates another network.
     """
 
+    sumo_options: tuple[str, ...] = ()  # more options of SUMO, from the next reset on
+
     def __init__(self, task: str, bins: int):
         facts = TASKS[task]
         self.spec, self.num_features, self._episode_steps = facts.spec(bins), facts.num_features, facts.episode_steps
@@ -89,7 +91,7 @@ class TrafficEnv:
         sumo_seed = int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1)  # SUMO reads 31 bits
         self._connection.load(
             [*QUIET, "--net-file", str(self.network.net), "--route-files", str(self.network.demand)]
-            + ["--seed", str(sumo_seed)]
+            + ["--seed", str(sumo_seed), *self.sumo_options]
         )
         for lane in self.network.lanes:
             self._connection.lane.subscribe(lane, [constants.LAST_STEP_VEHICLE_HALTING_NUMBER])
