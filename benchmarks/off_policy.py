@@ -113,8 +113,9 @@ def main(_: list[str]) -> None:
     fitted, measured = logs(dataset)
     spec, scale, asm = dataset.spec, dataset.normaliser, run.asm.model
     behaviour = clone_behaviour(fitted, measured, spec, scale, asm, run.ope.clone_steps, key)
-    theirs = behaviour.probabilities(measured.data.observation)
-    targets += [("behaviour, cloned", Target("", behaviour.act, behaviour.probabilities)), ("uniform", uniform(spec))]
+    clone = Target("", behaviour.act, behaviour.probabilities)
+    theirs = clone.marginals(measured.data.observation, spec, key)
+    targets += [("behaviour, cloned", clone), ("uniform", uniform(spec))]
     rows = []
     for name, target in targets:
         path = root / "judged" / f"{name.replace(', ', '_').replace(' ', '_')}.json"

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 
 
-def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distributed: str = "off") -> dict | None:
-    """Runs the stages; returns the results if `evaluate` is one of them, else None."""
+def run(
+    config: ConfigDict,
+    workdir_path: str,
+    stages: Sequence[str],
+    distributed: str = "off",
+    others: Sequence[str] = (),
+) -> dict | None:
+    """Runs the stages; returns the results if `evaluate` or `ope` is one of them, else None.
+
+    others: workdirs of policies that `ope` judges, too.
+    """
     if config.eval.video:
         os.environ.setdefault("MUJOCO_GL", "egl")  # read once, when dm_control is first imported
     print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
@@ -35,6 +44,7 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distribute
     end_on_sigterm()
     from spin_jax.config.auto import resolve
     from spin_jax.config.build import build, stages_of
+    from spin_jax.export.against import against
     from spin_jax.record.workdir import Workdir
     from spin_jax.report.results import report
     from spin_jax.stages.distill import distill
@@ -76,7 +86,7 @@ def run(config: ConfigDict, workdir_path: str, stages: Sequence[str], distribute
         if "evaluate" in stages:
             evaluate_policy(run, workdir, dataset)
         if "ope" in stages:
-            off_policy_evaluation(run, workdir, dataset)
+            off_policy_evaluation(run, workdir, dataset, [against(path, dataset) for path in others])
         return report(run, workdir, dataset)
 
     return first(judge_and_report, "evaluates and reports")
@@ -92,7 +102,7 @@ def main(_: list[str]) -> None:
             f"error: {str(error).splitlines()[-1].strip()}; --config must name a file, such as configs/dog_trot.py"
         )
     try:
-        run(config, FLAGS.workdir, stages, FLAGS.distributed)
+        run(config, FLAGS.workdir, stages, FLAGS.distributed, FLAGS.against)
     except Exception as error:
         sys.exit(explain_end(error))
 
@@ -176,5 +186,6 @@ def command() -> None:
     flags.DEFINE_string("workdir", None, "directory of this run: checkpoints, metrics, results", required=True)
     flags.DEFINE_enum("stage", "all", ["all", *STAGES, "ope"], "what to run")
     flags.DEFINE_string("distributed", "off", "off | auto = join the cluster's other processes | host:port,n,i")
+    flags.DEFINE_list("against", [], "workdirs of other runs, of which ope judges the policies, too")
     flags.mark_flag_as_required("config")
     app.run(main, argv=[sys.argv[0], *map(find_config, sys.argv[1:])], flags_parser=parse_flags)

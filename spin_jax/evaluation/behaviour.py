@@ -18,10 +18,13 @@ CHECK_EVERY = 250  # gradient steps between two looks at the rows that are measu
 
 
 class Behaviour(NamedTuple):
-    """act(observation [B, S], key) -> [B, N]; probabilities(observation [T, S]) -> [T, N, K]; nll of a row, in nats."""
+    """act(observation [B, S], key) -> [B, N] and probabilities(observation [B, S]) -> [B, N, K], for jax.jit.
+
+    nll: of a measured row, in nats.
+    """
 
     act: Callable
-    probabilities: Callable[[np.ndarray], np.ndarray]
+    probabilities: Callable[[jax.Array], jax.Array]
     nll: float
 
 
@@ -63,12 +66,11 @@ def clone_behaviour(
         what="ope: cloning the behaviour",
         show=("policy_loss",),
     )
-    marginals_of = policy.probabilities
-    assert marginals_of is not None  # a factored policy has them
-    marginals = jax.jit(lambda rows: marginals_of(best["params"], (), normalise(normaliser, rows)))
+    marginals = policy.probabilities
+    assert marginals is not None  # a factored policy has them
 
-    def probabilities(observation: np.ndarray) -> np.ndarray:
-        return np.concatenate([marginals(observation[i : i + ROWS]) for i in range(0, len(observation), ROWS)])
+    def probabilities(observation: jax.Array) -> jax.Array:
+        return marginals(best["params"], (), normalise(normaliser, observation))
 
     def act(observation: jax.Array, key: jax.Array) -> jax.Array:
         return policy.sample(best["params"], (), normalise(normaliser, observation), key)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spin_jax.config.sections import RunConfig
@@ -15,10 +16,8 @@ from spin_jax.errors import ConfigError
 from spin_jax.evaluation.behaviour import clone_behaviour
 from spin_jax.evaluation.off_policy import ROWS, Log, draw, fitted_value, importance_sampled_value
 from spin_jax.evaluation.support import in_words, joint_share, slot_support
-from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.learners.base import Learner
-from spin_jax.policies.base import Policy, encoded
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.progress import log as message
 from spin_jax.record.workdir import Workdir, write_json
@@ -34,18 +33,25 @@ DRAWS = 64  # actions a state from which the probabilities of a policy's choices
 class Target(NamedTuple):
     """A policy to be judged; observations are as they stand in the log.
 
-    act(observation [B, S], key) -> [B, N]; probabilities(observation [T, S]) -> [T, N, K], the marginals of the slots;
-    log_prob(observation [T, S], action [T, N]) -> [T], or None where it is not known.
+    act(observation [B, S], key) -> [B, N]. probabilities(observation [B, S]) -> [B, N, K] of independent slots, both
+    for jax.jit; None where slots depend on each other: then their marginals are estimated from DRAWS actions a state.
     """
 
     name: str
     act: Callable
-    probabilities: Callable[[np.ndarray], np.ndarray]
-    log_prob: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    probabilities: Callable | None
+
+    def marginals(self, observation: np.ndarray, spec: ActionSpec, key: jax.Array) -> np.ndarray:
+        """The probability of each slot's choices, [T, N, K]."""
+        if self.probabilities is None:
+            drawn = draw(self.act, observation, DRAWS, key)
+            return np.stack([(drawn == k).mean(0) for k in range(spec.num_choices)], axis=-1)
+        exact = jax.jit(self.probabilities)
+        return np.concatenate([exact(observation[i : i + ROWS]) for i in range(0, len(observation), ROWS)])
 
 
-def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
-    """Judges every kept policy of every seed; records and returns the figures (report.judgement shows them).
+def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, others: Sequence[Target] = ()) -> dict:
+    """Judges every kept policy of every seed, and others; records and returns the figures (shown by report.judgement).
 
     What is finished is kept in workdir/ope, one file for each policy, and not computed again. Raises ConfigError if
     the log is not in memory.
@@ -61,10 +67,12 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset) ->
     behaviour = clone_behaviour(
         fitted, measured, spec, dataset.normaliser, run.asm.model, run.ope.clone_steps, clone_key
     )
-    theirs = behaviour.probabilities(measured.data.observation)
+    clone = Target("behaviour, cloned", behaviour.act, behaviour.probabilities)
+    theirs = clone.marginals(measured.data.observation, spec, draws_key)
     targets = [
         *trained(run, members(run, workdir), dataset),
-        Target("behaviour, cloned", behaviour.act, behaviour.probabilities),
+        *others,
+        clone,
         uniform(spec),
     ]
     directory, figures = workdir.stage("ope"), {}
@@ -106,59 +114,44 @@ def logs(dataset: Dataset) -> tuple[Log, Log]:
 def uniform(spec: ActionSpec) -> Target:
     """The policy that chooses uniformly in every slot."""
     cardinalities = np.asarray(spec.cardinalities)
+    shares = spec.valid / cardinalities[:, None]
 
     def act(observation: jax.Array, key: jax.Array) -> jax.Array:
         return jax.random.randint(key, (observation.shape[0], spec.num_slots), 0, cardinalities[None, :])
 
-    def probabilities(observation: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(spec.valid / cardinalities[:, None], (len(observation), *spec.valid.shape))
+    def probabilities(observation: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(shares[None], (observation.shape[0], *shares.shape))
 
-    def log_prob(observation: np.ndarray, action: np.ndarray) -> np.ndarray:
-        return np.full(len(action), -np.log(cardinalities).sum())
-
-    return Target("uniform", act, probabilities, log_prob)
+    return Target("uniform", act, probabilities)
 
 
 def trained(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> list[Target]:
     """The trained policies of all seeds, each at every step that is kept."""
-    policy = make_policy(run, dataset.spec)
-    learner, found = make_learner(run, policy, dataset.spec), []
+    found = []
     for member in team:
         seed = f"seed {member.run.seed}, " if len(team) > 1 else ""
         steps: list[int | None] = [*CheckpointStore(member.state("policy"), keep=None).steps()]
         for step in steps[-run.train.keep_policies :] or [None]:  # None: load_policy says that there is none
-            _, states, asms = load_policy(run, [member], dataset, step)
+            learner, states, asms = load_policy(run, [member], dataset, step)
             name = f"{run.policy}, {seed}step {step}"
-            found.append(_target(name, run, policy, learner, states[0], asms[0], dataset))
+            found.append(_target(name, run, learner, states[0], asms[0], dataset.spec))
     return found
 
 
-def _target(
-    name: str, run: RunConfig, policy: Policy, learner: Learner, state: Any, asm: FrozenASM, dataset: Dataset
-) -> Target:
-    greedy, spec, draws_key = run.eval.mode == "greedy", dataset.spec, stream(run.seed, "ope/draws")
+def _target(name: str, run: RunConfig, learner: Learner, state: Any, asm: FrozenASM, spec: ActionSpec) -> Target:
+    greedy, known = run.eval.mode == "greedy", learner.probabilities
 
     def act(observation: jax.Array, key: jax.Array) -> jax.Array:
+        return learner.act(state, asm.params, normalise(asm.normaliser, observation), None if greedy else key)
+
+    def probabilities(observation: jax.Array) -> jax.Array:
         rows = normalise(asm.normaliser, observation)
-        return learner.act(state, asm.params, rows, None if greedy else key)
+        if greedy:
+            return jax.nn.one_hot(learner.act(state, asm.params, rows, None), spec.num_choices)
+        assert known is not None  # else the target has none
+        return known(state, asm.params, rows)
 
-    def x_of(observation):
-        return encoded(policy, asm.params, normalise(asm.normaliser, observation))
-
-    def probabilities(observation: np.ndarray) -> np.ndarray:
-        marginals = policy.probabilities
-        if greedy or marginals is None:
-            drawn = draw(act, observation, 1 if greedy else DRAWS, draws_key)
-            return np.stack([(drawn == k).mean(0) for k in range(spec.num_choices)], axis=-1)
-        exact = jax.jit(lambda rows: marginals(state.policy, asm.params, x_of(rows)))
-        return np.concatenate([exact(observation[i : i + ROWS]) for i in range(0, len(observation), ROWS)])
-
-    def log_prob(observation: np.ndarray, action: np.ndarray) -> np.ndarray:
-        call = jax.jit(lambda rows, a: policy.log_prob(state.policy, asm.params, x_of(rows), a, None))
-        parts = range(0, len(observation), ROWS)
-        return np.concatenate([call(observation[i : i + ROWS], action[i : i + ROWS]) for i in parts])
-
-    return Target(name, act, probabilities, None if greedy or not jax.tree.leaves(state.policy) else log_prob)
+    return Target(name, act, probabilities if greedy or known is not None else None)
 
 
 def judged(
@@ -166,15 +159,17 @@ def judged(
 ) -> dict:
     """What the log can say of a policy beside its value."""
     data = measured.data
-    support = slot_support(target.probabilities(data.observation), theirs, data.action, dataset.spec)
+    ours = target.marginals(data.observation, dataset.spec, key)
+    support = slot_support(ours, theirs, data.action, dataset.spec)
     played = draw(target.act, data.observation, 1, key)[0]
     figures = {name: np.asarray(column).tolist() for name, column in support._asdict().items()} | {
         "supported": bool(support.supported.all()),
         "verdict": in_words(support, dataset.spaces.slots),
         "joint_share": joint_share(played, fitted.data.action, dataset.spec),
     }
-    if measured.propensity is not None and target.log_prob is not None:
-        ratio = np.exp(target.log_prob(data.observation, data.action)) / measured.propensity
+    if measured.propensity is not None and target.probabilities is not None:
+        chosen = np.take_along_axis(ours, data.action[..., None].astype(int), -1)[..., 0]
+        ratio = chosen.astype(np.float64).prod(-1) / measured.propensity
         value, episodes = importance_sampled_value(ratio, measured, gamma)
         figures |= {"importance_sampled": value, "effective_episodes": episodes}
     return figures

@@ -167,7 +167,7 @@ def test_the_clone_finds_the_probabilities_of_each_slot():
     action[:, 0] = rng.random(len(action)) < np.where(first, 0.9, 0.2)
     log = log._replace(data=log.data._replace(action=action))
     behaviour = clone_behaviour(log, log, SPEC, identity_normaliser(STATES), None, 500, jax.random.key(0))
-    found = behaviour.probabilities(np.eye(STATES, dtype=np.float32))
+    found = np.asarray(behaviour.probabilities(np.eye(STATES, dtype=np.float32)))
     np.testing.assert_allclose(found[:, 0, 1], [0.9, 0.2, 0.2], atol=0.08)
     np.testing.assert_allclose(found[:, 1], 1 / 3, atol=0.08)
     assert found[0, 0, 2] == 0
