@@ -17,7 +17,7 @@ episode. So the return is about minus the mean waiting time of a vehicle in seco
 0.1 m/s) at the end of the step, times STEP_SECONDS, and also those that still wait to enter. SUMO moves a vehicle that
 has stood for five minutes to its next free road (its default, a way out of deadlocks).
 
-SUMO runs in a child process for each environment and talks TraCI. Its in-process variant, libsumo, was 1.2 to 2.5
+SUMO runs in a child process for each environment and talks TraCI. Its in-process variant, libsumo, was 1.2 to 2.7
 times as fast, but holds only one simulation in a process, and is built against another version of Arrow than pyarrow.
 """
 
