@@ -15,7 +15,9 @@ from spin_jax.errors import ConfigError
 from spin_jax.stages import STAGES
 
 if TYPE_CHECKING:
+    from spin_jax.config.sections import RunConfig
     from spin_jax.logs.frame import Dataset
+    from spin_jax.record.workdir import Workdir
 
 FLAGS = flags.FLAGS
 
@@ -36,7 +38,7 @@ def run(
     print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
     import jax
 
-    from spin_jax.record.processes import end_on_sigterm, first, initialise, is_first
+    from spin_jax.record.processes import end_on_sigterm, initialise, is_first
     from spin_jax.record.progress import setup_logging
 
     setup_logging()
@@ -44,8 +46,20 @@ def run(
     end_on_sigterm()
     from spin_jax.config.auto import resolve
     from spin_jax.config.build import build, stages_of
-    from spin_jax.export.against import against
     from spin_jax.record.workdir import Workdir
+    from spin_jax.training.compilation import keep_compilations
+
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    keep_compilations()
+    setup_logging(quiet=not is_first())
+    config = resolve(config)
+    settings = build(config)
+    return _run_stages(settings, Workdir(workdir_path, config), stages_of(settings, stages), others)
+
+
+def _run_stages(run: "RunConfig", workdir: "Workdir", stages: Sequence[str], others: Sequence[str]) -> dict | None:
+    from spin_jax.export.against import against
+    from spin_jax.record.processes import first
     from spin_jax.report.results import report
     from spin_jax.stages.distill import distill
     from spin_jax.stages.estimate import announce
@@ -54,15 +68,7 @@ def run(
     from spin_jax.stages.off_policy import off_policy_evaluation
     from spin_jax.stages.pretrain_asm import pretrain_asm
     from spin_jax.stages.train_policy import train_policy
-    from spin_jax.training.compilation import keep_compilations
 
-    jax.config.update("jax_numpy_rank_promotion", "raise")
-    keep_compilations()
-    setup_logging(quiet=not is_first())
-    config = resolve(config)
-    run = build(config)
-    stages = stages_of(run, stages)
-    workdir = Workdir(workdir_path, config)
     rolls_out = run.simulated and "data" in stages  # that takes long, and the estimate needs no log
     if rolls_out:
         announce(run, workdir, stages)

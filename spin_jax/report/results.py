@@ -62,7 +62,7 @@ def table(results: dict) -> str:
 
     mode, played = "sampled" if results["mode"] == "sample" else "greedy", results["return_mean"] is not None
     lines = [
-        f"{results['task']}, {results['bins']} bins, {results['level']}: {results['policy']} with {results['learner']}",
+        f"{results['task']}, {_choices(results)}{results['level']}: {results['policy']} with {results['learner']}",
         f"  {'':<34}{'return':>9}{'normalised' if references else '':>12}",
         *(
             _policy_rows(results, row, f"{results['policy']} ({mode}, {results['episodes']} episodes)")
@@ -87,6 +87,12 @@ def table(results: dict) -> str:
     minutes = ", ".join(f"{name} {value / 60:.1f}" for name, value in spent.items())
     lines.append(f"  minutes: {minutes}, in all {sum(spent.values()) / 60:.1f}")
     return "\n".join(lines)
+
+
+def _choices(results: dict) -> str:
+    """The number of choices where every slot has the same by configuration, followed by a comma."""
+    task = TASKS.get(results["task"])
+    return f"{results['bins']} bins, " if task is not None and isinstance(task.slots, int) else ""
 
 
 def _policy_rows(results: dict, row, name: str) -> list[str]:
