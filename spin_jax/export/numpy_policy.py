@@ -180,12 +180,15 @@ class NumpyPolicy:
         choices = np.full(num_slots, masked) + _zero(x).astype(np.int64)
         for i, size in enumerate(np.diff(np.arange(rounds + 1) * num_slots // rounds)):
             logits = self._transformer(x, _pick(table, choices + slots * (masked + 1)))
+            logits = np.where(self._valid, logits, -np.inf)
             # the `size` masked slots with the most probable best choices are chosen; of equal ones the first
+            is_best = logits.argmax(-1)[..., None] == np.arange(masked)
+            doubt = np.where(is_best, 0, np.exp(logits - logits.max(-1, keepdims=True))).sum(-1)
             hidden = choices == masked
-            confidence = np.where(hidden, self._log_softmax(logits).max(-1), -np.inf)
-            mine, others = confidence[:, :, None], confidence[:, None]
-            ahead = (others > mine) | ((others == mine) & (slots < slots[:, None]))
-            drawn = (np.where(self._valid, logits, -np.inf) + noise[:, i]).argmax(-1)
+            doubt = np.where(hidden, doubt, np.inf)
+            mine, others = doubt[:, :, None], doubt[:, None]
+            ahead = (others < mine) | ((others == mine) & (slots < slots[:, None]))
+            drawn = (logits + noise[:, i]).argmax(-1)
             choices = np.where(hidden & (ahead.sum(-1) < size), drawn, choices)
         return choices
 

@@ -181,7 +181,7 @@ class Recorded(NDArrayOperatorsMixin):
                 start, stop, _ = part.indices(size)
                 found = found._sliced(axis, start, stop)
             elif not isinstance(part, slice):
-                found = found._sliced(axis, int(part), int(part) + 1)
+                found = found._sliced(axis, part % size, part % size + 1)
                 dropped.append(axis)
             place += isinstance(part, slice)
             axis += 1

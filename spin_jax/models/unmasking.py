@@ -25,9 +25,15 @@ def round_sizes(num_slots: int, rounds: int) -> np.ndarray:
 
 
 def next_slots(logits: jax.Array, masked: jax.Array, size: jax.Array, valid: np.ndarray) -> jax.Array:
-    """[B, N] bool, True for the `size` masked slots with the most probable best choices."""
-    confidence = jnp.where(masked, categorical.log_softmax(logits, valid).max(-1), -jnp.inf)
-    rank = jnp.argsort(jnp.argsort(-confidence, axis=-1), axis=-1)
+    """[B, N] bool, True for the `size` masked slots with the most probable best choices; of equal ones the first.
+
+    The best choice's probability p is compared as (1 - p) / p, the sum of exp(logit - best logit) over the others. So
+    slots that are all but certain keep their order, where log p would round to 0.
+    """
+    logits = jnp.where(valid[None], logits, -jnp.inf)
+    is_best = jnp.arange(valid.shape[1])[None, None] == logits.argmax(-1)[..., None]
+    doubt = jnp.where(is_best, 0, jnp.exp(logits - logits.max(-1, keepdims=True))).sum(-1)
+    rank = jnp.argsort(jnp.argsort(jnp.where(masked, doubt, jnp.inf), axis=-1), axis=-1)
     return masked & (rank < size)
 
 

@@ -182,8 +182,7 @@ def sampled_policy(
         source = in_every_row(support_noise, x) if source is None else source
         drawn = draw(params, frozen, x, source, candidates)
         q = joint_q(utilities, drawn).min(1)  # [C, B]
-        best = q.argmax(0)[None, :, None]
-        return jnp.take_along_axis(drawn, best, axis=0)[0], q.max(0)
+        return jnp.take_along_axis(drawn, q.argmax(0)[None, :, None], axis=0)[0], q.max(0)
 
     return Policy(
         init,

@@ -1,0 +1,124 @@
+"""A workdir is loaded without its log: what stage 2 leaves there is enough."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import spin_jax
+from spin_jax.config.build import build
+from spin_jax.data.dataset import Dataset
+from spin_jax.errors import CheckpointError, ConfigError, ExportError, WorkdirError
+from spin_jax.export.write import export_policy
+from spin_jax.frozen.artefact import FrozenASM, describe, open_store
+from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.workdir import Workdir
+from spin_jax.stages.interface import NUM_ROWS, write_interfaces
+from spin_jax.stages.members import members
+from spin_jax.types import Transition
+
+
+@pytest.fixture
+def make_workdir(make_trained, make_config, tmp_path, rows):
+    """make_workdir(policy, num_seeds=1) -> (workdir, trained), as stage 2 leaves it at step 7, but without the log.
+
+    The first seed has the policy `trained`; that of each other has other parameters.
+    """
+
+    def make(name, num_seeds=1):
+        trained, config = make_trained(name), make_config(name, "iql", num_seeds=num_seeds)
+        run, workdir, facts = build(config), Workdir(str(tmp_path / "work"), config), trained.interface
+        many = np.concatenate([rows] * 5)
+        log = Transition(many, np.zeros((len(many), 3), int), *[np.zeros(len(many), np.float32)] * 2, many)
+        about = facts.normaliser, facts.fingerprint, np.zeros(2), facts.spaces
+        dataset = Dataset(facts.spec, log, log, "held_out", *about)
+        if trained.frozen:
+            tree = {"params": trained.frozen, "normaliser": facts.normaliser}
+            open_store(workdir.asm).save(0, tree, {"describes": describe(run, dataset)})
+        team = members(run, workdir)
+        write_interfaces(team, [FrozenASM(trained.frozen, facts.normaliser, {})] * num_seeds, dataset)
+        for i, member in enumerate(team):
+            policy = jax.tree.map(lambda x, sign=(-1) ** i: sign * x, trained.state.policy)
+            CheckpointStore(member.state("policy")).save(7, trained.state._replace(policy=policy), {})
+        return workdir.path, trained
+
+    return make
+
+
+def test_a_workdir_plays_what_its_policy_plays(make_workdir, played):
+    """The policy reads an ASM, which is compared with the record of the log and not with the log."""
+    path, trained = make_workdir("spin_cached")
+    policy = spin_jax.load(path)
+    np.testing.assert_array_equal(policy.act(trained.rows), played(trained, None))
+    assert policy.spaces == trained.interface.spaces
+    assert (policy.header["step"], policy.header["policy"]) == (7, "spin_cached")
+    found = policy.probabilities(trained.rows)
+    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(found.argmax(-1), policy.act(trained.rows))
+    assert np.load(path / "policy" / "rows.npy").shape == (NUM_ROWS, 5)
+
+
+def test_of_several_seeds_one_is_chosen(make_workdir, played):
+    path, trained = make_workdir("factored", num_seeds=2)
+    first, second = (spin_jax.load(path, seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(first.act(trained.rows), played(trained, None))
+    actions = second.act(trained.rows)
+    assert (actions != first.act(trained.rows)).any()
+    np.testing.assert_array_equal(spin_jax.load(path / "seed_1").act(trained.rows), actions)
+    for seed, message in ((None, "has several seeds"), (5, "has no seed 5")):
+        with pytest.raises(ConfigError, match=f"{message}: choose one with seed=0 or 1"):
+            spin_jax.load(path, seed=seed)
+
+
+def test_what_is_missing_or_damaged_is_named(make_workdir, tmp_path):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(WorkdirError, match="is not the workdir of a run"):
+        spin_jax.load(tmp_path / "other")
+    path, _ = make_workdir("factored")
+    about, saved = path / "policy" / "interface.json", path / "policy" / "state"
+    kept = about.read_text()
+    about.write_text(json.dumps(json.loads(kept) | {"slots": ["drug"]}))
+    with pytest.raises(CheckpointError, match=r"interface\.json or rows\.npy beside it is damaged"):
+        spin_jax.load(path)
+    about.unlink()
+    with pytest.raises(CheckpointError, match=r"No trained policy in .*interface\.json is missing"):
+        spin_jax.load(path)
+    about.write_text(kept)
+    saved.rename(path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"No trained policy in .*run --stage=policy first"):
+        spin_jax.load(path)
+
+
+def test_an_export_is_compared_with_the_rows_of_the_log_and_replaces_nothing(make_workdir, tmp_path):
+    path, trained = make_workdir("factored")
+    out = tmp_path / "policy.npz"
+    assert export_policy(path, out, "numpy") == {"rows": NUM_ROWS, "ties": 0}
+    np.testing.assert_array_equal(spin_jax.load(out).act(trained.rows), spin_jax.load(path).act(trained.rows))
+    for place, message in ((out, r"policy\.npz exists"), (tmp_path / "no" / "file", "there is no directory")):
+        with pytest.raises(ExportError, match=message):
+            export_policy(path, place, "numpy")
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_file_and_ends_in_one_line_if_it_cannot(make_workdir, tmp_path):
+    path, _ = make_workdir("factored")
+    command = [
+        sys.executable,
+        "-m",
+        "spin_jax.export",
+        f"--workdir={path}",
+        f"--out={tmp_path / 'a'}",
+        "--format=numpy",
+    ]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done, again = (subprocess.run(command, capture_output=True, text=True, env=environment) for _ in range(2))
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / 'a'} (numpy, 0.0 MB) acts as the policy in 1000 rows of its log" in done.stderr
+    assert again.returncode == 1
+    lines = again.stderr.strip().splitlines()
+    assert lines == [f"error: --out={tmp_path / 'a'} exists: choose another file, or delete it."]
