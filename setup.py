@@ -29,6 +29,7 @@ setup(
         "absl-py>=2.1",
         "array_record>=0.8",
         "chex>=0.1.90",
+        "flatbuffers>=24.3",  # jax.export writes with it and does not declare it
         "flax>=0.12",
         "grain>=0.2.15",
         "h5py>=3.11",  # Minari data sets
@@ -52,6 +53,7 @@ setup(
         "test": ["mypy>=2.4", "pandas>=2.2", "pytest>=8.4", "pytest-cov>=7.0", "pytest-xdist>=3.8", "ruff>=0.14"],
         "docs": ["furo>=2025.12.19", "myst-parser>=5.1", "sphinx>=9.0", "sphinx-copybutton>=0.5.2"],
         "traffic": ["eclipse-sumo==1.28.*", "traci==1.28.*"],  # another version may generate another network
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },

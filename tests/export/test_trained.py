@@ -34,7 +34,8 @@ def make_workdir(make_trained, make_config, tmp_path, rows):
         run, workdir, facts = build(config), Workdir(str(tmp_path / "work"), config), trained.interface
         many = np.concatenate([rows] * 5)
         log = Transition(many, np.zeros((len(many), 3), int), *[np.zeros(len(many), np.float32)] * 2, many)
-        about = facts.normaliser, facts.fingerprint, np.zeros(2), facts.spaces
+        lengths = np.array([len(many)])
+        about = facts.normaliser, facts.fingerprint, np.zeros(1), lengths, lengths, None, facts.spaces
         dataset = Dataset(facts.spec, log, log, "held_out", *about)
         if trained.frozen:
             tree = {"params": trained.frozen, "normaliser": facts.normaliser}
