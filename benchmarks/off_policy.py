@@ -1,7 +1,7 @@
 """Holds off-policy evaluation against the simulator: `python -m benchmarks.off_policy --root=DIR`.
 
-Trains factored policies of every level of a task with IQL and by cloning, keeps each at two steps, and judges all of
-them on ONE log (random-medium-expert) as `--stage=ope` would. Their true values are the discounted returns of episodes
+Trains factored policies with IQL and by cloning on every level of a task, on all but the worst, and on all together,
+keeps each at two steps, and judges all of them on ONE log (all levels) as `--stage=ope` would. Their true values are the discounted returns of episodes
 in the simulator. Prints a table, Spearman's rank correlation, regret@1 (how much worse the policy that looks best is
 than the best one) and the mean absolute error; writes JSON. Rerunning the command resumes.
 """
@@ -21,6 +21,7 @@ from benchmarks.measure import write
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.config.sections import RunConfig
+from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, play_episodes
 from spin_jax.evaluation.behaviour import clone_behaviour
 from spin_jax.evaluation.evaluator import evaluation_seed
@@ -33,9 +34,13 @@ from spin_jax.stages.make_data import load_data
 from spin_jax.stages.members import members
 from spin_jax.stages.off_policy import Target, judged, logs, trained, uniform
 
-LEVELS = ("random", "medium", "expert", "medium-expert", "random-medium-expert")
-JUDGE = "random-medium-expert"
 LEARNERS = ("iql", "bc")
+
+
+def levels() -> list[str]:
+    """The levels that policies are trained on; the last one, all levels, is also the log that judges."""
+    stored = TASKS[FLAGS.task].levels
+    return [*stored, "+".join(stored[1:]), "+".join(stored)]
 
 
 def settings(level: str, learner: str) -> tuple[RunConfig, ConfigDict]:
@@ -53,7 +58,7 @@ def settings(level: str, learner: str) -> tuple[RunConfig, ConfigDict]:
 def train(root: pathlib.Path) -> list[tuple[str, Target]]:
     """The targets: every run's policies at a fifth of its steps and at the end."""
     found = []
-    for level, learner in itertools.product(LEVELS, LEARNERS):
+    for level, learner in itertools.product(levels(), LEARNERS):
         run, config = settings(level, learner)
         workdir = root / f"{level}-{learner}"
         run_stages(config, str(workdir), ("data", "policy"))
@@ -108,7 +113,7 @@ def table(rows: list[dict]) -> str:
 def main(_: list[str]) -> None:
     setup_logging()
     root = pathlib.Path(FLAGS.root).expanduser().absolute()
-    targets, (run, _) = train(root), settings(JUDGE, "iql")
+    targets, (run, _) = train(root), settings(levels()[-1], "iql")
     dataset, key = load_data(run), jax.random.key(0)
     fitted, measured = logs(dataset)
     spec, scale, asm = dataset.spec, dataset.normaliser, run.asm.model
