@@ -1,9 +1,10 @@
 """Holds off-policy evaluation against the simulator: `python -m benchmarks.off_policy --root=DIR`.
 
 Trains factored policies with IQL and by cloning on every level of a task, on all but the worst, and on all together,
-keeps each at two steps, and judges all of them on ONE log (all levels) as `--stage=ope` would. Their true values are the discounted returns of episodes
-in the simulator. Prints a table, Spearman's rank correlation, regret@1 (how much worse the policy that looks best is
-than the best one) and the mean absolute error; writes JSON. Rerunning the command resumes.
+keeps each at two steps, and judges all of them on ONE log (all levels) as `--stage=ope` would. Their true values are
+the discounted returns of episodes in the simulator. Prints a table, Spearman's rank correlation, regret@1 (how much
+worse the policy that looks best is than the best one) and the mean absolute error; writes JSON. Rerunning the command
+resumes.
 """
 
 import importlib
