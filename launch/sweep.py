@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from spin_jax.config.build import did_you_mean
 from spin_jax.errors import ConfigError, UserError
-from spin_jax.registry import ENVS, LEARNERS, POLICIES
+from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
 
 FIELDS = {"level": "data.level"} | {name: name for name in ("policy", "learner", "seed", "num_seeds")}
 SHOWN_BY_VALUE = ("task", "preset", "policy", "learner", "level")  # dog_trot-spin, but seed=0
@@ -51,7 +51,7 @@ def full_config(run: dict[str, Any]) -> ConfigDict:
             raise ConfigError(f"add() has no argument {name!r}.{did_you_mean(name, known)}")
     if "task" not in run:
         raise ConfigError(f"add() needs task, got {run}.")
-    for name, table in (("task", ENVS), ("policy", POLICIES), ("learner", LEARNERS)):
+    for name, table in (("task", (*ENVS, LOG)), ("policy", POLICIES), ("learner", LEARNERS)):
         if name in run and run[name] not in table:
             raise ConfigError(f"{name} is {run[name]!r}.{did_you_mean(run[name], table)}")
     module = importlib.import_module(f"configs.{run['task']}")

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 LAUNCH = ROOT / "launch"
 SCRIPTS = ["tpu_vm.sh", "xpk.sh", "slurm.sbatch"]
 VENDOR = [*SCRIPTS, "gke_jobset.yaml", "sky.yaml", "Dockerfile"]
-MAIN_FLAGS = set(re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', (ROOT / "main.py").read_text()))
+MAIN_FLAGS = set(re.findall(r'flags\.DEFINE_\w+\(\s*"(\w+)"', (ROOT / "spin_jax" / "run.py").read_text()))
 EXTRAS = re.findall(r'^        "(\w+)": \[', (ROOT / "setup.py").read_text(), re.MULTILINE)
 PREEMPTED = 75
 ARGUMENTS = ["--config=configs/dog_trot.py:smoke", "--workdir=/bucket/a run", "--config.asm.path=it's"]
