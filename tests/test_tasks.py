@@ -46,7 +46,7 @@ def test_a_file_opens_with_command_hardware_time_and_return(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", TASKS)  # a log of one's own: test_main_log.py
 def test_quick_runs_end_to_end_in_few_steps(name, tmp_path, monkeypatch):
     """The preset's own networks, data from the task's shipped policies, all stages."""
     monkeypatch.setattr(estimate, "announce", lambda *_: None)  # tests/stages/test_estimate.py
