@@ -84,13 +84,15 @@ class RewardScale(NamedTuple):
         return values / self.scale + self.shift / (1 - gamma)
 
 
-def reward_scale(data: Transition, gamma: float) -> RewardScale:
-    """The scale of a log's rewards [T]."""
-    reward, endless = data.reward.astype(np.float64), bool((data.discount > 0).all())
+def reward_scale(log: Log, gamma: float) -> RewardScale:
+    """The scale of a log's rewards; where every episode terminates, none is longer than the longest of the log."""
+    reward, discount = log.data.reward.astype(np.float64), log.data.discount
+    endless, all_end = bool((discount > 0).all()), bool((discount[np.cumsum(log.lengths) - 1] == 0).all())
+    steps = (1 - gamma ** log.lengths.max() if all_end else 1) / (1 - gamma)  # discounted
     shift = reward.mean() if endless else 0.0
     spread = np.abs(reward - shift).max() or 1.0
     scale = (1 - gamma) / spread if endless else 1 / np.abs(reward).max().clip(1e-9)
-    values = (reward - shift) * scale / (1 - gamma)
+    values = (reward - shift) * scale * steps
     low, high = values.min(), values.max()
     return RewardScale(shift, scale, low if endless else min(low, 0.0), high if endless else max(high, 0.0))
 
@@ -107,7 +109,7 @@ def fitted_value(
 ) -> Value:
     """Fitted Q evaluation of `act` on `log`; the value is the mean over the first states of the episodes `measured`."""
     draw_key, start_key, init_key, loop_key = jax.random.split(key, 4)
-    scale = reward_scale(log.data, config.gamma)
+    scale = reward_scale(log, config.gamma)
     learner = make_fitted_q(spec, config, scale.low, scale.high)
     data = jax.device_put(
         log.data._replace(
