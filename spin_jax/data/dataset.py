@@ -170,7 +170,7 @@ def load_dataset(
         check_fits(stored, where)
     kept_out, probe, in_memory = _choose_episodes(total, held_out, mode)
     digest, statistics, episodes = hashlib.sha256(), RunningStatistics(num_features), {}
-    lengths, returns = np.zeros(total, int), np.zeros(total, np.float32)
+    lengths, returns, raw = np.zeros(total, int), np.zeros(total, np.float32), identity_normaliser(num_features)
     for i, episode in enumerate(watch(stored)):
         check_episodes([episode], spec, num_features, where, first=i)
         for part in episode[:4]:  # as before propensities, so that ASMs of older versions still know their log
@@ -182,9 +182,8 @@ def load_dataset(
             episodes[i] = episode if terminals else episode._replace(terminal=False)
     train: Transition | TransitionStream
     if mode == "stream":
-        rows, identity = np.flatnonzero(~kept_out), identity_normaliser(num_features)
-        source = stored if terminals else WithoutTerminals(stored)
-        train = TransitionStream(source, rows, lengths[rows], block_episodes, identity, n_step, gamma)
+        rows, source = np.flatnonzero(~kept_out), stored if terminals else WithoutTerminals(stored)
+        train = TransitionStream(source, rows, lengths[rows], block_episodes, raw, n_step, gamma)
     else:
         train = transitions([e for i, e in episodes.items() if not kept_out[i]], n_step, gamma)
     return Dataset(
@@ -192,7 +191,7 @@ def load_dataset(
         train,
         probe=transitions([e for i, e in episodes.items() if probe[i]]),
         probe_name="held_out" if held_out else "trained_on",
-        normaliser=fit_normaliser(statistics) if normalised else identity_normaliser(num_features),
+        normaliser=fit_normaliser(statistics) if normalised else raw,
         fingerprint=digest.hexdigest(),
         returns=returns[~kept_out],
         spaces=spaces,
