@@ -13,6 +13,7 @@ import spin_jax
 from spin_jax.config.build import build
 from spin_jax.data.dataset import Dataset
 from spin_jax.errors import CheckpointError, ConfigError, ExportError, WorkdirError
+from spin_jax.export.trained import load_trained
 from spin_jax.export.write import export_policy
 from spin_jax.frozen.artefact import FrozenASM, describe, open_store
 from spin_jax.record.checkpoint import CheckpointStore
@@ -29,8 +30,8 @@ def make_workdir(make_trained, make_config, tmp_path, rows):
     The first seed has the policy `trained`; that of each other has other parameters.
     """
 
-    def make(name, num_seeds=1):
-        trained, config = make_trained(name), make_config(name, "iql", num_seeds=num_seeds)
+    def make(name, num_seeds=1, **changes):
+        trained, config = make_trained(name), make_config(name, "iql", num_seeds=num_seeds, **changes)
         run, workdir, facts = build(config), Workdir(str(tmp_path / "work"), config), trained.interface
         many = np.concatenate([rows] * 5)
         log = Transition(many, np.zeros((len(many), 3), int), *[np.zeros(len(many), np.float32)] * 2, many)
@@ -51,9 +52,13 @@ def make_workdir(make_trained, make_config, tmp_path, rows):
 
 
 def test_a_workdir_plays_what_its_policy_plays(make_workdir, played):
-    """The policy reads an ASM, which is compared with the record of the log and not with the log."""
-    path, trained = make_workdir("spin_cached")
+    """The policy reads an ASM, which is compared with the record of the log and not with the log.
+
+    Whatever its precision in training, it plays in float32, as `played` does.
+    """
+    path, trained = make_workdir("spin_cached", precision="bfloat16")
     policy = spin_jax.load(path)
+    assert load_trained(path).run.asm.model.body.dtype is None
     np.testing.assert_array_equal(policy.act(trained.rows), played(trained, None))
     assert policy.spaces == trained.interface.spaces
     assert (policy.header["step"], policy.header["policy"]) == (7, "spin_cached")
