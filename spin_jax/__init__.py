@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spin_jax.export.api import TrainedPolicy, load
-    from spin_jax.logs.frame import Dataset
+    from spin_jax.logs.frame import LoggedDataset as Dataset
     from spin_jax.run import get_config, train
 
 __version__ = "0.1.0"
 __all__ = ["Dataset", "TrainedPolicy", "__version__", "get_config", "load", "train"]
 _PLACES = {
-    "Dataset": "logs.frame",
-    "TrainedPolicy": "export.api",
-    "get_config": "run",
-    "load": "export.api",
-    "train": "run",
+    "Dataset": ("logs.frame", "LoggedDataset"),  # a Dataset inside of the package is a log that was read
+    "TrainedPolicy": ("export.api", "TrainedPolicy"),
+    "get_config": ("run", "get_config"),
+    "load": ("export.api", "load"),
+    "train": ("run", "train"),
 }
 
 
@@ -27,4 +27,5 @@ def __getattr__(name: str) -> Any:
     """Imports the API when it is first used: environment workers import this package and never need JAX."""
     if name not in _PLACES:
         raise AttributeError(f"module 'spin_jax' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"spin_jax.{_PLACES[name]}"), name)
+    module, place = _PLACES[name]
+    return getattr(importlib.import_module(f"spin_jax.{module}"), place)

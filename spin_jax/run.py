@@ -16,7 +16,7 @@ from spin_jax.stages import STAGES
 
 if TYPE_CHECKING:
     from spin_jax.config.sections import RunConfig
-    from spin_jax.logs.frame import Dataset
+    from spin_jax.logs.frame import LoggedDataset
     from spin_jax.record.workdir import Workdir
 
 FLAGS = flags.FLAGS
@@ -167,7 +167,7 @@ def get_config(name: str) -> ConfigDict:
     return importlib.import_module(f"configs.{name}").get_config(preset or "paper")
 
 
-def train(config: ConfigDict, workdir: str | os.PathLike, dataset: "Dataset | None" = None) -> dict:
+def train(config: ConfigDict, workdir: str | os.PathLike, dataset: "LoggedDataset | None" = None) -> dict:
     """Runs or resumes all stages, as main.py does; returns what results.json holds. `spin_jax.load` loads the policy.
 
     dataset: the log of a configuration of configs/log.py. Raises subclasses of spin_jax.errors.UserError.

@@ -17,7 +17,7 @@ DATA_DIR = "~/tensorflow_datasets"
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
+class LoggedDataset:
     """An imported log; `path` is its directory, which config.data.path takes."""
 
     path: pathlib.Path
@@ -32,7 +32,7 @@ class Dataset:
     @classmethod
     def from_pandas(
         cls, frame: Any, name: str = "log", data_dir: str | os.PathLike = DATA_DIR, **columns: str | Sequence[str]
-    ) -> "Dataset":
+    ) -> "LoggedDataset":
         """Imports a data frame (pandas, polars or pyarrow), a row for each decision; the same data only once.
 
         columns: what the columns mean, the fields of ColumnConfig: action=["drug", "dose"], reward="effect",
@@ -50,6 +50,6 @@ class Dataset:
     @classmethod
     def from_arrays(
         cls, arrays: Mapping[str, Any], name: str = "log", data_dir: str | os.PathLike = DATA_DIR, **columns: str
-    ) -> "Dataset":
+    ) -> "LoggedDataset":
         """Imports arrays by name: observation [R, S], action [R, N], reward [R], terminal [R], …; as from_pandas."""
         return cls.from_pandas(dict(arrays), name, data_dir, **columns)

@@ -3,7 +3,7 @@ import pytest
 
 from spin_jax.data.rlds import read_episodes
 from spin_jax.errors import DataError
-from spin_jax.logs.frame import Dataset
+from spin_jax.logs.frame import LoggedDataset as Dataset
 
 
 def test_a_frame_is_imported_once_and_keeps_its_words(tmp_path):
