@@ -17,6 +17,7 @@ from spin_jax.export.jax_format import read_jax
 from spin_jax.export.onnx_format import read_onnx
 from spin_jax.export.trained import VERSION, Trained, load_trained
 from spin_jax.export.words import checked, names_of, records_of, rows_of, shares_of
+from spin_jax.record.progress import setup_logging
 from spin_jax.types import ActionSpec, Spaces
 
 
@@ -105,6 +106,7 @@ def load(path: str | os.PathLike, seed: int | None = None) -> TrainedPolicy:
     seed: which one, in a workdir of several seeds. A workdir needs neither its log nor its simulator. Raises a
     subclass of spin_jax.errors.UserError if there is no policy, or if something that it needs is missing.
     """
+    setup_logging()  # Orbax tells of every folder that it only reads
     place = pathlib.Path(path).expanduser()
     if place.is_dir():
         return from_trained(load_trained(place, seed))
