@@ -59,7 +59,7 @@ def settings(level: str, learner: str) -> tuple[RunConfig, ConfigDict]:
 def train(root: pathlib.Path) -> list[tuple[str, Target]]:
     """The targets: every run's policies at a fifth of its steps and at the end."""
     found = []
-    for level, learner in itertools.product(levels(), LEARNERS):
+    for level, learner in itertools.islice(itertools.product(levels(), LEARNERS), FLAGS.first):
         run, config = settings(level, learner)
         workdir = root / f"{level}-{learner}"
         run_stages(config, str(workdir), ("data", "policy"))
@@ -144,6 +144,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("task", "cheetah_run", "task")
     flags.DEFINE_string("preset", "quick", "preset of the configuration")
     flags.DEFINE_integer("steps", 5000, "gradient steps of each policy; a multiple of 5", lower_bound=5)
+    flags.DEFINE_integer("first", None, "only the first runs of the list", lower_bound=1)
     flags.DEFINE_string("data_dir", "~/tensorflow_datasets", "where TFDS data sets are kept")
     flags.DEFINE_string("json", None, "write the results there")
     app.run(main)

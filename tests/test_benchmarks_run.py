@@ -19,7 +19,7 @@ SMALLEST = {
     "data_rates": "--task=finger_spin --episodes=2 --repeats=1 --data_dir=ROOT_DIR",
     "eager_reference": "--task=finger_spin --policies=factored --batch=4 --rounds=1",
     "evaluation": "--tasks=finger_spin --policy=factored --episodes=2 --steps=2 --rounds=1 --workers=1",
-    "off_policy": "--task=finger_spin --preset=smoke --steps=10 --root=ROOT_DIR --data_dir=ROOT_DIR/data",
+    "off_policy": "--task=finger_spin --preset=smoke --steps=10 --first=1 --root=ROOT_DIR --data_dir=ROOT_DIR/data",
     "parity": "--golden=ROOT_DIR",
     "quick_returns": "--only=factored --preset=smoke --first=1 --root=ROOT_DIR -- --config.data.dir=ROOT_DIR/data",
     "scaling": "--axes=batch --first=1 --policies=spin_cached,saint --width=8 --rounds=1 --figure=ROOT_DIR/scaling.png",
