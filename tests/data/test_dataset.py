@@ -12,7 +12,7 @@ from spin_jax.data.dataset import check_episodes, fit_normaliser, load_dataset, 
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.data.transitions import transitions
 from spin_jax.errors import DataError
-from spin_jax.types import ActionSpec, Episode, normalise
+from spin_jax.types import ActionSpec, Episode, normalise, numbered_spaces
 
 SPEC = ActionSpec((2, 3))
 
@@ -192,6 +192,18 @@ def test_terminals_can_be_taken_for_time_limits(monkeypatch, mode):
     assert (discounts[0][:, -1] == 0).all()
     assert (discounts[0][:, :-1] == 1).all()
     assert (discounts[1] == 1).all()
+
+
+def test_names_are_the_data_sets_own_or_numbers_and_never_of_other_spaces(monkeypatch):
+    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i) for i in range(3)])
+    for named in (None, numbered_spaces(2, SPEC)._replace(slots=("drug", "dose"))):
+        monkeypatch.setattr(dataset, "read_spaces", lambda directory, named=named: named)
+        found = load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False)
+        assert found.spaces == (named or numbered_spaces(2, SPEC))
+    for other in (numbered_spaces(3, SPEC), numbered_spaces(2, ActionSpec((2, 4)))):
+        monkeypatch.setattr(dataset, "read_spaces", lambda directory, other=other: other)
+        with pytest.raises(DataError, match=r"spaces\.json names \d features .* the task has 2 and \(2, 3\)"):
+            load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False)
 
 
 def test_fingerprint_follows_every_array(monkeypatch):

@@ -68,7 +68,7 @@ VARIANTS = [
     (
         "spin_decode",
         "iql",
-        {"spin_decode__select": "softmax", "spin_decode__beta": 2.0, "asm__positions": "sinusoidal"},
+        {"spin_decode__select": "softmax", "spin_decode__beta": 0.3, "asm__positions": "sinusoidal"},
     ),
     ("spin", "iql", {"asm__state_free": True, "asm__positions": "learned"}),
     ("spin", "bc", {"spin__finetune": "trained", "asm__num_blocks": 2}),
@@ -125,11 +125,14 @@ def test_a_wrong_probability_is_refused(make_trained):
 
 
 def test_only_differences_between_equally_good_choices_count_as_ties(make_trained, tmp_path):
-    """Two stand-ins that differ in one row: where age is 50 within 1e-5 of it, and where it is not."""
+    """Stand-ins that play 1 if age, or the first number of the noise, is above a limit, in which they differ a little.
 
-    def stand_in(limit):
+    Ages count as equal within 1e-5 of them, and noise within 1e-3; where two stand-ins differ by more, it is refused.
+    """
+
+    def stand_in(limit, of_noise=np.inf):
         policy = from_trained(make_trained("autoregressive"))
-        policy._play = lambda rows, noise: np.repeat((rows[:, :1] > limit).astype(int), 3, axis=1)
+        policy._play = lambda rows, noise: np.repeat((rows[:, :1] > limit) | (noise[:, :1] > of_noise), 3, axis=1)
         return policy
 
     rows = np.full((4, 5), 40, np.float32)
@@ -138,6 +141,10 @@ def test_only_differences_between_equally_good_choices_count_as_ties(make_traine
     rows[2] = 50.01
     with pytest.raises(ExportError, match=r"in row 2 it plays \[0, 0, 0\] in place of \[1, 1, 1\]"):
         check(stand_in(50.02), stand_in(50), rows)
+    # greedy noise is 0
+    assert check(stand_in(99, of_noise=-5e-4), stand_in(99, of_noise=5e-4), rows)["ties"] >= 4
+    with pytest.raises(ExportError, match=r"in row 0 it plays \[1, 1, 1\] in place of \[0, 0, 0\]"):
+        check(stand_in(99, of_noise=-0.01), stand_in(99, of_noise=0.01), rows)
 
 
 def test_the_numpy_file_runs_alone(make_trained, tmp_path):
