@@ -198,12 +198,12 @@ def test_names_are_the_data_sets_own_or_numbers_and_never_of_other_spaces(monkey
     monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i) for i in range(3)])
     for named in (None, numbered_spaces(2, SPEC)._replace(slots=("drug", "dose"))):
         monkeypatch.setattr(dataset, "read_spaces", lambda directory, named=named: named)
-        found = load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False)
+        found = load_dataset("anywhere", "random", SPEC, 2, normalised=False)
         assert found.spaces == (named or numbered_spaces(2, SPEC))
     for other in (numbered_spaces(3, SPEC), numbered_spaces(2, ActionSpec((2, 4)))):
         monkeypatch.setattr(dataset, "read_spaces", lambda directory, other=other: other)
         with pytest.raises(DataError, match=r"spaces\.json names \d features .* the task has 2 and \(2, 3\)"):
-            load_dataset(ANYWHERE, "random", SPEC, 2, normalised=False)
+            load_dataset("anywhere", "random", SPEC, 2, normalised=False)
 
 
 def test_fingerprint_follows_every_array(monkeypatch):
