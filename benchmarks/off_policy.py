@@ -128,7 +128,7 @@ def main(_: list[str]) -> None:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             true, undiscounted = true_value(run, target)
-            value = fitted_value(target.act, fitted, measured, spec, scale, run.ope.fitted_q, key, name)
+            value = fitted_value(target.act, fitted, measured, spec, scale, run.ope, key, name)
             facts = judged(target, theirs, fitted, measured, dataset, run.ope.gamma, key)
             write_json(path, {"policy": name, "true": true, "return": undiscounted, **value._asdict(), **facts})
         rows.append(json.loads(path.read_text()))

@@ -130,26 +130,10 @@ class EvalConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class OffPolicyConfig:
-    gamma: float
-    steps: int
-    batch_size: int
-    learning_rate: float
-    tau: float
-    members: int
-    width: int
-    draws: int
+class OffPolicyConfig(FittedQConfig):
+    """The settings of fitted Q evaluation, and of the clone that it is judged by."""
+
     clone_steps: int
-
-    def __post_init__(self):
-        _ = self.fitted_q
-
-    @property
-    def fitted_q(self) -> FittedQConfig:
-        """The settings of fitted Q evaluation; raises ValueError if they do not fit together."""
-        values = dataclasses.asdict(self)
-        del values["clone_steps"]
-        return FittedQConfig(**values)
 
 
 @dataclasses.dataclass(frozen=True)

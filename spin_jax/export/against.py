@@ -1,5 +1,6 @@
 """The policy of another run beside one's own in off-policy evaluation (`--against=WORKDIR`)."""
 
+import functools
 import pathlib
 
 import jax
@@ -30,9 +31,5 @@ def against(path: str, dataset: Dataset) -> Target:
     def act(observation: jax.Array, key: jax.Array) -> jax.Array:
         return play(arrays, observation, jax.random.gumbel(key, (observation.shape[0], noise)))
 
-    def probabilities(observation: jax.Array) -> jax.Array:
-        assert known is not None  # else the target has none
-        return known(arrays, observation)
-
     name = f"{place.name}: {trained.run.policy}, step {trained.step}"
-    return Target(name, act, None if known is None else probabilities)
+    return Target(name, act, None if known is None else functools.partial(known, arrays))

@@ -7,22 +7,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from spin_jax.config.build import build
 from spin_jax.config.sections import RunConfig
 from spin_jax.data import spaces as vocabulary
-from spin_jax.errors import CheckpointError, ConfigError, WorkdirError
-from spin_jax.from_config import make_learner, make_policy
-from spin_jax.frozen.artefact import FrozenASM
-from spin_jax.learners.base import Learner, state_like
+from spin_jax.errors import ConfigError, WorkdirError
+from spin_jax.learners.base import Learner
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.machine import versions
 from spin_jax.record.workdir import CONFIG, Workdir
+from spin_jax.stages.evaluate_policy import load_policy
 from spin_jax.stages.interface import Interface, normaliser_to_json, read_interface
-from spin_jax.stages.members import Member, frozen_of, members
+from spin_jax.stages.members import Member, members
 from spin_jax.types import normalise
 
 VERSION = 1  # of the header
@@ -72,7 +70,7 @@ class Trained(NamedTuple):
         return {"state": fields, "frozen": self.frozen}
 
     def functions(self) -> tuple[Callable, Callable | None]:
-        """(act, probabilities), functions of `arrays` and more, for `jax.jit`, `jax.export` and jax2onnx.
+        """(act, probabilities), functions of `arrays` and more, for `jax.jit` and `jax.export`.
 
         act(arrays, observation [B, S], noise [B, G]) -> [B, N] int32; probabilities(arrays, observation) -> [B, N, K],
         None if the exact ones are not known. Observations are not normalised yet.
@@ -108,13 +106,8 @@ def load_trained(workdir: pathlib.Path, seed: int | None = None) -> Trained:
     run = dataclasses.replace(member.run, asm=dataclasses.replace(member.run.asm, precision="float32"))
     member = member._replace(run=run)
     interface, rows = read_interface(member.workdir.path)
-    asm: FrozenASM = frozen_of([member], interface)[0]
-    learner, store = make_learner(run, make_policy(run, interface.spec), interface.spec), None
-    store = CheckpointStore(member.state("policy"))
-    if not store.steps():
-        raise CheckpointError(f"No trained policy in {member.workdir.path}: run --stage=policy first.")
-    step = store.steps()[-1]
-    state = store.restore(state_like(learner, asm.params, jnp.asarray(interface.blank)), step)
+    learner, (state,), (asm,) = load_policy(run, [member], interface)
+    step = CheckpointStore(member.state("policy")).steps()[-1]
     return Trained(run, learner, state, asm.params, interface, step, rows)
 
 

@@ -127,7 +127,7 @@ class Estimate:
 
     def _off_policy(self) -> float:
         """Seconds of fitted Q evaluation of the trained policies, the cloned behaviour and chance."""
-        config = self._run.ope.fitted_q
+        config = self._run.ope
         learner = make_fitted_q(self._spec, config, -1.0, 1.0)
         slots, rows = (ROWS, config.draws, self._spec.num_slots), (ROWS, config.members)
         given: dict[str, Any] = {"x": np.ones(rows, np.float32), "next_x": np.zeros(slots, np.int32)}

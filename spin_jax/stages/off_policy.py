@@ -62,7 +62,7 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
     if run.train.n_step != 1:
         dataset = load_data(dataclasses.replace(run, train=dataclasses.replace(run.train, n_step=1)))
     fitted, measured = logs(dataset)
-    spec, config = dataset.spec, run.ope.fitted_q
+    spec, config = dataset.spec, run.ope
     clone_key = stream(run.seed, "ope/clone")
     behaviour = clone_behaviour(
         fitted, measured, spec, dataset.normaliser, run.asm.model, run.ope.clone_steps, clone_key
