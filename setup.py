@@ -53,6 +53,7 @@ setup(
         "test": ["mypy>=2.4", "pandas>=2.2", "pytest>=8.4", "pytest-cov>=7.0", "pytest-xdist>=3.8", "ruff>=0.14"],
         "docs": ["furo>=2025.12.19", "myst-parser>=5.1", "sphinx>=9.0", "sphinx-copybutton>=0.5.2"],
         "traffic": ["eclipse-sumo==1.28.*", "traci==1.28.*"],  # another version may generate another network
+        "minari": ["minari[hdf5]>=0.5.3"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from configs.log import get_config
 from spin_jax import run as main
 from spin_jax.data.spaces import read_spaces
+from spin_jax.errors import CheckpointError, ConfigError
+from spin_jax.export.api import load
 from spin_jax.stages import STAGES
 from spin_jax.stages.make_data import directory_of
 
@@ -68,6 +71,63 @@ def test_what_is_judged_is_not_judged_again(finished, monkeypatch):
     again = main.run(config, str(workdir), ("ope",))
     assert again["off_policy"]["policies"] == results["off_policy"]["policies"]
     assert json.loads((workdir / "config.json").read_text())["data"]["columns"]["action"] == "offer,channel"
+
+
+def test_changed_settings_are_judged_anew(finished, monkeypatch):
+    config, workdir, _ = finished
+    kept, asked = (workdir / "ope" / "uniform.json").read_text(), []
+    monkeypatch.setattr("spin_jax.stages.off_policy.fitted_value", lambda *args: asked.append(args[-1]) or 1 / 0)
+    for section, field, value in (("ope", "steps", 2 * config.ope.steps), ("eval", "mode", "greedy")):
+        changed = config.copy_and_resolve_references()
+        changed[section][field] = value
+        with pytest.raises(ZeroDivisionError):
+            main.run(changed, str(workdir), ("ope",))
+    assert asked == ["ope: spin_warm, step 60"] * 2
+    assert (workdir / "ope" / "uniform.json").read_text() == kept
+
+
+def test_the_best_kept_step_is_the_supported_one_of_the_highest_value(finished, tmp_path):
+    _, workdir, results = finished
+    found = results["off_policy"]["policies"]
+    steps = {one["step"]: one for one in found.values() if "step" in one}
+    assert sorted(steps) == [60, 80]
+    assert load(workdir).header["step"] == 80
+    assert load(workdir, step=60).header["step"] == 60
+    with pytest.raises(CheckpointError, match=r"holds no step 70; saved steps: \[60, 80\]"):
+        load(workdir, step=70)
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    for better in steps:
+        for step, one in steps.items():
+            one.update(supported=True, mean=float(step == better))
+        (copy / "ope" / "summary.json").write_text(json.dumps({"policies": found}))
+        assert load(copy, step="best").header["step"] == better
+        steps[better]["supported"] = False
+        (copy / "ope" / "summary.json").write_text(json.dumps({"policies": found}))
+        assert load(copy, step="best").header["step"] == 140 - better
+    (copy / "ope" / "summary.json").unlink()
+    with pytest.raises(ConfigError, match="The best step is what --stage=ope finds"):
+        load(copy, step="best")
+
+
+def test_the_policy_of_another_run_is_judged_beside_it(finished, tmp_path, capfd):
+    config, workdir, results = finished
+    theirs = shutil.copytree(workdir, tmp_path / "theirs")
+    again = main.run(config, str(workdir), ("ope",), others=[str(theirs)])["off_policy"]["policies"]
+    ours, copied = again["spin_warm, step 80"], again["theirs: spin_warm, step 80"]
+    assert copied["workdir"] == str(theirs)
+    for figure in ("mean", "low", "high", "coverage", "verdict"):  # the same policy; it samples other actions
+        assert np.ravel(copied[figure])[0] == pytest.approx(np.ravel(ours[figure])[0], rel=0.1), figure
+    assert "theirs: spin_warm, step 80" in capfd.readouterr().out
+    assert set(again) - set(results["off_policy"]["policies"]) == {"theirs: spin_warm, step 80"}
+
+
+def test_a_policy_of_other_choices_is_not_judged(finished, tmp_path):
+    config, workdir, _ = finished
+    theirs = shutil.copytree(workdir, tmp_path / "theirs")
+    interface = theirs / "policy" / "interface.json"
+    interface.write_text(interface.read_text().replace('"sms"', '"letter"'))
+    with pytest.raises(ConfigError, match="--against=.*the names of choices must be equal, too"):
+        main.run(config, str(workdir), ("ope",), others=[str(theirs)])
 
 
 def test_the_data_set_keeps_the_words_of_the_table(finished):

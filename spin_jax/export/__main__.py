@@ -5,7 +5,8 @@ import sys
 
 from absl import app, flags
 
-from spin_jax.errors import UserError
+from spin_jax.errors import ConfigError, UserError
+from spin_jax.export.trained import BEST
 from spin_jax.export.write import FORMATS, export_policy
 from spin_jax.record.progress import setup_logging
 
@@ -15,9 +16,20 @@ FLAGS = flags.FLAGS
 def main(_: list[str]) -> None:
     setup_logging()
     try:
-        export_policy(pathlib.Path(FLAGS.workdir), pathlib.Path(FLAGS.out), FLAGS.format, FLAGS.seed)
+        export_policy(
+            pathlib.Path(FLAGS.workdir), pathlib.Path(FLAGS.out), FLAGS.format, FLAGS.seed, step_of(FLAGS.step)
+        )
     except UserError as error:
         sys.exit(f"error: {error}")
+
+
+def step_of(given: str | None) -> int | str | None:
+    """A step, "best", or None."""
+    if given is None or given == BEST:
+        return given
+    if not given.isdigit():
+        raise ConfigError(f"--step={given} must be one of the kept steps, or {BEST}.")
+    return int(given)
 
 
 if __name__ == "__main__":
@@ -25,4 +37,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("out", None, "file to write; an existing one is not replaced", required=True)
     flags.DEFINE_enum("format", "jax", list(FORMATS), "jax (for CPU, CUDA and TPU) | onnx | numpy (without JAX)")
     flags.DEFINE_integer("seed", None, "which policy of a run of several seeds")
+    flags.DEFINE_string("step", None, f"which of the kept steps; {BEST} = the one that --stage=ope values most")
     app.run(main)

@@ -32,4 +32,5 @@ def against(path: str, dataset: Dataset) -> Target:
         return play(arrays, observation, jax.random.gumbel(key, (observation.shape[0], noise)))
 
     name = f"{place.name}: {trained.run.policy}, step {trained.step}"
-    return Target(name, act, None if known is None else functools.partial(known, arrays))
+    origin = {"workdir": str(place)}
+    return Target(name, act, None if known is None else functools.partial(known, arrays), origin)

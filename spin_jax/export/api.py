@@ -100,16 +100,18 @@ def from_trained(trained: Trained) -> TrainedPolicy:
     return TrainedPolicy(trained.header, call, known)
 
 
-def load(path: str | os.PathLike, seed: int | None = None) -> TrainedPolicy:
+def load(path: str | os.PathLike, seed: int | None = None, step: int | str | None = None) -> TrainedPolicy:
     """The trained policy in `path`: a workdir of main.py, or a file that `python -m spin_jax.export` wrote.
 
-    seed: which one, in a workdir of several seeds. A workdir needs neither its log nor its simulator. Raises a
-    subclass of spin_jax.errors.UserError if there is no policy, or if something that it needs is missing.
+    seed, step: which policy of a workdir. It may have several seeds, and several steps are kept with
+    config.train.keep_policies: the last one is loaded, that step, or "best", which off-policy evaluation (--stage=ope)
+    values most among those that the log supports. A workdir needs neither its log nor its simulator. Raises a subclass
+    of spin_jax.errors.UserError if there is no such policy, or if something that it needs is missing.
     """
     setup_logging()  # Orbax tells of every folder that it only reads
     place = pathlib.Path(path).expanduser()
     if place.is_dir():
-        return from_trained(load_trained(place, seed))
+        return from_trained(load_trained(place, seed, step))
     if not place.is_file():
         raise DataError(f"{place} is neither a workdir nor an exported policy: there is no such file.")
     with place.open("rb") as file:

@@ -21,6 +21,7 @@ from spin_jax.record.workdir import CONFIG, Workdir
 from spin_jax.stages.evaluate_policy import load_policy
 from spin_jax.stages.interface import Interface, normaliser_to_json, read_interface
 from spin_jax.stages.members import Member, members
+from spin_jax.stages.off_policy import best_step
 from spin_jax.types import normalise
 
 VERSION = 1  # of the header
@@ -92,23 +93,42 @@ class Trained(NamedTuple):
         return act, None if self.learner.probabilities is None else probabilities
 
 
-def load_trained(workdir: pathlib.Path, seed: int | None = None) -> Trained:
+BEST = "best"  # in place of a step: the one that off-policy evaluation values most
+
+
+def load_trained(workdir: pathlib.Path, seed: int | None = None, step: int | str | None = None) -> Trained:
     """The last saved policy of a workdir; of several seeds, `seed` chooses one. The log is not needed.
 
-    Products are computed in float32, whatever the precision of training. Raises WorkdirError if `workdir` is not the
-    directory of a run, ConfigError for a seed that it does not have, CheckpointError if there is no policy or if
-    something that it reads is missing.
+    step: one of the kept steps (config.train.keep_policies), or BEST. Products are computed in float32, whatever the
+    precision of training. Raises WorkdirError if `workdir` is not the directory of a run, ConfigError for a seed or a
+    step that it does not have, CheckpointError if there is no policy or if something that it reads is missing.
     """
     workdir = workdir.expanduser().absolute()
     if (workdir.parent / CONFIG).exists() and workdir.name.startswith("seed_"):  # its ASM lies in the outer one
-        return load_trained(workdir.parent, int(workdir.name.removeprefix("seed_")) if seed is None else seed)
+        seed = int(workdir.name.removeprefix("seed_")) if seed is None else seed
+        return load_trained(workdir.parent, seed, step)
     member = _member(workdir, seed)
     run = dataclasses.replace(member.run, asm=dataclasses.replace(member.run.asm, precision="float32"))
     member = member._replace(run=run)
     interface, rows = read_interface(member.workdir.path)
-    learner, (state,), (asm,) = load_policy(run, [member], interface)
-    step = CheckpointStore(member.state("policy")).steps()[-1]
-    return Trained(run, learner, state, asm.params, interface, step, rows)
+    chosen = _step(workdir, member, step)
+    learner, (state,), (asm,) = load_policy(run, [member], interface, chosen)
+    last = CheckpointStore(member.state("policy")).steps()[-1]
+    return Trained(run, learner, state, asm.params, interface, last if chosen is None else chosen, rows)
+
+
+def _step(path: pathlib.Path, member: Member, step: int | str | None) -> int | None:
+    """The step that is asked for, if it is kept; None for the last one."""
+    if step != BEST:
+        return None if step is None else int(step)
+    path = path / "ope" / "summary.json"
+    try:
+        found = best_step(json.loads(path.read_text()), member.run.seed)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The best step is what --stage=ope finds; {path} cannot be read ({error}).") from error
+    if found is None:
+        raise ConfigError(f"{path}: the log supports none of the kept steps of seed {member.run.seed}. Name a step.")
+    return found
 
 
 def _member(path: pathlib.Path, seed: int | None) -> Member:

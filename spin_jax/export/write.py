@@ -14,8 +14,10 @@ from spin_jax.record.progress import log
 FORMATS = {"jax": write_jax, "onnx": write_onnx, "numpy": write_numpy}
 
 
-def export_policy(workdir: pathlib.Path, out: pathlib.Path, kind: str, seed: int | None = None) -> dict:
-    """Writes the last saved policy of a workdir (`seed`: of several) to the file `out`; returns the figures of `check`.
+def export_policy(
+    workdir: pathlib.Path, out: pathlib.Path, kind: str, seed: int | None = None, step: int | str | None = None
+) -> dict:
+    """Writes a policy of a workdir (seed, step: as `load`) to the file `out`; returns the figures of `check`.
 
     kind: one of FORMATS. Raises ExportError if `out` exists or the file does not act as the policy does on the rows
     that stage 2 kept, and as `load_trained` and the writers.
@@ -25,7 +27,7 @@ def export_policy(workdir: pathlib.Path, out: pathlib.Path, kind: str, seed: int
         raise ExportError(f"--out={out} exists: choose another file, or delete it.")
     if not out.parent.is_dir():
         raise ExportError(f"--out={out}: there is no directory {out.parent}.")
-    trained = load_trained(workdir, seed)
+    trained = load_trained(workdir, seed, step)
     log.info(f"export: {from_trained(trained)}, step {trained.step}")
     return write_checked(trained, out, kind)
 

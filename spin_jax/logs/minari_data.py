@@ -2,7 +2,7 @@
 
 Layout: data/metadata.json with the spaces as JSON in text; episodes in data/main_data.hdf5 as groups episode_0, …, or
 as directories data/0, …; an episode has T + 1 observations and T of everything else (Arrow and Parquet: T + 1 rows, of
-which the last has only its observation).
+which the last has only its observation). The info `propensity` of an episode, [T + 1] as infos are, is read, too.
 """
 
 import json
@@ -100,7 +100,9 @@ def _hdf5(data: pathlib.Path):
             nested = [key for key in NAMES if isinstance(group[key], h5py.Group)]
             if nested:
                 raise DataError(f"{data}: {nested[0]} of {name} have several parts; only one array can be read.")
-            yield {key: group[key][()] for key in NAMES}
+            infos = group.get("infos", {})
+            chosen = {"propensity": infos["propensity"][1:]} if "propensity" in infos else {}
+            yield {key: group[key][()] for key in NAMES} | chosen
 
 
 def _arrow(data: pathlib.Path, layout: str):
@@ -109,13 +111,23 @@ def _arrow(data: pathlib.Path, layout: str):
         tables = []
         for path in sorted(folder.glob(f"*.{layout}")):
             if layout == "parquet":
-                tables.append(pa.parquet.ParquetFile(path).read(columns=list(NAMES)))
+                parquet = pa.parquet.ParquetFile(path)
+                tables.append(parquet.read(columns=_wanted(parquet.schema_arrow)))
             else:
                 with pa.memory_map(str(path)) as file:
-                    tables.append(pa.ipc.open_file(file).read_all().select(NAMES))
+                    whole = pa.ipc.open_file(file).read_all()
+                    tables.append(whole.select(_wanted(whole.schema)))
         table = pa.concat_tables(tables)
         arrays = {name: _array(table.column(name).combine_chunks(), name, folder) for name in NAMES}
-        yield {name: values if name == "observations" else values[:-1] for name, values in arrays.items()}
+        steps = {name: values if name == "observations" else values[:-1] for name, values in arrays.items()}
+        infos = table.column("infos").combine_chunks() if "infos" in table.column_names else None
+        if infos is not None and infos.type.get_field_index("propensity") >= 0:
+            steps["propensity"] = _array(infos.field("propensity"), "propensity", folder)[1:]
+        yield steps
+
+
+def _wanted(schema: pa.Schema) -> list[str]:
+    return [*NAMES, *(["infos"] if "infos" in schema.names else [])]
 
 
 def _array(column: pa.Array, name: str, folder: pathlib.Path) -> np.ndarray:
@@ -144,4 +156,5 @@ def _transitions(episode: dict[str, np.ndarray], number: int, data: pathlib.Path
         "timeout": episode["truncations"],
         "episode": np.full(steps, number),
         "next_observation": observation[1:],
+        **({"propensity": episode["propensity"]} if "propensity" in episode else {}),
     }

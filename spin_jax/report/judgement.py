@@ -27,6 +27,9 @@ def judgement(found: dict) -> str:
                 f"from {one['effective_episodes']:.1f} effective episodes"
             )
     lines.append(f"  {'the log itself':<34}{found['log_return']:>9.2f}  ± {2 * found['log_return_error']:.2f}")
+    steps = [one["step"] for _, one in ranked(found) if one["supported"] and "step" in one]
+    if len(steps) > 1:
+        lines.append(f"  best of the kept steps: {steps[0]} (load and export it with step=best)")
     return "\n".join([*lines, f"  {checked(found)}"])
 
 

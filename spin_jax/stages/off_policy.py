@@ -1,9 +1,12 @@
 """Off-policy evaluation: judges the trained policy from the log alone, beside the cloned behaviour and chance."""
 
 import dataclasses
+import functools
 import json
+import pathlib
 import time
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +16,7 @@ import numpy as np
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.errors import ConfigError
-from spin_jax.evaluation.behaviour import clone_behaviour
+from spin_jax.evaluation.behaviour import Behaviour, clone_behaviour
 from spin_jax.evaluation.off_policy import ROWS, Log, draw, fitted_value, importance_sampled_value
 from spin_jax.evaluation.support import in_words, joint_share, slot_support
 from spin_jax.frozen.artefact import FrozenASM
@@ -40,6 +43,7 @@ class Target(NamedTuple):
     name: str
     act: Callable
     probabilities: Callable | None
+    origin: Mapping[str, Any] = types.MappingProxyType({})  # where it comes from, such as its seed and step
 
     def marginals(self, observation: np.ndarray, spec: ActionSpec, key: jax.Array) -> np.ndarray:
         """The probability of each slot's choices, [T, N, K]."""
@@ -53,41 +57,41 @@ class Target(NamedTuple):
 def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, others: Sequence[Target] = ()) -> dict:
     """Judges every kept policy of every seed, and others; records and returns the figures (shown by report.judgement).
 
-    What is finished is kept in workdir/ope, one file for each policy, and not computed again. Raises ConfigError if
-    the log is not in memory.
+    What is finished is kept in workdir/ope, one file for each policy, and not computed again with the same settings on
+    the same log. Raises ConfigError if the log is not in memory.
     """
     if run.data.mode == "stream":
         raise ConfigError("--stage=ope reads the whole log at once: it needs config.data.mode=memory.")
-    begin, key, draws_key = time.monotonic(), stream(run.seed, "ope/fit"), stream(run.seed, "ope/draws")
+    begin, config, spec = time.monotonic(), run.ope, dataset.spec
     if run.train.n_step != 1:
         dataset = load_data(dataclasses.replace(run, train=dataclasses.replace(run.train, n_step=1)))
     fitted, measured = logs(dataset)
-    spec, config = dataset.spec, run.ope
-    clone_key = stream(run.seed, "ope/clone")
-    behaviour = clone_behaviour(
-        fitted, measured, spec, dataset.normaliser, run.asm.model, run.ope.clone_steps, clone_key
-    )
-    clone = Target("behaviour, cloned", behaviour.act, behaviour.probabilities)
-    theirs = clone.marginals(measured.data.observation, spec, draws_key)
-    targets = [
-        *trained(run, members(run, workdir), dataset),
-        *others,
-        clone,
-        uniform(spec),
-    ]
-    directory, figures = workdir.stage("ope"), {}
-    for target in targets:
-        path = directory / f"{target.name.replace(', ', '_').replace(' ', '_')}.json"
-        if path.exists():
-            figures[target.name] = json.loads(path.read_text())
-            continue
-        what = f"ope: {target.name}"
+    settings = {"ope": dataclasses.asdict(config), "mode": run.eval.mode, "log": dataset.fingerprint}
+
+    @functools.cache  # nothing is cloned where everything was judged before
+    def cloned() -> tuple[Behaviour, Target, np.ndarray]:
+        key = stream(run.seed, "ope/clone")
+        behaviour = clone_behaviour(fitted, measured, spec, dataset.normaliser, run.asm.model, config.clone_steps, key)
+        target = Target("behaviour, cloned", behaviour.act, behaviour.probabilities)
+        return behaviour, target, target.marginals(measured.data.observation, spec, stream(run.seed, "ope/draws"))
+
+    def judge(target: Target) -> dict:
+        what, key = f"ope: {target.name}", stream(run.seed, "ope/fit")
+        _, _, theirs = cloned()
         value = fitted_value(target.act, fitted, measured, spec, dataset.normaliser, config, key, what)
-        figures[target.name] = value._asdict() | judged(
-            target, theirs, fitted, measured, dataset, config.gamma, draws_key
-        )
-        write_json(path, figures[target.name])
         message.info(f"{what}: value {value.mean:.2f} ({value.low:.2f} to {value.high:.2f})")
+        draws_key = stream(run.seed, "ope/draws")
+        return value._asdict() | judged(target, theirs, fitted, measured, dataset, config.gamma, draws_key)
+
+    def judge_clone() -> dict:
+        behaviour, target, _ = cloned()
+        return judge(target) | {"nll": behaviour.nll}
+
+    directory, policies = workdir.stage("ope"), {}
+    for target in (*trained(run, members(run, workdir), dataset), *others, uniform(spec)):
+        made = settings | {"origin": dict(target.origin)}
+        policies[target.name] = _kept(directory, target.name, made, functools.partial(judge, target))
+    policies["behaviour, cloned"] = _kept(directory, "behaviour, cloned", settings, judge_clone)
     returns = measured.discounted_returns(config.gamma)
     summary = {
         "seconds": time.monotonic() - begin,
@@ -97,11 +101,28 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
         "log_return": float(returns.mean()),
         "log_return_error": float(returns.std() / len(returns) ** 0.5),
         "unseen_share": measured.unseen_share(config.gamma),
-        "behaviour_nll": behaviour.nll,
         "slots": list(dataset.spaces.slots),
-        "policies": figures,
+        "policies": policies,
     }
     return workdir.finish("ope", summary)
+
+
+def _kept(directory: pathlib.Path, name: str, settings: dict, judge: Callable[[], dict]) -> dict:
+    """The figures of a policy as they were recorded with these settings, or else as `judge` finds them now."""
+    path = directory / f"{name.replace(', ', '_').replace(' ', '_')}.json"
+    if path.exists():
+        record = json.loads(path.read_text())
+        if record.get("settings") == settings:
+            return record["figures"] | settings.get("origin", {})
+    figures = judge()
+    write_json(path, {"settings": settings, "figures": figures})
+    return figures | settings.get("origin", {})
+
+
+def best_step(found: dict, seed: int) -> int | None:
+    """The kept step of a seed that the log supports and whose value is the highest; None if no step is supported."""
+    own = [one for one in found["policies"].values() if one.get("seed") == seed and one["supported"]]
+    return max(own, key=lambda one: one["mean"])["step"] if own else None
 
 
 def logs(dataset: Dataset) -> tuple[Log, Log]:
@@ -134,7 +155,8 @@ def trained(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> list[Ta
         for step in steps[-run.train.keep_policies :] or [None]:  # None: load_policy says that there is none
             learner, states, asms = load_policy(run, [member], dataset, step)
             name = f"{run.policy}, {seed}step {step}"
-            found.append(_target(name, run, learner, states[0], asms[0], dataset.spec))
+            target = _target(name, run, learner, states[0], asms[0], dataset.spec)
+            found.append(target._replace(origin={"seed": member.run.seed, "step": step}))
     return found
 
 

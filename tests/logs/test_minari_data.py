@@ -44,12 +44,15 @@ def write_minari(path, episodes, layout="hdf5", action_space=MULTI_DISCRETE, obs
         end = np.arange(steps) == steps - 1
         arrays = {"observations": episode.observation, "actions": episode.action, "rewards": episode.reward}
         arrays |= {"terminations": end & episode.terminal, "truncations": end & (not episode.terminal)}
+        chosen = None if episode.propensity is None else np.concatenate([[np.nan], episode.propensity])
         if layout == "hdf5":
             with h5py.File(data / "main_data.hdf5", "a") as file:
                 group = file.create_group(f"episode_{number}")
                 group.attrs.update({"id": number, "total_steps": steps})
                 for name, values in arrays.items():
                     group.create_dataset(name, data=values)
+                if chosen is not None:
+                    group.create_group("infos").create_dataset("propensity", data=chosen)
             continue
         columns = {"episode_id": pa.array(np.full(steps + 1, number, np.int32))}
         for name, values in arrays.items():
@@ -57,12 +60,24 @@ def write_minari(path, episodes, layout="hdf5", action_space=MULTI_DISCRETE, obs
             padded = pa.array(np.pad(values, padding).reshape(-1))
             wide = values.ndim == 2
             columns[name] = pa.FixedSizeListArray.from_arrays(padded, values.shape[1]) if wide else padded
+        if chosen is not None:
+            columns["infos"] = pa.StructArray.from_arrays([pa.array(chosen)], ["propensity"])
         batch, kind = pa.table(columns), pa.dataset
         kind.write_dataset(
             batch, data, format=layout, partitioning=["episode_id"], existing_data_behavior="overwrite_or_ignore"
         )
         (data / str(number) / "metadata.json").write_text(json.dumps({"id": number, "total_steps": steps}))
     return path
+
+
+@pytest.mark.parametrize("layout", ["hdf5", "arrow", "parquet"])
+def test_propensities_are_read_from_the_infos(tmp_path, layout):
+    """They are infos of the state that an action led to: the first one belongs to no action."""
+    rng = np.random.default_rng(1)
+    logged = [e._replace(propensity=rng.uniform(0.1, 1, len(e.reward)).astype(np.float32)) for e in make_episodes(2)]
+    directory = import_table(write_minari(tmp_path / "log-v0", logged, layout), BY_USUAL_NAMES, tmp_path)
+    for found, expected in zip(read_episodes(str(directory), "train"), logged, strict=True):
+        np.testing.assert_array_equal(found.propensity, expected.propensity)
 
 
 @pytest.mark.parametrize("layout", ["hdf5", "arrow", "parquet"])
