@@ -5,7 +5,7 @@ Stages: data (make, import or find the log), pretrain (Algorithm 1), distill (on
 resumes an interrupted run. Where the package is installed, `spin-jax` is the same command.
 """
 
-from spin_jax.run import command
+from spin_jax.run import main_command
 
 if __name__ == "__main__":
-    command()
+    main_command()

@@ -23,7 +23,7 @@ setup(
     packages=[*find_packages(include=["spin_jax", "spin_jax.*"]), "spin_jax.shipped.configs"],
     package_dir={"spin_jax.shipped.configs": "configs"},  # so that an installed `spin-jax` finds them
     package_data={"spin_jax": ["py.typed"], "spin_jax.collect": ["weights/*.npz", "weights/*.json"]},
-    entry_points={"console_scripts": ["spin-jax = spin_jax.run:command"]},
+    entry_points={"console_scripts": ["spin-jax = spin_jax.run:main_command"]},
     install_requires=[
         *DM_CONTROL,
         "absl-py>=2.1",

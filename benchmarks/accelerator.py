@@ -19,9 +19,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.measure import interleave, make_program, settings, spread, ticking, write
+from spin_jax import command
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.record.progress import setup_logging
 
@@ -140,4 +141,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
     flags.DEFINE_bool("tiny", False, "sizes for a try on a CPU")
     flags.DEFINE_string("json", "", "also write the result to this file")
-    app.run(main)
+    command.run(main)

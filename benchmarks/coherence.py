@@ -15,11 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from benchmarks.measure import settings, write
+from spin_jax import command
 from spin_jax.envs.structured import StructuredTask, make_structured
 from spin_jax.from_config import make_learner
 from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
@@ -215,4 +216,4 @@ if __name__ == "__main__":
     flags.DEFINE_float("share", 1.0, "of the gradient steps, for a try", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_string("json", "", "write the result to this file")
     flags.DEFINE_string("figure", "", "write the figure to this file")
-    app.run(main)
+    command.run(main)

@@ -23,9 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import app, flags
+from absl import flags
 
 from benchmarks.measure import spread, write
+from spin_jax import command
 from spin_jax.data.dataset import load_dataset
 from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds, write_shards
 from spin_jax.data.sampler import sample_batch, scaled
@@ -151,4 +152,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("data_dir", "~/tensorflow_datasets", "where TFDS data sets are kept")
     flags.DEFINE_string("json", "", "also write the result to this file")
     flags.DEFINE_integer("repeats", 7, "measurements of each", lower_bound=1)
-    app.run(main)
+    command.run(main)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 import torch
-from absl import app, flags
+from absl import flags
 
 from benchmarks.eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
 from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
+from spin_jax import command
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.from_config import make_policy
@@ -112,4 +113,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("steps", 2, "gradient steps in one measurement", lower_bound=1)
     flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
     flags.DEFINE_string("json", "", "also write the result to this file")
-    app.run(main)
+    command.run(main)

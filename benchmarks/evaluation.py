@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.measure import interleave, settings, spread, write
+from spin_jax import command
 from spin_jax.config.auto import worker_processes
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import DM_CONTROL
@@ -109,4 +110,4 @@ if __name__ == "__main__":
     flags.DEFINE_bool("eager", False, "also eager PyTorch")
     flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
     flags.DEFINE_string("json", "", "also write the result to this file")
-    app.run(main)
+    command.run(main)

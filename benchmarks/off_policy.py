@@ -14,11 +14,12 @@ import pathlib
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict
 from scipy.stats import spearmanr
 
 from benchmarks.measure import write
+from spin_jax import command
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.config.sections import RunConfig
@@ -147,4 +148,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("first", None, "only the first runs of the list", lower_bound=1)
     flags.DEFINE_string("data_dir", "~/tensorflow_datasets", "where TFDS data sets are kept")
     flags.DEFINE_string("json", None, "write the results there")
-    app.run(main)
+    command.run(main)

@@ -8,19 +8,19 @@ the distance that the part moved. The exit code is 1 if a figure exceeds 1e-6.
 """
 
 import pathlib
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from benchmarks.measure import write
 from configs.base import get_config
+from spin_jax import command
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.errors import UserError
@@ -181,24 +181,21 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
+def main(_: list[str]) -> int:
     golden = pathlib.Path(FLAGS.golden)
     paths = sorted(golden.glob("*.npz"))
-    if len(argv) > 1 or not paths:
-        sys.exit(f"error: {' '.join(argv[1:]) or golden}: no golden traces (*.npz) there; name a folder with --golden.")
-    try:
-        rows = [compare(path) for path in paths]
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    if not paths:
+        raise UserError(f"--golden={golden}: no golden traces (*.npz) are there.")
+    rows = [compare(path) for path in paths]
     worst = max(value for row in rows for part in row["differences"].values() for value in part.values())
     print(table(rows))
     print(f"largest: {worst:.1e} of the distance moved (limit {LIMIT:.0e})")
     write(FLAGS.json, limit=LIMIT, rows=rows)
-    sys.exit(int(not worst <= LIMIT))
+    return int(not worst <= LIMIT)
 
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_string("golden", None, "folder of golden traces", required=True)
     flags.DEFINE_string("json", "", "file to write")
-    app.run(main)
+    command.run(main)

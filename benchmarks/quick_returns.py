@@ -12,9 +12,10 @@ import subprocess
 import sys
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.measure import write
+from spin_jax import command
 from spin_jax.registry import LEARNERS, POLICIES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -85,4 +86,4 @@ if __name__ == "__main__":
     flags.DEFINE_list("only", None, "only these policies")
     flags.DEFINE_integer("first", None, "only the first runs of the list", lower_bound=1)
     flags.DEFINE_string("json", None, "write the results there")
-    app.run(main)
+    command.run(main)

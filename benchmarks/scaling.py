@@ -10,10 +10,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from matplotlib.figure import Figure
 
 from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
+from spin_jax import command
 from spin_jax.record.progress import log, setup_logging
 from spin_jax.types import ActionSpec
 
@@ -120,4 +121,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
     flags.DEFINE_string("json", "", "also write the result to this file")
     flags.DEFINE_string("figure", "", "also write the figure to this file")
-    app.run(main)
+    command.run(main)

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.flops import hand_gflop, xla_gflop
 from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
+from spin_jax import command
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.record.progress import log, setup_logging
@@ -113,4 +114,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
     flags.DEFINE_integer("matmul", 2048, "size of the square matrices whose product is the peak", lower_bound=1)
     flags.DEFINE_string("json", "", "also write the result to this file")
-    app.run(main)
+    command.run(main)

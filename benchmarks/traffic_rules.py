@@ -10,9 +10,10 @@ import tempfile
 from xml.etree import ElementTree
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.measure import write
+from spin_jax import command
 from spin_jax.collect.traffic_rules import traffic_behaviour
 from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.traffic import TrafficEnv
@@ -60,4 +61,4 @@ FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_integer("episodes", 20, "episodes of each rule", lower_bound=1)
     flags.DEFINE_string("json", None, "write the results there")
-    app.run(main)
+    command.run(main)

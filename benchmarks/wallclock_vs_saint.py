@@ -16,10 +16,11 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from matplotlib.figure import Figure
 
 from benchmarks.measure import write
+from spin_jax import command
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.record.metrics import read_rows
 from spin_jax.registry import POLICIES
@@ -151,4 +152,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("root", None, "folder of the runs", required=True)
     flags.DEFINE_string("json", "", "write the results there")
     flags.DEFINE_string("figure", "", "write the figure there")
-    app.run(main)
+    command.run(main)

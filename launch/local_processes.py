@@ -16,7 +16,10 @@ import sys
 import threading
 import time
 
-from absl import app, flags
+from absl import flags
+
+from spin_jax import command
+from spin_jax.errors import ConfigError
 
 
 def start(command: list[str], processes: int) -> list[subprocess.Popen]:
@@ -56,23 +59,23 @@ def wait(children: list[subprocess.Popen], received: list[int], grace_s: float) 
     return failed or next(filter(None, codes), 0)
 
 
-def main(argv: list[str]) -> None:
-    if any(argument.startswith("--distributed") for argument in argv):
-        sys.exit("error: --distributed is what this program sets; leave it out.")
+def main(arguments: list[str]) -> int:
+    if any(argument.startswith("--distributed") for argument in arguments):
+        raise ConfigError("--distributed is what this program sets; leave it out.")
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: received.append(caught))
     if FLAGS.devices:
         flag = f"--xla_force_host_platform_device_count={FLAGS.devices}"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-    children = start([sys.executable, FLAGS.program, *argv[1:]], FLAGS.processes)
+    children = start([sys.executable, FLAGS.program, *arguments], FLAGS.processes)
     copiers = [threading.Thread(target=copy_lines, args=(c, b"%d: " % i), daemon=True) for i, c in enumerate(children)]
     for copier in copiers:
         copier.start()
     code = wait(children, received, FLAGS.grace_s)
     for copier in copiers:
         copier.join(timeout=1)  # a worker of a killed process may still hold the pipe
-    sys.exit(code if code >= 0 else 128 - code)  # -n: signal n ended it
+    return code if code >= 0 else 128 - code  # -n: signal n ended it
 
 
 FLAGS = flags.FLAGS
@@ -81,4 +84,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("devices", 0, "CPU devices of each process; 0 = as they are", lower_bound=0)
     flags.DEFINE_float("grace_s", 20.0, "seconds that the others have to end when one has failed", lower_bound=0)
     flags.DEFINE_string("program", str(pathlib.Path(__file__).parent.parent / "main.py"), "the program to start")
-    app.run(main)
+    command.run(main, takes="behind --, what each process gets")

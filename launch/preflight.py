@@ -18,17 +18,18 @@ os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would ask the cloud w
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 from jax.experimental import topologies
 from jax.sharding import AxisType
 from ml_collections import config_flags
 
 from benchmarks.flops import xla_gflop
+from spin_jax import command
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build, has_stage
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.sampler import ShardedRows
-from spin_jax.errors import ConfigError, UserError
+from spin_jax.errors import ConfigError
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import params_like
 from spin_jax.frozen.load import frozen_like, has_own_frozen
@@ -36,7 +37,6 @@ from spin_jax.learners.asm import make_asm_learner
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.policies.base import encoded
 from spin_jax.registry import POLICIES
-from spin_jax.run import parse_flags
 from spin_jax.stages.make_data import expected_transitions, spaces_of
 from spin_jax.stages.members import alone, seeds_of
 from spin_jax.training.loop import make_run_chunk
@@ -243,22 +243,19 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(_: list[str]) -> None:
-    try:
-        devices, chip = devices_of(FLAGS.topology)
-        run = build(resolve(FLAGS.config, accelerated=FLAGS.topology != "local" or None))
-        rows = []
-        for name, work in works(run).items():
-            print(f"preflight: compiling stage {name} for {len(devices)} devices …", file=sys.stderr, flush=True)
-            rows.append(check_stage(name, work, devices, chip))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    devices, chip = devices_of(FLAGS.topology)
+    run = build(resolve(FLAGS.config, accelerated=FLAGS.topology != "local" or None))
+    rows = []
+    for name, work in works(run).items():
+        print(f"preflight: compiling stage {name} for {len(devices)} devices …", file=sys.stderr, flush=True)
+        rows.append(check_stage(name, work, devices, chip))
     print(f"{run.task}, {run.policy} with {run.learner}, {FLAGS.topology}; figures are of one device\n\n{table(rows)}")
     if FLAGS.json:
         pathlib.Path(FLAGS.json).write_text(json.dumps({"topology": FLAGS.topology, "stages": rows}, indent=1) + "\n")
     for row in rows:
         if not row["fits"]:
-            sys.exit(
-                f"error: stage {row['stage']} needs {row['peak_mib']} MiB of a chip that has {row['memory_mib']}. Use "
+            raise ConfigError(
+                f"stage {row['stage']} needs {row['peak_mib']} MiB of a chip that has {row['memory_mib']}. Use "
                 f"more devices along 'data', a smaller batch or fewer seeds a device, or data.mode=stream."
             )
 
@@ -269,4 +266,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("topology", None, "local, or a TPU topology such as v5e:2x4", required=True)
     flags.DEFINE_string("json", "", "file to write")
     flags.mark_flag_as_required("config")
-    app.run(main, flags_parser=parse_flags)
+    command.run(main)

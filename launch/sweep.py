@@ -12,14 +12,14 @@ import pathlib
 import re
 import runpy
 import shlex
-import sys
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict
 
+from spin_jax import command
 from spin_jax.config.build import did_you_mean
-from spin_jax.errors import ConfigError, UserError
+from spin_jax.errors import ConfigError
 from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
 
 FIELDS = {"level": "data.level"} | {name: name for name in ("policy", "learner", "seed", "num_seeds")}
@@ -115,16 +115,13 @@ def commands(runs: list[dict[str, Any]], workdir: str) -> list[str]:
     return lines
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) != 2:
-        sys.exit("error: name one sweep file, such as launch/example_sweep.py.")
-    try:
-        print("\n".join(commands(load_runs(argv[1]), FLAGS.workdir)))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 1:
+        raise ConfigError("name one sweep file, such as launch/example_sweep.py.")
+    print("\n".join(commands(load_runs(arguments[0]), FLAGS.workdir)))
 
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "folder of the runs; each gets a folder of its own in it", required=True)
-    app.run(main)
+    command.run(main, takes="a sweep file")

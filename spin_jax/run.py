@@ -4,13 +4,13 @@ import importlib
 import os
 import pathlib
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from spin_jax import command
 from spin_jax.errors import ConfigError
 from spin_jax.stages import STAGES
 
@@ -104,41 +104,27 @@ def main(_: list[str]) -> None:
     try:
         config.task  # noqa: B018  ml_collections keeps a missing file to itself until here
     except OSError as error:
-        sys.exit(
-            f"error: {str(error).splitlines()[-1].strip()}; --config must name a file, such as configs/dog_trot.py"
-        )
-    try:
-        run(config, FLAGS.workdir, stages, FLAGS.distributed, FLAGS.against)
-    except Exception as error:
-        sys.exit(explain_end(error))
+        raise ConfigError(
+            f"{str(error).splitlines()[-1].strip()}; --config must name a file, such as configs/dog_trot.py"
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(
+            "--config: the file's get_config() returns no field `task`; configs/base.py has all fields."
+        ) from error
+    run(config, FLAGS.workdir, stages, FLAGS.distributed, FLAGS.against)
 
 
-def explain_end(error: Exception) -> str | int:
-    """What the program ends with: a line for errors that a user can mend, the exit code after a preemption.
-
-    Other errors are raised. Of several processes, all end.
-    """
-    from spin_jax.errors import UserError
-    from spin_jax.record.processes import EXIT_PREEMPTED, Preempted, fail
-
-    if isinstance(error, Preempted):
-        print(error, file=sys.stderr, flush=True)
-        return EXIT_PREEMPTED
-    if not isinstance(error, UserError):
-        fail("".join(traceback.format_exception(error)))
-        raise error
-    fail(f"error: {error}")
-    return f"error: {error}"
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """The last line and the exit code after a preemption."""
+    processes = sys.modules.get("spin_jax.record.processes")  # an early error does not wait for the import of JAX
+    return (str(error), error.code) if processes and isinstance(error, processes.Preempted) else None
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses flags as absl does; a wrong flag or configuration field ends in one line instead of a traceback."""
-    try:
-        return FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        from spin_jax.config.build import explain_flag_error
-
-        sys.exit(f"error: {explain_flag_error(argv, error)}")
+def tell_the_others(line: str) -> None:
+    """Ends the other processes of the run, if there are any, after an error."""
+    processes = sys.modules.get("spin_jax.record.processes")
+    if processes:
+        processes.fail(line)
 
 
 def shipped_configs() -> pathlib.Path:
@@ -185,7 +171,7 @@ def _configs_on_path() -> None:
         sys.path.append(str(shipped_configs()))  # a configuration imports configs.base
 
 
-def command() -> None:
+def main_command() -> None:
     """Runs the command line."""
     _configs_on_path()
     config_flags.DEFINE_config_file("config", None, "configuration file, with a preset after a colon")
@@ -194,4 +180,5 @@ def command() -> None:
     flags.DEFINE_string("distributed", "off", "off | auto = join the cluster's other processes | host:port,n,i")
     flags.DEFINE_list("against", [], "workdirs of other runs, of which ope judges the policies, too")
     flags.mark_flag_as_required("config")
-    app.run(main, argv=[sys.argv[0], *map(find_config, sys.argv[1:])], flags_parser=parse_flags)
+    argv = [sys.argv[0], *map(find_config, sys.argv[1:])]
+    command.run(main, resumes=True, argv=argv, explain=explain, before_end=tell_the_others)

@@ -9,8 +9,8 @@ import pytest
 import spin_jax
 
 ROOMS = """
-types errors record envs data logs models objectives policies learners registry config training evaluation frozen
-collect from_config stages export report run
+types errors command fields record envs data logs models objectives policies learners registry config training evaluation
+frozen collect from_config stages export report run
 """.split()  # noqa: SIM905 (an order to be read, not a list)
 ROOT = pathlib.Path(spin_jax.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
@@ -60,11 +60,13 @@ def test_no_import_leads_back_to_where_it_came_from():
 
 
 def test_the_roof_is_small():
-    """Types, errors, names, the way from a configuration, the command; everything else has a room."""
+    """Types, errors, ranges of fields, names, the way from a configuration, commands; everything else has a room."""
     assert {path.stem for path in ROOT.glob("*.py")} == {
         "__init__",
         "types",
         "errors",
+        "command",
+        "fields",
         "registry",
         "from_config",
         "run",

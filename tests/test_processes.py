@@ -14,7 +14,7 @@ import pytest
 from spin_jax.record import processes
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
-from spin_jax.record.processes import EXIT_PREEMPTED
+from spin_jax.record.processes import CODES
 
 ROOT = pathlib.Path(__file__).parent.parent
 STEPS = 200
@@ -93,7 +93,7 @@ def test_after_sigterm_to_one_both_save_the_same_step_and_one_process_ends_it_bi
     team = start(workdir, data, *arguments)
     wait_for_steps(workdir, team)
     team[1].send_signal(signal.SIGTERM)
-    assert end(team) == [EXIT_PREEMPTED] * 2, told(workdir, 0) + told(workdir, 1)
+    assert end(team) == [CODES[signal.SIGTERM]] * 2, told(workdir, 0) + told(workdir, 1)
     (step,) = stored(workdir)
     assert 0 < step < STEPS
     for index in range(2):
@@ -137,7 +137,7 @@ def test_one_process_saves_and_exits_75_too(whole, tmp_path):
     team = start(workdir, data, *arguments, processes=1, devices=1, distributed=False)
     wait_for_steps(workdir, team)
     team[0].send_signal(signal.SIGTERM)
-    assert end(team) == [EXIT_PREEMPTED], told(workdir, 0)
+    assert end(team) == [CODES[signal.SIGTERM]], told(workdir, 0)
     (step,) = stored(workdir)
     assert f"SIGTERM; saved step {step} of {STEPS}" in told(workdir, 0)
 

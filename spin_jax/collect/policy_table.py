@@ -8,8 +8,9 @@ import json
 import pathlib
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from spin_jax import command
 from spin_jax.collect.behaviour_policy import WEIGHTS, load_policy
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.ship import EPISODES, EVALUATION_SEED
@@ -64,5 +65,5 @@ FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_enum("task", None, list(DM_CONTROL), "only this task")
     flags.DEFINE_boolean("play", True, "play the episodes; otherwise print what the cards say")
-    flags.DEFINE_integer("num_workers", -1, "environment processes; -1 = one a core, 0 = none")
-    app.run(main)
+    flags.DEFINE_integer("num_workers", -1, "environment processes; -1 = one a core, 0 = none", lower_bound=-1)
+    command.run(main)

@@ -4,14 +4,17 @@ import pathlib
 
 import numpy as np
 
+from spin_jax.errors import ConfigError
 from spin_jax.learners.decqn import NStep
+
+MOST_BINS = 256  # choices are kept as bytes
 
 
 class Replay:
     """A ring of `capacity // episode_steps` episodes (at least 2 `num_envs`); `num_envs` of them are being written.
 
     Its arrays are memory-mapped files in `directory`, so they survive a kill. Episodes that were running then count as
-    cut by a time limit. Raises ValueError if the files have the shapes of another run.
+    cut by a time limit. Raises ConfigError if the files have the shapes of another run.
     """
 
     def __init__(self, directory: pathlib.Path, capacity: int, num_envs: int, episode_steps: int, widths: tuple):
@@ -23,7 +26,7 @@ class Replay:
             mode = {"mode": "r+"} if path.exists() else {"mode": "w+", "shape": shape, "dtype": dtype}
             found = np.lib.format.open_memmap(path, **mode)
             if found.shape != shape:
-                raise ValueError(f"{path} has shape {found.shape}, this run needs {shape}: use another --workdir.")
+                raise ConfigError(f"{path} has shape {found.shape}, this run needs {shape}: use another --workdir.")
             return found
 
         self.observation = array("observation", (slots, episode_steps + 1, num_features), np.float32)

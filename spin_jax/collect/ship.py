@@ -10,14 +10,17 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from spin_jax import command
 from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_path
+from spin_jax.collect.replay import MOST_BINS
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.train_behaviour import exploration_normaliser, fresh_state, learner_config
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.envs.vector import VectorEnv, episode_seed
+from spin_jax.errors import CheckpointError
 from spin_jax.learners.decqn import make_decqn
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.progress import log, setup_logging
@@ -38,6 +41,8 @@ def ship(
     """Writes the weights and cards of the levels into the package; 'medium' alone uses the expert already shipped."""
     store = CheckpointStore(workdir / "policies", keep=None)
     records = {step: store.record(step) for step in store.steps()}
+    if not records:
+        raise CheckpointError(f"--workdir={workdir}: no policies of train_behaviour are there (no {store.directory}).")
     mean = {step: np.mean(record["returns"]) for step, record in records.items()}
     with VectorEnv(task, bins, EPISODES, num_workers) as envs:
         config = learner_config(records[max(records)])
@@ -86,9 +91,9 @@ def main(_: list[str]) -> None:
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_enum("task", None, list(DM_CONTROL), "task that was trained", required=True)
-    flags.DEFINE_integer("bins", 3, "choices per action dimension", lower_bound=2)
+    flags.DEFINE_integer("bins", 3, "choices per action dimension", lower_bound=2, upper_bound=MOST_BINS)
     flags.DEFINE_string("workdir", None, "--workdir of train_behaviour", required=True)
-    flags.DEFINE_float("medium_share", 1 / 3, "medium's return as a share of the expert's")
-    flags.DEFINE_list("levels", ["expert", "medium"], "what to ship")
-    flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process")
-    app.run(main)
+    flags.DEFINE_float("medium_share", 1 / 3, "medium's return as a share of the expert's", 0, 1)
+    flags.DEFINE_multi_enum("levels", ["expert", "medium"], ["expert", "medium"], "what to ship; may repeat")
+    flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process", lower_bound=0)
+    command.run(main)

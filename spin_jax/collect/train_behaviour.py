@@ -8,17 +8,19 @@ interrupted run: learner, replay and frames continue, but not bit for bit, as ru
 import dataclasses
 import pathlib
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from spin_jax.collect.replay import Replay
+from spin_jax import command
+from spin_jax.collect.replay import MOST_BINS, Replay
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.tasks import DM_CONTROL, EPISODE_STEPS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
-from spin_jax.errors import CheckpointError
+from spin_jax.errors import CheckpointError, ConfigError
+from spin_jax.fields import KINDS, SEEDS, Batch, Count, CountOrZero, Fraction, Range, Section, Size, SizeOrZero
 from spin_jax.learners.base import Learner
 from spin_jax.learners.decqn import DecQNConfig, DecQNState, NStep, make_decqn
 from spin_jax.models.decqn import refine
@@ -32,21 +34,21 @@ UPDATES_AT_ONCE = 8  # gradient steps in one compiled program
 
 
 @dataclasses.dataclass(frozen=True)
-class BehaviourConfig:
+class BehaviourConfig(Section, where="--set="):
     """Settings of the online loop; a frame is one environment step."""
 
-    num_frames: int = 1_000_000
-    num_envs: int = 8
-    num_workers: int = 0  # environment processes, 0 = inline
-    random_frames: int = 8_000  # uniform random joint actions first
-    frames_per_update: int = 4
-    batch_size: int = 128
-    n_step: int = 3
-    gamma: float = 0.99
-    explore: float = 0.1  # p: each slot is random with probability (p / N) / (p / N + 1 - p)
-    replay_frames: int = 1_000_000
-    eval_every_frames: int = 20_000
-    eval_episodes: int = 5
+    num_frames: Count = 1_000_000
+    num_envs: Size = 8
+    num_workers: SizeOrZero = 0  # environment processes, 0 = inline
+    random_frames: CountOrZero = 8_000  # uniform random joint actions first
+    frames_per_update: Count = 4
+    batch_size: Batch = 128
+    n_step: Annotated[int, Range(1, EPISODE_STEPS)] = 3
+    gamma: Fraction = 0.99
+    explore: Annotated[float, Range(0, 1, below=True)] = 0.1  # p: each slot is random with (p / N) / (p / N + 1 - p)
+    replay_frames: Count = 1_000_000
+    eval_every_frames: Count = 20_000
+    eval_episodes: Size = 5
     learner: DecQNConfig = DecQNConfig()
 
 
@@ -61,7 +63,7 @@ def config_for(task: str) -> BehaviourConfig:
 def with_settings(config: BehaviourConfig, settings: list[str]) -> BehaviourConfig:
     """Replaces fields by 'name=value' strings ('explore=0.4', 'learner.width=512').
 
-    Raises ValueError, with the known names, for an unknown name or a missing value.
+    Raises ConfigError, with the known names, for an unknown name or a missing value, and for values out of range.
     """
     for setting in settings:
         path, _, text = setting.partition("=")
@@ -71,8 +73,13 @@ def with_settings(config: BehaviourConfig, settings: list[str]) -> BehaviourConf
         if name not in names or name == "learner" or not text:
             known = [f.name for f in dataclasses.fields(BehaviourConfig) if f.name != "learner"]
             known += [f"learner.{f.name}" for f in dataclasses.fields(DecQNConfig)]
-            raise ValueError(f"--set={setting}: write NAME=VALUE, NAME one of {', '.join(known)}.")
-        target = dataclasses.replace(target, **{name: type(getattr(target, name))(text)})
+            raise ConfigError(f"--set={setting}: write NAME=VALUE, NAME one of {', '.join(known)}.")
+        kind = type(getattr(target, name))
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ConfigError(f"--set={setting}: {name} must be {KINDS[kind]}.") from None
+        target = dataclasses.replace(target, **{name: value})
         config = dataclasses.replace(config, learner=target) if owner else target
     return config
 
@@ -240,12 +247,12 @@ def main(_: list[str]) -> None:
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_enum("task", None, list(DM_CONTROL), "task to train on", required=True)
-    flags.DEFINE_integer("bins", 3, "choices per action dimension", lower_bound=2)
+    flags.DEFINE_integer("bins", 3, "choices per action dimension", lower_bound=2, upper_bound=MOST_BINS)
     flags.DEFINE_string("workdir", None, "where checkpoints, replay and curves go", required=True)
-    flags.DEFINE_integer("frames", 1_000_000, "environment steps in all")
-    flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process")
-    flags.DEFINE_integer("seed", 0, "seed")
+    flags.DEFINE_integer("frames", 1_000_000, "environment steps in all", lower_bound=1)
+    flags.DEFINE_integer("num_workers", 0, "environment processes; 0 steps them in this process", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "seed", lower_bound=0, upper_bound=SEEDS)
     flags.DEFINE_string("start_from", None, "workdir of a run with fewer bins, to start from its policy")
-    flags.DEFINE_integer("start_frame", None, "its checkpoint of this frame; the last one if not given")
+    flags.DEFINE_integer("start_frame", None, "its checkpoint of this frame; the last one if not given", lower_bound=0)
     flags.DEFINE_multi_string("set", [], "NAME=VALUE: another setting of BehaviourConfig, as explore=0.4; may repeat")
-    app.run(main)
+    command.run(main, resumes=True)

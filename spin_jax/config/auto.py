@@ -13,7 +13,7 @@ def resolve(config: ConfigDict, accelerated: bool | None = None) -> ConfigDict:
     accelerated: decide as for a machine with an accelerator, or as for one without; None: as this machine is. Wrong
     names and values are left as they are; `config.build.build` reports them.
     """
-    config = ConfigDict(config.to_dict())
+    config = ConfigDict(config.to_dict(), type_safe=False)
     entry = POLICIES.get(config.policy)
     if entry is not None:
         config.update_from_flattened_dict(dict(entry.implies(config)))
@@ -22,7 +22,7 @@ def resolve(config: ConfigDict, accelerated: bool | None = None) -> ConfigDict:
     if config.precision == "auto":
         config.precision = "bfloat16" if accelerated else "float32"
     if config.seeds_per_batch == 0:
-        config.seeds_per_batch = max(1, config.num_seeds) if accelerated else 1
+        config.seeds_per_batch = config.num_seeds if accelerated else 1
     for section in (config.data, config.eval):
         section.num_workers = worker_processes(section.num_workers)
     if config.eval.asynchronous == "auto":
@@ -32,7 +32,7 @@ def resolve(config: ConfigDict, accelerated: bool | None = None) -> ConfigDict:
         beside = config.eval.asynchronous == "on"
         config.eval.device = "accelerator" if accelerated and not beside else "cpu"
     learner = LEARNERS.get(config.learner)
-    if config.factored.dropout < 0 and learner is not None:
+    if config.factored.dropout == -1 and learner is not None:
         config.factored.dropout = learner.factored_dropout
     _masking(config, entry)
     _extraction(config, entry)
@@ -42,7 +42,7 @@ def resolve(config: ConfigDict, accelerated: bool | None = None) -> ConfigDict:
 def worker_processes(configured: int) -> int:
     """Number of environment processes; -1 means one per usable core, or none if only one core is usable."""
     cores = usable_cores()
-    return configured if configured >= 0 else (cores if cores > 1 else 0)
+    return configured if configured != -1 else (cores if cores > 1 else 0)
 
 
 def _masking(config: ConfigDict, entry: PolicyEntry | None):
@@ -54,6 +54,7 @@ def _masking(config: ConfigDict, entry: PolicyEntry | None):
 
 def _extraction(config: ConfigDict, entry: PolicyEntry | None):
     """Decides iql.extract_after=-1: the critics learn alone first if the policy starts from the ASM's slot heads."""
-    if config.iql.extract_after < 0:
+    if config.iql.extract_after == -1:
         cloned = entry is not None and entry.has_asm_heads and config[entry.section].heads == "asm"
-        config.iql.extract_after = config.train.num_steps * 3 // 4 if cloned else 0
+        steps = config.train.num_steps
+        config.iql.extract_after = steps * 3 // 4 if cloned and isinstance(steps, int) else 0

@@ -2,66 +2,86 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from spin_jax.errors import ConfigError
+from spin_jax.fields import (
+    COUNT,
+    SEEDS,
+    Batch,
+    Count,
+    CountOrZero,
+    DropoutRate,
+    Fraction,
+    Positive,
+    Range,
+    Section,
+    Seed,
+    Share,
+    Size,
+    SizeOrZero,
+    Workers,
+)
 from spin_jax.learners.asm import ASMOptimiserConfig
 from spin_jax.learners.base import LearnerConfig
 from spin_jax.learners.fitted_q import FittedQConfig
 from spin_jax.logs.column_map import ColumnConfig
-from spin_jax.models.asm import ASMConfig
+from spin_jax.models.asm import ASMConfig, Positions
 from spin_jax.models.transformer import BodyConfig
-from spin_jax.objectives.masked_modelling import MaskingConfig
+from spin_jax.objectives.masked_modelling import Masking, MaskingConfig
 from spin_jax.registry import ENVS
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Section, where="config.data."):
     dir: str
     path: str
     level: str
-    episodes: int
-    epsilon: float
-    seed: int
+    episodes: Annotated[int, Range(2, COUNT)]
+    epsilon: Share
+    seed: Seed
     normalise: bool
-    held_out: float
-    done: str
-    mode: str
-    shards: int
-    block_episodes: int
-    num_workers: int
+    held_out: Annotated[float, Range(0, 0.5)]
+    done: Literal["terminal", "truncation"]
+    mode: Literal["memory", "stream"]
+    shards: SizeOrZero
+    block_episodes: Size
+    num_workers: Workers
     columns: ColumnConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class ASMSection:
+class ASMSection(Section, where="config.asm."):
     """The section `asm`, flat; its properties are the configurations that the model and its learner take."""
 
     path: str
     per_seed: bool
-    epoch: int
+    epoch: Annotated[int, Range(0, COUNT, also=(-1,))]
     other_data: bool
-    width: int
-    num_heads: int
-    num_blocks: int
-    ffn_mult: int
-    state_tokens: int
-    head_width: int
-    dropout: float
-    positions: str
+    width: Size
+    num_heads: Size
+    num_blocks: Size
+    ffn_mult: Size
+    state_tokens: Size
+    head_width: Size
+    dropout: DropoutRate
+    positions: Positions
     state_free: bool
-    masking: str
-    mask_rate: float
-    full_mask_share: float
-    replace_mask: float
-    replace_random: float
-    learning_rate: float
-    schedule: str
-    clip_norm: float
-    batch_size: int
-    num_epochs: int
-    checkpoint_every_epochs: int
+    masking: Masking
+    mask_rate: Fraction
+    full_mask_share: Share
+    replace_mask: Share
+    replace_random: Share
+    learning_rate: Positive
+    schedule: Literal["constant", "cosine"]
+    clip_norm: Positive
+    batch_size: Batch
+    num_epochs: CountOrZero
+    checkpoint_every_epochs: Count
     precision: str = dataclasses.field(kw_only=True, metadata={"from": "precision"})
+
+    def agree(self) -> None:
+        _ = self.model, self.masking_config, self.optimiser(0)
 
     @property
     def model(self) -> ASMConfig:
@@ -100,32 +120,32 @@ class ASMSection:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    num_steps: int
-    batch_size: int
-    n_step: int
+class TrainConfig(Section, where="config.train."):
+    num_steps: CountOrZero
+    batch_size: Batch
+    n_step: Annotated[int, Range(1, 10_000)]
     always_dropout: bool
-    policy_schedule: str
-    max_chunk: int
-    checkpoint_every_steps: int
-    keep_policies: int
+    policy_schedule: Literal["constant", "cosine"]
+    max_chunk: Annotated[int, Range(1, 1_000_000)]
+    checkpoint_every_steps: Count
+    keep_policies: Size
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    seed: int
-    data: int
+class MeshConfig(Section, where="config.mesh."):
+    seed: SizeOrZero
+    data: SizeOrZero
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalConfig:
-    every_steps: int
-    episodes: int
-    final_episodes: int
-    mode: str
-    num_workers: int
-    asynchronous: str
-    device: str
+class EvalConfig(Section, where="config.eval."):
+    every_steps: Count
+    episodes: Size
+    final_episodes: Size
+    mode: Literal["sample", "greedy"]
+    num_workers: Workers
+    asynchronous: Literal["on", "off"]
+    device: Literal["cpu", "accelerator"]
     video: bool
 
 
@@ -133,21 +153,21 @@ class EvalConfig:
 class OffPolicyConfig(FittedQConfig):
     """The settings of fitted Q evaluation, and of the clone that it is judged by."""
 
-    clone_steps: int
+    clone_steps: Count
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Section, where="config."):
     """All settings of a run; `policy_config` and `learner_config` belong to the chosen policy and learner."""
 
     task: str
-    bins: int
+    bins: Annotated[int, Range(0, 256)]
     policy: str
     learner: str
-    seed: int
-    num_seeds: int
-    seeds_per_batch: int
-    precision: str
+    seed: Seed
+    num_seeds: Annotated[int, Range(1, 4096)]
+    seeds_per_batch: Annotated[int, Range(1, 4096)]
+    precision: Literal["float32", "bfloat16"]
     data: DataConfig
     asm: ASMSection
     policy_config: Any  # the dataclass that registry.py names for the policy
@@ -156,6 +176,17 @@ class RunConfig:
     mesh: MeshConfig
     eval: EvalConfig
     ope: OffPolicyConfig
+
+    def agree(self) -> None:
+        if self.simulated and self.bins < 2:
+            raise ConfigError(f"config.bins must lie in [2, 256], got {self.bins}.")
+        if self.seed + self.num_seeds - 1 > SEEDS:
+            raise ConfigError(f"config.seed + config.num_seeds - 1 must be at most {SEEDS}, got seed {self.seed}.")
+        if self.learner_config.policy_starts_at > self.train.num_steps:
+            raise ConfigError(
+                f"config.{self.learner}.extract_after={self.learner_config.policy_starts_at} leaves the policy no step "
+                f"to learn: it must be at most config.train.num_steps={self.train.num_steps}."
+            )
 
     @property
     def simulated(self) -> bool:

@@ -1,11 +1,11 @@
 """Writes a trained policy to a file: `python -m spin_jax.export --workdir=DIR --out=FILE --format=jax`."""
 
 import pathlib
-import sys
 
-from absl import app, flags
+from absl import flags
 
-from spin_jax.errors import ConfigError, UserError
+from spin_jax import command
+from spin_jax.errors import ConfigError
 from spin_jax.export.trained import BEST
 from spin_jax.export.write import FORMATS, export_policy
 from spin_jax.record.progress import setup_logging
@@ -15,12 +15,7 @@ FLAGS = flags.FLAGS
 
 def main(_: list[str]) -> None:
     setup_logging()
-    try:
-        export_policy(
-            pathlib.Path(FLAGS.workdir), pathlib.Path(FLAGS.out), FLAGS.format, FLAGS.seed, step_of(FLAGS.step)
-        )
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    export_policy(pathlib.Path(FLAGS.workdir), pathlib.Path(FLAGS.out), FLAGS.format, FLAGS.seed, step_of(FLAGS.step))
 
 
 def step_of(given: str | None) -> int | str | None:
@@ -38,4 +33,4 @@ if __name__ == "__main__":
     flags.DEFINE_enum("format", "jax", list(FORMATS), "jax (for CPU, CUDA and TPU) | onnx | numpy (without JAX)")
     flags.DEFINE_integer("seed", None, "which policy of a run of several seeds")
     flags.DEFINE_string("step", None, f"which of the kept steps; {BEST} = the one that --stage=ope values most")
-    app.run(main)
+    command.run(main)

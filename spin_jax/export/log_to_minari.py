@@ -9,13 +9,13 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from spin_jax import command
 from spin_jax.data.rlds import EpisodeSource, open_data_set
 from spin_jax.data.spaces import read_spaces, to_json
 from spin_jax.errors import DataError
@@ -105,22 +105,17 @@ def _sizes(episodes: EpisodeSource) -> tuple[int, ActionSpec]:
     return episodes[0].observation.shape[1], ActionSpec(tuple(int(k) + 1 for k in most))
 
 
-def main(argv: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     setup_logging()
-    try:
-        if len(argv) != 2:
-            raise DataError(
-                "Name one directory: the version of an RLDS data set, such as …/imported_log/ward-0a1b/1.0.0"
-            )
-        directory = pathlib.Path(argv[1]).expanduser().absolute()
-        split = FLAGS.split or "+".join(open_data_set(str(directory)).info.splits)
-        log.info(f"export: {log_to_minari(directory, split, FLAGS.id)}")
-    except DataError as error:
-        sys.exit(f"error: {error}")
+    if len(arguments) != 1:
+        raise DataError("Name one directory: the version of a data set, such as …/imported_log/ward-0a1b/1.0.0")
+    directory = pathlib.Path(arguments[0]).expanduser().absolute()
+    split = FLAGS.split or "+".join(open_data_set(str(directory)).info.splits)
+    log.info(f"export: {log_to_minari(directory, split, FLAGS.id)}")
 
 
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_string("id", None, "name of the Minari data set, such as ward/log-v0", required=True)
     flags.DEFINE_string("split", None, "TFDS split expression, such as medium+expert[:50%]; default: all splits")
-    app.run(main)
+    command.run(main, takes="the directory of a data set")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from spin_jax.fields import Positive, Section
 from spin_jax.learners.base import Learner
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, ASMConfig, full_mask_logits
@@ -16,14 +17,14 @@ from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class ASMOptimiserConfig:
+class ASMOptimiserConfig(Section, where="config.asm."):
     """Adam after a clip of the gradient's global norm.
 
     The learning rate is constant (published), or falls to 0 as a cosine over decay_steps.
     """
 
-    learning_rate: float
-    clip_norm: float
+    learning_rate: Positive
+    clip_norm: Positive
     decay_steps: int = 0  # 0 = constant
 
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import CriticLearnerConfig, Learner, check_ranges
+from spin_jax.fields import Positive, Size, Weight
+from spin_jax.learners.base import CriticLearnerConfig, Learner
 from spin_jax.learners.steps import gradient_step, init_networks, make_actor, make_critics, make_player, make_rate
 from spin_jax.models.mlp import Value
 from spin_jax.objectives.policy_extraction import exponential_weight, normalised
@@ -19,11 +20,9 @@ from spin_jax.objectives.value_learning import td_target
 from spin_jax.policies.base import Policy, read
 from spin_jax.types import ActionSpec, Transition
 
-POSITIVE, NOT_NEGATIVE = ("temperature", "weight_clip", "value_width"), ("bc_alpha",)
-
 
 @dataclasses.dataclass(frozen=True)
-class AWACConfig(CriticLearnerConfig):
+class AWACConfig(CriticLearnerConfig, where="config.awac."):
     """Published values: temperature (lambda) 0.3, weight_clip 100, no normalize_weights, bc_alpha 0, value_width 256.
 
     normalize_weights: divide the weights by their mean over the batch. bc_alpha: weight of plain cloning beside
@@ -31,19 +30,16 @@ class AWACConfig(CriticLearnerConfig):
     target asks the policy for its expectation (published). Raises ValueError if a value is out of range.
     """
 
-    temperature: float
-    weight_clip: float
+    temperature: Positive
+    weight_clip: Positive
     normalize_weights: bool
-    bc_alpha: float
-    value_width: int
+    bc_alpha: Weight
+    value_width: Size
     always_dropout: bool = dataclasses.field(kw_only=True, metadata={"from": "train.always_dropout"})
 
     def cloning(self, weight: jax.Array) -> jax.Array:
         """The weight [B] of cloning in the policy's loss, of the advantages' weight [B]."""
         return (normalised(weight) if self.normalize_weights else weight) + self.bc_alpha
-
-    def __post_init__(self):
-        check_ranges("awac", self, (), POSITIVE, NOT_NEGATIVE)
 
 
 class AWACState(NamedTuple):

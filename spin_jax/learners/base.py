@@ -2,15 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
+from spin_jax.fields import Fraction, Positive, Section, Size
+
 
 @dataclasses.dataclass(frozen=True)
-class LearnerConfig:
+class LearnerConfig(Section):
     """Settings of a learner, with the properties that the rest of the program reads."""
 
     @property
@@ -33,45 +35,17 @@ class CriticLearnerConfig(LearnerConfig):
     num_critics: E; critic_width: units of each of a critic's two hidden layers.
     """
 
-    gamma: float
-    tau: float
-    learning_rate: float
-    lr_decay: float
-    q: str
-    num_critics: int
-    critic_width: int
+    gamma: Fraction
+    tau: Fraction
+    learning_rate: Positive
+    lr_decay: Fraction
+    q: Literal["sum", "mean"]
+    num_critics: Size
+    critic_width: Size
 
     @property
     def discount(self) -> float:
         return self.gamma
-
-
-def check_ranges(
-    section: str,
-    config: Any,
-    fractions: Sequence[str] = (),
-    positive: Sequence[str] = (),
-    not_negative: Sequence[str] = (),
-) -> None:
-    """Raise ValueError, which names section.field, if a field of `config` is out of range.
-
-    fractions: fields in (0, 1]; positive: fields above 0; not_negative: fields of at least 0. The fields of a
-    CriticLearnerConfig are checked too.
-    """
-    if isinstance(config, CriticLearnerConfig):
-        fractions = (*fractions, "gamma", "tau", "lr_decay")
-        positive = (*positive, "learning_rate", "num_critics", "critic_width")
-        if config.q not in ("sum", "mean"):
-            raise ValueError(f"{section}.q must be 'sum' or 'mean', got {config.q!r}.")
-    for name in fractions:
-        if not 0 < getattr(config, name) <= 1:
-            raise ValueError(f"{section}.{name} must lie in (0, 1], got {getattr(config, name)}.")
-    for name in positive:
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{section}.{name} must be positive, got {getattr(config, name)}.")
-    for name in not_negative:
-        if not getattr(config, name) >= 0:
-            raise ValueError(f"{section}.{name} must not be negative, got {getattr(config, name)}.")
 
 
 class Learner(NamedTuple):

@@ -7,20 +7,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import Learner, LearnerConfig, check_ranges
+from spin_jax.fields import Positive
+from spin_jax.learners.base import Learner, LearnerConfig
 from spin_jax.learners.steps import make_actor, make_player
 from spin_jax.policies.base import Policy
 from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class BCConfig(LearnerConfig):
+class BCConfig(LearnerConfig, where="config.bc."):
     """learning_rate: of Adam. Raises ValueError if it is not positive."""
 
-    learning_rate: float
-
-    def __post_init__(self):
-        check_ranges("bc", self, positive=("learning_rate",))
+    learning_rate: Positive
 
 
 class BCState(NamedTuple):

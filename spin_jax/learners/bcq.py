@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import CriticLearnerConfig, Learner, check_ranges
+from spin_jax.fields import Fraction
+from spin_jax.learners.base import CriticLearnerConfig, Learner
 from spin_jax.learners.steps import make_actor, make_critics, make_rate
 from spin_jax.objectives.value_learning import td_target
 from spin_jax.policies.base import Policy, encoded, read_next
@@ -15,18 +16,15 @@ from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class BCQConfig(CriticLearnerConfig):
+class BCQConfig(CriticLearnerConfig, where="config.bcq."):
     """threshold: a slot's choice is allowed if its probability is at least threshold times that of the slot's best.
 
     always_dropout: dropout is on where the target asks the policy for its support (published). The published threshold
     is 0.3. Raises ValueError if a value is out of range.
     """
 
-    threshold: float
+    threshold: Fraction
     always_dropout: bool = dataclasses.field(kw_only=True, metadata={"from": "train.always_dropout"})
-
-    def __post_init__(self):
-        check_ranges("bcq", self, ("threshold",))
 
 
 class BCQState(NamedTuple):

@@ -7,33 +7,30 @@ plausible actions.
 """
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spin_jax.learners.awac import NOT_NEGATIVE, POSITIVE, AWACConfig, make_awac
-from spin_jax.learners.base import Learner, check_ranges
+from spin_jax.fields import Size, Weight
+from spin_jax.learners.awac import AWACConfig, make_awac
+from spin_jax.learners.base import Learner
 from spin_jax.objectives.value_learning import q_values
 from spin_jax.policies.base import Policy, joint_q
 from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class CQLConfig(AWACConfig):
+class CQLConfig(AWACConfig, where="config.cql."):
     """AWAC's settings, and: alpha, the penalty's weight; penalty, 'slots' or 'candidates'; the number of candidates.
 
     Raises ValueError if a value is out of range.
     """
 
-    alpha: float
-    penalty: str
-    candidates: int
-
-    def __post_init__(self):
-        check_ranges("cql", self, (), (*POSITIVE, "candidates"), (*NOT_NEGATIVE, "alpha"))
-        if self.penalty not in ("slots", "candidates"):
-            raise ValueError(f"cql.penalty must be 'slots' or 'candidates', got {self.penalty!r}.")
+    alpha: Weight
+    penalty: Literal["slots", "candidates"]
+    candidates: Size
 
 
 def slots_penalty(utilities: jax.Array, actions: jax.Array, valid: np.ndarray) -> jax.Array:

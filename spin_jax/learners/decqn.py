@@ -4,31 +4,32 @@ Q(s, a) is the MEAN over slots of the chosen utilities; two critics; n-step retu
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from spin_jax.fields import Fraction, Positive, Section, Size
 from spin_jax.learners.base import Learner
 from spin_jax.models.decqn import decqn_utilities, greedy, init_decqn
 from spin_jax.types import ActionSpec, normalise
 
 
 @dataclasses.dataclass(frozen=True)
-class DecQNConfig:
+class DecQNConfig(Section, where="learner."):
     """Hyper-parameters; `target`: the value of s' that the two target critics give, 'mean' or 'min'.
 
     'mean': the maximum of the critics' mean. 'min': the smaller critic's value of the mean's greedy action. 'min'
     overestimates less, which tasks with about 20 slots or more need.
     """
 
-    learning_rate: float = 3e-4
-    tau: float = 0.005
-    clip_norm: float = 40.0
-    target: str = "mean"
-    width: int = 256
+    learning_rate: Positive = 3e-4
+    tau: Fraction = 0.005
+    clip_norm: Positive = 40.0
+    target: Literal["mean", "min"] = "mean"
+    width: Size = 256
 
 
 class NStep(NamedTuple):

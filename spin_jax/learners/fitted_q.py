@@ -5,12 +5,14 @@ oracle: where the log hardly has what the policy does, its values mean nothing.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from spin_jax.errors import ConfigError
+from spin_jax.fields import Batch, Count, Fraction, Positive, Range, Section, Size
 from spin_jax.learners.base import Learner
 from spin_jax.models.mlp import Critics
 from spin_jax.objectives.value_learning import q_values
@@ -19,7 +21,7 @@ from spin_jax.types import ActionSpec, Array, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class FittedQConfig:
+class FittedQConfig(Section, where="config.ope."):
     """Settings of fitted Q evaluation.
 
     gamma: discount of one step. steps: gradient steps. batch_size: transitions. learning_rate: of Adam; it falls to 0
@@ -31,24 +33,19 @@ class FittedQConfig:
     unless that is at least 4 / (1 - gamma).
     """
 
-    gamma: float
-    steps: int
-    batch_size: int
-    learning_rate: float
-    tau: float
-    members: int
-    width: int
-    draws: int
+    gamma: Annotated[float, Range(0, 1, below=True)]
+    steps: Count
+    batch_size: Batch
+    learning_rate: Positive
+    tau: Fraction
+    members: Size
+    width: Size
+    draws: Size
 
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "members", "width", "draws", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"ope.{name} must be positive, got {getattr(self, name)}.")
-        if not 0 <= self.gamma < 1 or not 0 < self.tau <= 1:
-            raise ValueError(f"ope.gamma must lie in [0, 1) and ope.tau in (0, 1], got {self.gamma} and {self.tau}.")
+    def agree(self) -> None:
         need = 4 / (1 - self.gamma)
         if self.tau * self.steps < need:
-            raise ValueError(
+            raise ConfigError(
                 f"ope.tau * ope.steps = {self.tau * self.steps:.0f} effective updates of the target are too few for "
                 f"gamma {self.gamma}: at least 4 / (1 - gamma) = {need:.0f} are needed. Take more ope.steps."
             )

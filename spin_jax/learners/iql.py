@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.learners.base import CriticLearnerConfig, Learner, check_ranges
+from spin_jax.fields import CountOrZero, Fraction, Positive, Size, Weight
+from spin_jax.learners.base import CriticLearnerConfig, Learner
 from spin_jax.learners.steps import (
     gradient_step,
     init_networks,
@@ -25,7 +26,7 @@ from spin_jax.types import ActionSpec, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class IQLConfig(CriticLearnerConfig):
+class IQLConfig(CriticLearnerConfig, where="config.iql."):
     """Published values: expectile 0.8, beta 3, weight_clip 100, bc_alpha 0, value_width 256.
 
     bc_alpha: weight of plain cloning beside weighted cloning. value_width: units of each of V's two hidden layers.
@@ -33,20 +34,16 @@ class IQLConfig(CriticLearnerConfig):
     read the policy, so these cheap networks can learn before it. Raises ValueError if a value is out of range.
     """
 
-    expectile: float
-    beta: float
-    weight_clip: float
-    bc_alpha: float
-    value_width: int
-    extract_after: int
+    expectile: Fraction
+    beta: Weight
+    weight_clip: Positive
+    bc_alpha: Weight
+    value_width: Size
+    extract_after: CountOrZero
 
     @property
     def policy_starts_at(self) -> int:
         return self.extract_after
-
-    def __post_init__(self):
-        not_negative = ("beta", "bc_alpha", "extract_after")
-        check_ranges("iql", self, ("expectile",), ("weight_clip", "value_width"), not_negative)
 
 
 class IQLState(NamedTuple):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from spin_jax.errors import DataError
+from spin_jax.fields import Section
 from spin_jax.logs.arrow import among_numbers, described, is_list, is_number, type_name
 
 OPTION = "config.data.columns."
@@ -16,7 +17,7 @@ EACH_ROW = "each_row"  # as `episode`: every row is an episode of one step
 
 
 @dataclasses.dataclass(frozen=True)
-class ColumnConfig:
+class ColumnConfig(Section, where="config.data.columns."):
     """The section config.data.columns: names of columns; "" = by their usual names, "none" = the log has none.
 
     Several names are separated by commas; a name with '*' at its end stands for all columns that begin so, in the order

@@ -8,10 +8,10 @@ one data set that is checked against the task; an episode never continues from o
 import dataclasses
 import pathlib
 import re
-import sys
 
-from absl import app, flags
+from absl import flags
 
+from spin_jax import command
 from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import DataError
 from spin_jax.logs.column_map import BY_USUAL_NAMES, ColumnConfig
@@ -65,29 +65,24 @@ def import_log(
     return store(name, found._replace(made_by=found.made_by | {"files": records}), data_dir, origin)
 
 
-def main(argv: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     setup_logging()
-    paths = [pathlib.Path(path) for path in argv[1:]]
+    paths = [pathlib.Path(path) for path in arguments]
     data_dir = pathlib.Path(FLAGS.data_dir).expanduser().absolute()
     named: dict[str, str] = {
         field.name: str(FLAGS[f"columns.{field.name}"].value) for field in dataclasses.fields(ColumnConfig)
     }
     columns = ColumnConfig(**named)
-    try:
-        if FLAGS.task:
-            task = FLAGS.task.replace("-", "_")  # cheetah-run in the suite's names
-            directory = import_log(paths, data_dir, task, FLAGS.level, FLAGS.bins, columns, FLAGS.name)
-            bins = f"--config.bins={FLAGS.bins} " if FLAGS.bins else ""
-            use = f"--config=configs/{task}.py {bins}--config.data.path={directory}"
-            log.info(f"use it with: python main.py {use} --config.data.level=train")
-            return
-        if len(paths) != 1:
-            raise DataError(
-                "Name one file or directory; several files of a known task need --task, --bins and --level."
-            )
-        import_table(paths[0], columns, data_dir)
-    except DataError as error:
-        sys.exit(f"error: {error}")
+    if FLAGS.task:
+        task = FLAGS.task.replace("-", "_")  # cheetah-run in the suite's names
+        directory = import_log(paths, data_dir, task, FLAGS.level, FLAGS.bins, columns, FLAGS.name)
+        bins = f"--config.bins={FLAGS.bins} " if FLAGS.bins else ""
+        use = f"--config=configs/{task}.py {bins}--config.data.path={directory}"
+        log.info(f"use it with: python main.py {use} --config.data.level=train")
+        return
+    if len(paths) != 1:
+        raise DataError("Name one file or directory; several files of a known task need --task, --bins and --level.")
+    import_table(paths[0], columns, data_dir)
 
 
 FLAGS = flags.FLAGS
@@ -99,4 +94,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("name", None, "with --task: name of the data set; default <task>-<bins>bins-<level>")
     for option in dataclasses.fields(ColumnConfig):
         flags.DEFINE_string(f"columns.{option.name}", "", f"config.data.columns.{option.name}")
-    app.run(main)
+    command.run(main, takes="the files to import")

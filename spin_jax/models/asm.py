@@ -1,21 +1,25 @@
 """The Action Structure Model (stage 1) and the slot heads that both stages use."""
 
 import dataclasses
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spin_jax.fields import Section, Size
 from spin_jax.models.dense import Dense, cast, widen
 from spin_jax.models.dropout import Dropout
 from spin_jax.models.initialisers import normal, uniform
 from spin_jax.models.transformer import Body, BodyConfig, gelu
 from spin_jax.types import ActionSpec
 
+Positions = Literal["none", "learned", "sinusoidal"]
+
 
 @dataclasses.dataclass(frozen=True)
-class ASMConfig:
+class ASMConfig(Section, where="config.asm."):
     """Architecture of the ASM: the body, M state tokens, the width of the slot heads, and the slots' positions.
 
     positions: the embedding of its position that is added to a slot's token. 'none': no embedding, slots are a set (as
@@ -24,14 +28,10 @@ class ASMConfig:
     """
 
     body: BodyConfig
-    state_tokens: int
-    head_width: int
-    positions: str = "none"
+    state_tokens: Size
+    head_width: Size
+    positions: Positions = "none"
     state_free: bool = False
-
-    def __post_init__(self):
-        if self.positions not in ("none", "learned", "sinusoidal"):
-            raise ValueError(f"positions must be 'none', 'learned' or 'sinusoidal', got {self.positions!r}.")
 
 
 def sinusoidal(num_slots: int, width: int) -> np.ndarray:

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spin_jax.errors import ConfigError
+from spin_jax.fields import DropoutRate, Section, Size
 from spin_jax.models.attention import Projection, attend, attend_from_shared, project
 from spin_jax.models.dense import Dense, cast
 from spin_jax.models.dropout import Dropout
@@ -16,23 +18,23 @@ EPSILON = 1e-5  # added to the variance in every LayerNorm, as published
 
 
 @dataclasses.dataclass(frozen=True)
-class BodyConfig:
+class BodyConfig(Section, where="config.asm."):
     """Sizes of the body: width D, num_heads H, num_blocks L, ffn_mult (hidden width of the MLP = ffn_mult D), dropout.
 
     dtype: the type that products are computed in, such as 'bfloat16'; None: the type of the parameters. Parameters,
     softmax and the statistics of LayerNorm are always float32. Raises ValueError if D is not divisible by H.
     """
 
-    width: int
-    num_heads: int
-    num_blocks: int
-    ffn_mult: int
-    dropout: float
+    width: Size
+    num_heads: Size
+    num_blocks: Size
+    ffn_mult: Size
+    dropout: DropoutRate
     dtype: str | None = None
 
-    def __post_init__(self):
+    def agree(self) -> None:
         if self.width % self.num_heads:
-            raise ValueError(f"width {self.width} must be divisible by num_heads {self.num_heads}.")
+            raise ConfigError(f"{self.where}width {self.width} must be divisible by num_heads {self.num_heads}.")
 
 
 class Affine(nn.Module):

@@ -1,18 +1,23 @@
 """Masked modelling of joint actions (Algorithm 1): the choice of the slots to predict, and the loss on those slots."""
 
 import dataclasses
+from typing import Literal
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spin_jax.errors import ConfigError
+from spin_jax.fields import Fraction, Section, Share
 from spin_jax.models.categorical import log_softmax, take
 from spin_jax.types import ActionSpec
 
+Masking = Literal["fixed", "full_range"]
+
 
 @dataclasses.dataclass(frozen=True)
-class MaskingConfig:
+class MaskingConfig(Section, where="config.asm."):
     """How slots are chosen and replaced.
 
     masking 'fixed' (published): each slot is chosen with probability mask_rate. 'full_range' (ours): each row draws its
@@ -22,20 +27,17 @@ class MaskingConfig:
     outside of [0, 1].
     """
 
-    masking: str
-    mask_rate: float
-    full_mask_share: float
-    replace_mask: float
-    replace_random: float
+    masking: Masking
+    mask_rate: Fraction
+    full_mask_share: Share
+    replace_mask: Share
+    replace_random: Share
 
-    def __post_init__(self):
-        if self.masking not in ("fixed", "full_range"):
-            raise ValueError(f"masking must be 'fixed' or 'full_range', got {self.masking!r}.")
-        shares = (self.mask_rate, self.full_mask_share, self.replace_mask, self.replace_random)
-        if not all(0 <= share <= 1 for share in shares) or self.replace_mask + self.replace_random > 1 + 1e-9:
-            raise ValueError(
-                "mask_rate, full_mask_share, replace_mask, replace_random must lie in [0, 1], the last two summing "
-                f"to at most 1; got {shares}."
+    def agree(self) -> None:
+        if self.replace_mask + self.replace_random > 1 + 1e-9:
+            raise ConfigError(
+                f"{self.where}replace_mask {self.replace_mask} and replace_random {self.replace_random} must sum to at "
+                "most 1."
             )
 
 

@@ -6,30 +6,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from spin_jax.fields import Section, Size
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.dense import product
 from spin_jax.models.gumbel import for_draws, split
 from spin_jax.models.initialisers import normal, uniform
 from spin_jax.models.lstm import blank_carry, init_lstm, lstm, lstm_step
-from spin_jax.policies.base import Policy, check_settings, sampled_policy
+from spin_jax.policies.base import Policy, sampled_policy
 from spin_jax.types import ActionSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class AutoregressiveConfig:
+class AutoregressiveConfig(Section, where="config.autoregressive."):
     """Widths of the state embedding, of a choice's embedding and of the LSTM layers.
 
     Raises ValueError if a value is out of range.
     """
 
-    state_width: int
-    choice_width: int
-    lstm_width: int
-    num_layers: int
-
-    def __post_init__(self):
-        check_settings("autoregressive", self)
+    state_width: Size
+    choice_width: Size
+    lstm_width: Size
+    num_layers: Size
 
 
 def make_autoregressive(spec: ActionSpec, asm_config: ASMConfig, config: AutoregressiveConfig) -> Policy:

@@ -1,6 +1,5 @@
 """What a policy is, and how to make one from logits or from samples."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,16 +14,6 @@ from spin_jax.types import ActionSpec, Transition
 
 EXPECTATION_SAMPLES = 4  # joint actions drawn for a Monte-Carlo expectation (AWAC, as published)
 SUPPORT_CANDIDATES = 10  # joint actions drawn if the support cannot be listed slot by slot (BCQ, as published)
-
-
-def check_settings(section: str, settings: Any) -> None:
-    """Raise ValueError if a size in the dataclass `settings` is below 1, or its dropout outside of [0, 1)."""
-    for name, value in dataclasses.asdict(settings).items():
-        if name == "dropout":
-            if not 0 <= value < 1:
-                raise ValueError(f"{section}.dropout must lie in [0, 1), got {value}.")
-        elif value < 1:
-            raise ValueError(f"{section}.{name} must be at least 1, got {value}.")
 
 
 class Policy(NamedTuple):

@@ -5,10 +5,12 @@ training step runs no Transformer. In SPIN the queries learn, so this is another
 """
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
+from spin_jax.fields import DropoutRate, Section, Size
 from spin_jax.models.asm import ASM, ASMConfig, mask_embeddings
 from spin_jax.models.unmasking import proposals
 from spin_jax.policies.base import Policy, factored_policy
@@ -17,19 +19,15 @@ from spin_jax.types import ActionSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class CachedConfig:
+class CachedConfig(Section, where="config.spin_cached."):
     """heads: 'fresh', or 'asm' = start from the ASM's slot heads (the warm start); head_width; dropout in the heads.
 
     Raises ValueError on other values.
     """
 
-    heads: str
-    head_width: int
-    dropout: float
-
-    def __post_init__(self):
-        if self.heads not in ("fresh", "asm"):
-            raise ValueError(f"spin_cached.heads must be 'fresh' or 'asm', got {self.heads!r}.")
+    heads: Literal["fresh", "asm"]
+    head_width: Size
+    dropout: DropoutRate
 
 
 def packed(z: jax.Array) -> jax.Array:

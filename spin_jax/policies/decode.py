@@ -6,11 +6,13 @@ best of n draws is played. log_prob, sample and mode belong to one draw; the bes
 """
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spin_jax.fields import Section, Size, Weight
 from spin_jax.models.asm import ASM, ASMConfig
 from spin_jax.models.gumbel import fixed_noise, gumbel, is_key
 from spin_jax.models.unmasking import proposals, round_sizes, unmask, unmasking_log_prob
@@ -19,7 +21,7 @@ from spin_jax.types import ActionSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class DecodeConfig:
+class DecodeConfig(Section, where="config.spin_decode."):
     """How joint actions are drawn, and how one of them is selected.
 
     candidates: n, the draws for each state; rounds: r of unmasking (1 = one pass). select: 'argmax' takes the draw with
@@ -28,16 +30,10 @@ class DecodeConfig:
     ValueError on other values.
     """
 
-    candidates: int
-    rounds: int
-    select: str
-    beta: float
-
-    def __post_init__(self):
-        if self.select not in ("argmax", "softmax"):
-            raise ValueError(f"spin_decode.select must be 'argmax' or 'softmax', got {self.select!r}.")
-        if self.candidates < 1 or self.rounds < 1 or not self.beta >= 0:
-            raise ValueError("spin_decode needs candidates and rounds of at least 1 and a beta that is not negative.")
+    candidates: Size
+    rounds: Size
+    select: Literal["argmax", "softmax"]
+    beta: Weight
 
 
 def make_decode(spec: ActionSpec, asm_config: ASMConfig, config: DecodeConfig) -> Policy:

@@ -6,11 +6,13 @@ the ASM's heads make from both. Stage 2 then trains student and heads with the R
 """
 
 import dataclasses
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spin_jax.fields import Batch, Count, DropoutRate, Positive, Section, Size, Weight
 from spin_jax.models.asm import ASM, ASMConfig
 from spin_jax.models.dense import Dense
 from spin_jax.models.transformer import gelu
@@ -21,27 +23,21 @@ from spin_jax.types import ActionSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class DistillConfig:
+class DistillConfig(Section, where="config.spin_distill."):
     """Sizes of the student and its heads, and settings of the distillation.
 
     width: of the student's two hidden layers. heads ('fresh' or 'asm'), head_width, dropout: as in SPIN. steps,
     batch_size, learning_rate (Adam), kl_weight: of the distillation. Raises ValueError if a value is out of range.
     """
 
-    width: int
-    heads: str
-    head_width: int
-    dropout: float
-    steps: int
-    batch_size: int
-    learning_rate: float
-    kl_weight: float
-
-    def __post_init__(self):
-        if self.heads not in ("fresh", "asm"):
-            raise ValueError(f"spin_distill.heads must be 'fresh' or 'asm', got {self.heads!r}.")
-        if min(self.width, self.steps, self.batch_size) < 1 or not self.learning_rate > 0 or not self.kl_weight >= 0:
-            raise ValueError("spin_distill: width, steps, batch_size, learning_rate must be positive, kl_weight >= 0.")
+    width: Size
+    heads: Literal["fresh", "asm"]
+    head_width: Size
+    dropout: DropoutRate
+    steps: Count
+    batch_size: Batch
+    learning_rate: Positive
+    kl_weight: Weight
 
 
 class Student(nn.Module):

@@ -8,22 +8,20 @@ import dataclasses
 import flax.linen as nn
 import jax
 
+from spin_jax.fields import DropoutRate, Section, Size
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.dense import Dense
 from spin_jax.models.dropout import Dropout
-from spin_jax.policies.base import Policy, check_settings, factored_policy
+from spin_jax.policies.base import Policy, factored_policy
 from spin_jax.types import ActionSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class FactoredConfig:
+class FactoredConfig(Section, where="config.factored."):
     """Width of both hidden layers, and the dropout after each. Raises ValueError if a value is out of range."""
 
-    width: int
-    dropout: float
-
-    def __post_init__(self):
-        check_settings("factored", self)
+    width: Size
+    dropout: DropoutRate
 
 
 class FactoredNetwork(nn.Module):

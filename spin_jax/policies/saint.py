@@ -8,24 +8,22 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from spin_jax.fields import DropoutRate, Section, Size
 from spin_jax.models.asm import ASM, ASMConfig
-from spin_jax.policies.base import Policy, check_settings
+from spin_jax.policies.base import Policy
 from spin_jax.policies.spin import SPINConfig, make_spin
 from spin_jax.types import ActionSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class SAINTConfig:
+class SAINTConfig(Section, where="config.saint."):
     """Width and dropout of the slot heads; the body's sizes and its dropout are the ASM's settings.
 
     Raises ValueError if a value is out of range.
     """
 
-    head_width: int
-    dropout: float
-
-    def __post_init__(self):
-        check_settings("saint", self)
+    head_width: Size
+    dropout: DropoutRate
 
 
 def make_saint(spec: ActionSpec, asm_config: ASMConfig, config: SAINTConfig) -> Policy:

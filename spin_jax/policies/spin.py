@@ -6,12 +6,13 @@ gradients flow through the frozen body into Q.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from spin_jax.fields import CountOrZero, DropoutRate, Positive, Section, Size
 from spin_jax.models.asm import ASM, ASMConfig, SlotHeads
 from spin_jax.models.initialisers import normal
 from spin_jax.models.unmasking import proposals
@@ -20,7 +21,7 @@ from spin_jax.types import ActionSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class SPINConfig:
+class SPINConfig(Section, where="config.spin."):
     """The initial values of queries and heads, the dropout, and whether the ASM is fine-tuned.
 
     queries: 'normal' = N(0, 1) (published), or 'mask' = the ASM's [MASK] embeddings. heads: 'fresh' (published), or
@@ -30,24 +31,14 @@ class SPINConfig:
     asm_learning_rate after the policy's first finetune_after steps. Raises ValueError on other values.
     """
 
-    queries: str
-    heads: str
-    head_width: int
-    dropout: float
+    queries: Literal["normal", "mask"]
+    heads: Literal["fresh", "asm"]
+    head_width: Size
+    dropout: DropoutRate
     frozen_dropout: bool = dataclasses.field(kw_only=True, metadata={"from": "train.always_dropout"})
-    finetune: str = "frozen"
-    asm_learning_rate: float = 3e-5
-    finetune_after: int = 0
-
-    def __post_init__(self):
-        if self.queries not in ("normal", "mask") or self.heads not in ("fresh", "asm"):
-            raise ValueError(
-                f"queries must be 'normal' or 'mask' and heads 'fresh' or 'asm', got {self.queries!r}, {self.heads!r}."
-            )
-        if self.finetune not in ("frozen", "trained"):
-            raise ValueError(f"finetune must be 'frozen' or 'trained', got {self.finetune!r}.")
-        if not self.asm_learning_rate > 0 or self.finetune_after < 0:
-            raise ValueError("asm_learning_rate must be positive and finetune_after not negative.")
+    finetune: Literal["frozen", "trained"] = "frozen"
+    asm_learning_rate: Positive = 3e-5
+    finetune_after: CountOrZero = 0
 
 
 def make_heads(spec: ActionSpec, asm_config: ASMConfig, config: Any) -> tuple[SlotHeads, Callable]:

@@ -20,18 +20,23 @@ from jax.experimental import multihost_utils
 
 from spin_jax.errors import ConfigError, UserError
 
-EXIT_PREEMPTED = 75  # EX_TEMPFAIL: the same command, run again, goes on
+NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}  # 75, EX_TEMPFAIL: the same command, run again, goes on
 HEARTBEAT_SECONDS = 30  # without a sign of life from a process for so long, the others end
 WAIT_MS = 7 * 24 * 3600 * 1000  # process 0 may take days to make a log
 FAILED = "spin_jax/failed"
 _numbers = itertools.count()
 _chunks = itertools.count(1)
-_stopping = threading.Event()
+_stopped_by: list[signal.Signals] = []  # the signals that `stoppable` got
 _failing = threading.Event()
 
 
 class Preempted(Exception):
-    """SIGTERM came, and the state is saved; main.py exits with EXIT_PREEMPTED."""
+    """SIGTERM or Ctrl-C came, and the state is saved; main.py exits with `code`."""
+
+    def __init__(self, message: str, number: signal.Signals = signal.SIGTERM):
+        super().__init__(message)
+        self.code = CODES[number]
 
 
 def initialise(distributed: str) -> None:
@@ -131,26 +136,32 @@ def end_on_sigterm() -> None:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """While inside, SIGTERM asks `asked_to_stop`; a second one ends the process."""
+    """While inside, `asked_to_stop` tells of SIGTERM and Ctrl-C; a second one of the same kind ends the process."""
     if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
         yield  # JAX's preemption service takes the signal
         return
 
     def stop(number, frame):
-        signal.signal(signal.SIGTERM, before)
-        _stopping.set()
+        signal.signal(number, before[number])
+        _stopped_by.append(signal.Signals(number))
+        if number == signal.SIGINT:
+            os.write(2, b"\nCtrl-C: stops when the running steps are done and saved; once more to stop now.\n")
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.getsignal(number) for number in NAMES}
+    caught = [number for number, handler in before.items() if handler != signal.SIG_IGN]  # as nohup asks for
+    for number in caught:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        _stopping.clear()
-        signal.signal(signal.SIGTERM, before)
+        _stopped_by.clear()
+        for number in caught:
+            signal.signal(number, before[number])
 
 
-def asked_to_stop() -> bool:
-    """Whether a process got SIGTERM; the same answer in every process, as all ask after the same chunks."""
+def asked_to_stop() -> signal.Signals | None:
+    """The signal that a process got; the same answer in every process, as all ask after the same chunks."""
     if jax.process_count() > 1:
         # the service fires only if the number grows by one from call to call, also from stage to stage
-        return multihost_utils.reached_preemption_sync_point(next(_chunks))
-    return _stopping.is_set()
+        return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(next(_chunks)) else None
+    return _stopped_by[0] if _stopped_by else None

@@ -14,7 +14,7 @@ from spin_jax.data.sampler import sample_batch
 from spin_jax.data.stream import TransitionStream
 from spin_jax.errors import DivergedError
 from spin_jax.learners.base import Learner
-from spin_jax.record.processes import Preempted, asked_to_stop, stoppable
+from spin_jax.record.processes import NAMES, Preempted, asked_to_stop, stoppable
 from spin_jax.record.progress import Progress, log
 from spin_jax.training.keys import step_keys
 from spin_jax.training.mesh import ONE_DEVICE, Layout
@@ -128,8 +128,8 @@ def fit(
 
     on_metrics(step, metrics) gets the means of every chunk, each an array [seeds]; they are fetched after the next
     chunk has started. `show` names the metrics that the progress bar shows, as means over seeds. Raises DivergedError,
-    naming the steps, if a metric is not finite; no hook sees that state. After SIGTERM the running chunk ends,
-    on_stop(step, state) is called, and Preempted is raised.
+    naming the steps, if a metric is not finite; no hook sees that state. After SIGTERM or Ctrl-C the running chunk
+    ends, on_stop(step, state) is called, and Preempted is raised.
     """
     streamed = isinstance(data, TransitionStream)
     limit = min(max_chunk, data.max_chunk(batch_size)) if streamed else max_chunk
@@ -151,9 +151,11 @@ def fit(
                 metrics.report()
             for hook in due:
                 hook.call(step, state)
-            if asked_to_stop():
+            stopped_by = asked_to_stop()
+            if stopped_by is not None:
                 metrics.report()
                 on_stop(step, state)
-                raise Preempted(f"{what}: SIGTERM; saved step {step} of {num_steps}. The same command goes on there.")
+                saved = f"saved step {step} of {num_steps}. The same command goes on there."
+                raise Preempted(f"{what}: {NAMES[stopped_by]}; {saved}", stopped_by)
         metrics.report()
     return state

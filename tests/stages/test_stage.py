@@ -103,11 +103,11 @@ def test_how_many_are_trained_at_once(prepared):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_seeds": 0}, "config.num_seeds must be at least 1, got 0"),
+        ({"num_seeds": 0}, "config.num_seeds must lie in .1, 4096., got 0"),
         ({"num_seeds": 2, "data__mode": "stream"}, "num_seeds > 1 needs data.mode='memory'"),
         ({"asm__per_seed": True, "asm__path": "x"}, "use one of the two"),
         ({"asm__per_seed": True, "policy": "spin_cached"}, "it needs asm.per_seed=False"),
-        ({"precision": "float16"}, "config.precision must be one of auto, float32, bfloat16, got 'float16'"),
+        ({"precision": "float16"}, "config.precision must be 'float32' or 'bfloat16', got 'float16'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(prepared, changes, message):
