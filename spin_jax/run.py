@@ -46,6 +46,7 @@ def run(
     end_on_sigterm()
     from spin_jax.config.auto import resolve
     from spin_jax.config.build import build, stages_of
+    from spin_jax.config.machine import check_machine
     from spin_jax.record.workdir import Workdir
     from spin_jax.training.compilation import keep_compilations
 
@@ -54,6 +55,7 @@ def run(
     setup_logging(quiet=not is_first())
     config = resolve(config)
     settings = build(config)
+    check_machine(settings)
     return _run_stages(settings, Workdir(workdir_path, config), stages_of(settings, stages), others)
 
 

@@ -9,8 +9,8 @@ import pytest
 import spin_jax
 
 ROOMS = """
-types errors command fields record envs data logs models objectives policies learners registry config training evaluation
-frozen collect from_config stages export report run
+types errors command fields record envs data logs models objectives policies learners registry config training
+evaluation frozen collect from_config stages export report run
 """.split()  # noqa: SIM905 (an order to be read, not a list)
 ROOT = pathlib.Path(spin_jax.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

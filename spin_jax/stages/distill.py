@@ -27,7 +27,7 @@ def distill(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         stage.save(step, state, {})
 
     with stage:
-        state = stage.begin(learner, frozen, dataset.blank, config.steps)
+        state = stage.begin(learner, frozen, dataset, config.steps)
         stage.fit(
             learner,
             state,

@@ -130,7 +130,7 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     frozen = [()] * len(stage.members)  # stage 1 reads nothing that is frozen
     epochs = Epochs(stage, dataset, epoch_steps)
     with stage:
-        state = stage.begin(learner, frozen, dataset.blank, num_steps)
+        state = stage.begin(learner, frozen, dataset, num_steps)
         if not stage.resumed:
             log.info("pretrain: compiling the metrics of the untrained ASM …")
             epochs.keep(0, state)

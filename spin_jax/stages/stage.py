@@ -1,9 +1,11 @@
 """Runs one stage for all seeds: resume point, checkpoints, metrics."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from spin_jax.config.sections import RunConfig
+from spin_jax.data.dataset import LogFacts
 from spin_jax.data.stream import TransitionStream
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.record.checkpoint import CheckpointStore
@@ -13,6 +15,7 @@ from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.members import members, seeds_of
 from spin_jax.training import loop, rows
+from spin_jax.training.fits import check_update_fits
 from spin_jax.training.keys import stream
 from spin_jax.training.mesh import make_layout
 from spin_jax.types import Transition
@@ -55,8 +58,29 @@ class Stage:
         """Wall-clock seconds of this stage, including those before an interruption; 0 where nothing is written."""
         return self._writers[0].seconds if self._writers else 0.0
 
-    def begin(self, learner: Learner, frozen: Sequence[Any], observation: Any, num_steps: int) -> Any:
-        """The state at `start`: restored, or initialised if nothing is saved."""
+    def begin(
+        self,
+        learner: Learner,
+        frozen: Sequence[Any],
+        facts: LogFacts,
+        num_steps: int,
+        encode: Callable | None = None,
+    ) -> Any:
+        """The state at `start`: restored, or initialised if nothing is saved.
+
+        encode: the policy's, if it has one. Raises ConfigError if the state or a batch cannot fit in memory.
+        """
+        observation, at_once = facts.blank, math.ceil(self.seeds.at_once / self.layout.groups)
+        check_update_fits(
+            self.name,
+            learner,
+            frozen[0],
+            observation,
+            facts.spec.num_slots,
+            math.ceil(self._batch_size / self.layout.shards),
+            at_once,
+            encode,
+        )
         if not self.resumed:
             keys = [stream(member.run.seed, f"{self.name}/init") for member in self.members]
             starts = zip(keys, frozen, strict=True)

@@ -44,7 +44,7 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
 
     with stage, evaluating(stage, learner, asms, waited) as evaluate:
         write_interfaces(stage.members, asms, dataset)
-        state = stage.begin(learner, frozen, dataset.blank, num_steps)
+        state = stage.begin(learner, frozen, dataset, num_steps, policy.encode)
 
         def play(step: int, state: Any):
             evaluate(step, stage.layout.host(state))

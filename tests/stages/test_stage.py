@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,14 @@ from spin_jax.record.metrics import read_rows
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.members import members, seeds_of
 from spin_jax.stages.stage import Stage
+from spin_jax.types import ActionSpec
+
+
+class Facts(NamedTuple):
+    """What a stage asks of a log."""
+
+    spec: ActionSpec = ActionSpec((3,) * 6)
+    blank: np.ndarray = np.zeros((1, 17), np.float32)
 
 
 @pytest.fixture
@@ -53,7 +62,7 @@ def test_each_of_several_seeds_is_a_run_of_its_own(prepared, per_seed):
 
 def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
     run, workdir = prepared(num_seeds=2)
-    team, blank = members(run, workdir), np.zeros((1, 17), np.float32)
+    team, facts = members(run, workdir), Facts()
     learner = Learner(lambda *_: {"x": jnp.float32(0)}, None, None)
     state = {"x": jnp.float32([1, 2])}
     with Stage("policy", run, workdir, 32) as stage:
@@ -68,7 +77,7 @@ def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
     with Stage("policy", run, workdir, 32) as stage:
         assert (stage.resumed, stage.start) == (True, 10)
         assert stage.record() == {"step": 10}
-        assert stage.begin(learner, [(), ()], blank, 100)["x"].tolist() == [1, 2]
+        assert stage.begin(learner, [(), ()], facts, 100)["x"].tolist() == [1, 2]
         assert stage.has(10, "loss")
         assert not stage.has(20, "loss")
         assert not stage.has(10, "return_mean")
