@@ -8,22 +8,30 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-import torch
 from absl import flags
 
-from benchmarks.eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
 from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 from spin_jax import command
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import DM_CONTROL
+from spin_jax.errors import UserError
 from spin_jax.from_config import make_policy
 from spin_jax.record.progress import setup_logging
 from spin_jax.types import ActionSpec
 
+try:
+    import torch
+
+    from benchmarks.eager_torch import IQL, AutoregressivePolicy, FactoredPolicy, TransformerPolicy, load
+except ModuleNotFoundError as error:  # `main` says so
+    missing: ModuleNotFoundError | None = error
+else:
+    missing = None
+
 POLICIES = ("saint", "spin", "factored", "autoregressive")
 
 
-def eager_policy(run: RunConfig, spec: ActionSpec, num_features: int) -> torch.nn.Module:
+def eager_policy(run: RunConfig, spec: ActionSpec, num_features: int) -> "torch.nn.Module":
     """The configured policy in PyTorch, with fresh weights."""
     shapes = (num_features, spec.num_slots, spec.num_choices)
     if run.policy in ("saint", "spin"):
@@ -32,7 +40,7 @@ def eager_policy(run: RunConfig, spec: ActionSpec, num_features: int) -> torch.n
     return (FactoredPolicy if run.policy == "factored" else AutoregressivePolicy)(*shapes, run.policy_config)
 
 
-def check_outputs(program: Program, policy: torch.nn.Module, num_features: int) -> float:
+def check_outputs(program: Program, policy: "torch.nn.Module", num_features: int) -> float:
     """Largest difference of log-probabilities with the same weights and no dropout; raises SystemExit from 1e-3 on."""
     run, data = program.run, jax.tree.map(lambda x: x[:32], program.data)
     params, ours = program.start().policy, make_policy(run, program.spec)
@@ -51,7 +59,7 @@ def check_outputs(program: Program, policy: torch.nn.Module, num_features: int) 
 
 
 def eager_ticking(
-    program: Program, policy: torch.nn.Module, num_features: int, steps: int, device: str
+    program: Program, policy: "torch.nn.Module", num_features: int, steps: int, device: str
 ) -> Callable[[], None]:
     """A function that takes `steps` eager updates, each on a batch drawn from the program's log."""
     spec, size = program.spec, program.run.train.batch_size
@@ -92,6 +100,8 @@ def compare(
 
 
 def main(_: list[str]) -> None:
+    if missing:
+        raise UserError(f"This benchmark compares with PyTorch: pip install torch ({missing}).")
     setup_logging()
     device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
     rows = compare(FLAGS.task, FLAGS.policies, FLAGS.batch, FLAGS.steps, FLAGS.rounds, device)

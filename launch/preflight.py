@@ -37,6 +37,7 @@ from spin_jax.learners.asm import make_asm_learner
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.policies.base import encoded
 from spin_jax.registry import POLICIES
+from spin_jax.run import given_config, with_shipped_configs
 from spin_jax.stages.make_data import expected_transitions, spaces_of
 from spin_jax.stages.members import alone, seeds_of
 from spin_jax.training.loop import make_run_chunk
@@ -244,7 +245,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def main(_: list[str]) -> None:
     devices, chip = devices_of(FLAGS.topology)
-    run = build(resolve(FLAGS.config, accelerated=FLAGS.topology != "local" or None))
+    run = build(resolve(given_config(), accelerated=FLAGS.topology != "local" or None))
     rows = []
     for name, work in works(run).items():
         print(f"preflight: compiling stage {name} for {len(devices)} devices …", file=sys.stderr, flush=True)
@@ -266,4 +267,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("topology", None, "local, or a TPU topology such as v5e:2x4", required=True)
     flags.DEFINE_string("json", "", "file to write")
     flags.mark_flag_as_required("config")
-    command.run(main)
+    command.run(main, argv=with_shipped_configs())

@@ -35,6 +35,8 @@ def load_runs(path: str) -> list[dict[str, Any]]:
         define = runpy.run_path(path).get("sweep")
     except SyntaxError as error:
         raise ConfigError(f"{path}, line {error.lineno}: {error.msg}.") from error
+    except Exception as error:  # whatever the user's file does
+        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
     if not callable(define):
         raise ConfigError(f"{path} defines no function sweep(add).")
     define(lambda **settings: runs.append(settings))

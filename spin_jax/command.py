@@ -76,6 +76,9 @@ def explain_flag_error(argv: list[str], error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f"--config: {error.filename}, line {error.lineno}: {error.msg}"
     message = " ".join(str(error).split())
+    files = [argument.partition("=")[2] for argument in argv if argument.lstrip("-").startswith("config=")]
+    if files and not isinstance(error, flags.Error | AttributeError | KeyError | TypeError | ValueError):
+        return f"--config={files[-1]}: {type(error).__name__}: {message}"
     if isinstance(error, AttributeError | KeyError | TypeError):
         fields = [argument.split("=")[0].lstrip("-") for argument in argv if argument.lstrip("-").startswith("config.")]
         unknown = [field for field in fields if field.split(".")[-1] in message]

@@ -102,18 +102,21 @@ def _run_stages(run: "RunConfig", workdir: "Workdir", stages: Sequence[str], oth
 
 def main(_: list[str]) -> None:
     stages = STAGES if FLAGS.stage == "all" else (FLAGS.stage,)
-    config = FLAGS.config
+    run(given_config(), FLAGS.workdir, stages, FLAGS.distributed, FLAGS.against)
+
+
+def given_config() -> ConfigDict:
+    """The configuration of --config; raises ConfigError if its file is missing or gives something else."""
+    config = FLAGS.config  # ml_collections keeps a missing file to itself until a field is read
     try:
-        config.task  # noqa: B018  ml_collections keeps a missing file to itself until here
+        config.task  # noqa: B018
     except OSError as error:
-        raise ConfigError(
-            f"{str(error).splitlines()[-1].strip()}; --config must name a file, such as configs/dog_trot.py"
-        ) from error
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(f"{reason}; --config must name a file, such as configs/dog_trot.py") from error
     except AttributeError as error:
-        raise ConfigError(
-            "--config: the file's get_config() returns no field `task`; configs/base.py has all fields."
-        ) from error
-    run(config, FLAGS.workdir, stages, FLAGS.distributed, FLAGS.against)
+        reason = "the file's get_config() returns no field `task`; configs/base.py has all fields."
+        raise ConfigError(f"--config: {reason}") from error
+    return config
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
@@ -143,6 +146,11 @@ def find_config(argument: str) -> str:
     if flag.lstrip("-") != "config" or pathlib.Path(path).exists() or not shipped.is_file():
         return argument
     return f"{flag}={':'.join([str(shipped), *preset])}"
+
+
+def with_shipped_configs() -> list[str]:
+    """sys.argv, where a shipped configuration is found from any folder."""
+    return [sys.argv[0], *map(find_config, sys.argv[1:])]
 
 
 def get_config(name: str) -> ConfigDict:
@@ -182,5 +190,4 @@ def main_command() -> None:
     flags.DEFINE_string("distributed", "off", "off | auto = join the cluster's other processes | host:port,n,i")
     flags.DEFINE_list("against", [], "workdirs of other runs, of which ope judges the policies, too")
     flags.mark_flag_as_required("config")
-    argv = [sys.argv[0], *map(find_config, sys.argv[1:])]
-    command.run(main, resumes=True, argv=argv, explain=explain, before_end=tell_the_others)
+    command.run(main, resumes=True, argv=with_shipped_configs(), explain=explain, before_end=tell_the_others)

@@ -3,6 +3,7 @@
 import jax
 from ml_collections import ConfigDict
 
+from spin_jax.errors import ConfigError
 from spin_jax.record.machine import usable_cores
 from spin_jax.registry import LEARNERS, POLICIES, PolicyEntry
 
@@ -11,8 +12,17 @@ def resolve(config: ConfigDict, accelerated: bool | None = None) -> ConfigDict:
     """A copy of the configuration: the policy's implied fields are set and every 'auto' is decided for this machine.
 
     accelerated: decide as for a machine with an accelerator, or as for one without; None: as this machine is. Wrong
-    names and values are left as they are; `config.build.build` reports them.
+    names and values are left as they are; `config.build.build` reports them. Raises ConfigError if a
+    section is missing.
     """
+    try:
+        return _resolve(config, accelerated)
+    except (AttributeError, KeyError) as error:
+        missing = str(error).strip("'\"")
+        raise ConfigError(f"config.{missing} is missing; configs/base.py has all fields.") from error
+
+
+def _resolve(config: ConfigDict, accelerated: bool | None) -> ConfigDict:
     config = ConfigDict(config.to_dict(), type_safe=False)
     entry = POLICIES.get(config.policy)
     if entry is not None:

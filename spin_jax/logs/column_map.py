@@ -126,7 +126,7 @@ def map_columns(table: pa.Table, config: ColumnConfig, where: object) -> ColumnM
 
 
 def select(asked: str, names: list[str], role: str, where: object, items: bool = False) -> tuple[str, ...]:
-    """The columns that an option names, each once; items: also `column[3]`. Raises DataError on unknown ones."""
+    """The columns that an option names; items: also `column[3]`. Raises DataError on unknown ones and repetitions."""
     if asked.strip() == NONE:
         return ()
     chosen: list[str] = []
@@ -142,6 +142,8 @@ def select(asked: str, names: list[str], role: str, where: object, items: bool =
                 + (f"Did you mean {near[0]!r}? " if near else "")
                 + f"The columns are {_listed(names)}."
             )
+        if name in chosen:
+            raise DataError(f"{where}: {OPTION}{role}={asked} names {name!r} twice.")
         chosen += [known for known in match if known not in chosen]
     return tuple(chosen)
 

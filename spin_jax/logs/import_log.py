@@ -89,7 +89,7 @@ FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_string("task", None, f"a task that the package knows: {', '.join(TASKS)}")
     flags.DEFINE_string("level", "log", "with --task: what the log is, such as expert")
-    flags.DEFINE_integer("bins", None, "with --task: choices of every slot", lower_bound=1)
+    flags.DEFINE_integer("bins", None, "with --task: choices of every slot", lower_bound=2, upper_bound=256)
     flags.DEFINE_string("data_dir", "~/tensorflow_datasets", "where TFDS data sets are kept")
     flags.DEFINE_string("name", None, "with --task: name of the data set; default <task>-<bins>bins-<level>")
     for option in dataclasses.fields(ColumnConfig):
