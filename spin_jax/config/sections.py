@@ -64,6 +64,11 @@ class ASMSection:
     precision: str = dataclasses.field(kw_only=True, metadata={"from": "precision"})
 
     @property
+    def wanted_epoch(self) -> int | None:
+        """The epoch that stage 2 loads; None = the last one, of a stage 1 that has ended."""
+        return None if self.epoch < 0 else self.epoch
+
+    @property
     def model(self) -> ASMConfig:
         """The ASM's architecture."""
         body = BodyConfig(

@@ -15,7 +15,6 @@ from spin_jax.errors import ConfigError, DataError
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
-from spin_jax.record.checkpoint import digest, flatten
 from spin_jax.record.processes import first
 from spin_jax.record.progress import Progress, log
 from spin_jax.types import Transition
@@ -42,7 +41,7 @@ def encode_log(
         return data
     if isinstance(data, TransitionStream):
         raise ConfigError("z(s) of the whole log is kept on the device: this policy needs data.mode='memory'.")
-    facts = [digest(flatten((asm.params, asm.normaliser))), asm.record["describes"], fingerprint]
+    facts = [asm.digest, asm.record["describes"], fingerprint]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     compiled = jax.jit(lambda frozen, observation: packed(encoded(policy, frozen, observation)))
     encode = functools.partial(compiled, asm.params)
