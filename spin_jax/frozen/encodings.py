@@ -17,6 +17,7 @@ from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
 from spin_jax.record.processes import first
 from spin_jax.record.progress import Progress, log
+from spin_jax.record.workdir import write_json
 from spin_jax.types import Transition
 
 ENCODE_ROWS = 4096  # transitions encoded in one program
@@ -34,8 +35,8 @@ def encode_log(
 
     data: numpy arrays with normalised observations; x is read from its file as it is needed. n_step: how many steps s'
     comes after s; 0 = the learner does not use s'. x is computed once, in chunks, by process 0, and kept in
-    `encodings_dir` under a key of ASM, normaliser and log. Raises DataError with the sizes if x does not fit into
-    memory, and ConfigError for a log that streams.
+    `encodings_dir` under a key of ASM, normaliser and log, with a checksum; a file that does not match its checksum is
+    computed anew. Raises DataError with the sizes if x does not fit into memory, ConfigError for a log that streams.
     """
     if policy.encode is None:
         return data
@@ -72,9 +73,11 @@ def _encoded(path: pathlib.Path, encode: Callable, observation: np.ndarray, shap
 
 
 def _write(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape: tuple[int, ...]) -> None:
-    if path.exists():
+    if _is_intact(path):
         log.info(f"policy: z(s) of {shape[0]} transitions from {path}")
         return
+    if path.exists():
+        log.warning(f"policy: {path} has no checksum or another one than when it was written; computing z(s) anew")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)
@@ -86,4 +89,18 @@ def _write(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape:
             progress.update(start + rows)
     out.flush()
     temporary.replace(path)
-    path.with_suffix(".json").write_text(json.dumps({"what": "z(s), bfloat16 as uint16", "shape": shape}) + "\n")
+    facts = {"what": "z(s), bfloat16 as uint16", "shape": shape, "sha256": _sha256(path)}
+    write_json(path.with_suffix(".json"), facts)
+
+
+def _is_intact(path: pathlib.Path) -> bool:
+    """Whether the file has the SHA-256 that stands in the JSON file beside it."""
+    try:
+        return json.loads(path.with_suffix(".json").read_text())["sha256"] == _sha256(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
