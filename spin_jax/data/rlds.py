@@ -7,11 +7,13 @@ discount 0 in it and in the row before. Time limit: is_last without is_terminal,
 
 import contextlib
 import io
+import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from spin_jax.data.foreign import check_features, check_shards_inside
 from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
@@ -76,12 +78,15 @@ def write_shards(builder: tfds.core.DatasetBuilder, num_shards: int) -> None:
 def open_data_set(directory: str) -> tfds.core.DatasetBuilder:
     """The prepared TFDS data set of RLDS episodes in `directory`.
 
-    Raises DataError if it is not a TFDS data set, or if its steps lack what `rlds_features` declares.
+    Raises DataError if it is not a TFDS data set, if it asks for code or files of others (data.foreign), or if its
+    steps lack what `rlds_features` declares.
     """
+    check_features(pathlib.Path(directory))
     try:
         builder = tfds.builder_from_directory(directory)
     except Exception as error:
         raise DataError(f"{directory} is not a TFDS data set (no readable dataset_info.json there).") from error
+    check_shards_inside(builder)
     steps = getattr(dict(builder.info.features or {}).get("steps"), "feature", {})
     missing = {"observation", "action", "reward", "is_terminal"} - set(steps)
     if missing:
