@@ -100,9 +100,9 @@ def open_data_set(directory: str) -> tfds.core.DatasetBuilder:
 class EpisodeSource(Sequence):
     """The episodes of a split expression of a prepared TFDS data set, each read from disk when it is accessed.
 
-    Whole episodes are read as stacked arrays (SkipDecoding); decoding row by row would be ten times slower. Several
-    threads may read at once. Raises DataError as `open_data_set` does, and on an unknown split. A broken shard raises
-    DataError when one of its episodes is read.
+    shards: {split: the files of that split that hold the episodes}. Whole episodes are read as stacked arrays
+    (SkipDecoding); decoding row by row would be ten times slower. Several threads may read at once. Raises DataError as
+    `open_data_set` does, and on an unknown split. A broken shard raises DataError when one of its episodes is read.
     """
 
     def __init__(self, directory: str, split: str):
@@ -111,6 +111,7 @@ class EpisodeSource(Sequence):
         try:
             self._source = builder.as_data_source(split=split, decoders={"steps": tfds.decode.SkipDecoding()})
             self._length = len(self._source)
+            self.shards = _shards(builder, split)
         except ValueError as error:  # TFDS's own: an unknown split, a slice beyond the end, a syntax error
             sizes = ", ".join(f"{name} ({info.num_examples} episodes)" for name, info in builder.info.splits.items())
             raise DataError(f"{self._failed}: {str(error).splitlines()[0]} Splits there: {sizes}.") from error
@@ -128,6 +129,12 @@ class EpisodeSource(Sequence):
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))
+
+
+def _shards(builder: tfds.core.DatasetBuilder, expression: str) -> dict[str, list[pathlib.Path]]:
+    read = {pathlib.Path(one.filename) for one in builder.info.splits[expression].file_instructions}
+    files = {name: set(map(pathlib.Path, split.filepaths)) for name, split in builder.info.splits.items()}
+    return {name: sorted(read & own) for name, own in files.items() if read & own}
 
 
 def read_episodes(directory: str, split: str) -> list[Episode]:

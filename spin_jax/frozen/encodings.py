@@ -15,6 +15,7 @@ from spin_jax.errors import ConfigError, DataError
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
+from spin_jax.record.inputs import file_digest
 from spin_jax.record.processes import first
 from spin_jax.record.progress import Progress, log
 from spin_jax.record.workdir import write_json
@@ -89,18 +90,13 @@ def _write(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape:
             progress.update(start + rows)
     out.flush()
     temporary.replace(path)
-    facts = {"what": "z(s), bfloat16 as uint16", "shape": shape, "sha256": _sha256(path)}
+    facts = {"what": "z(s), bfloat16 as uint16", "shape": shape, "sha256": file_digest(path)}
     write_json(path.with_suffix(".json"), facts)
 
 
 def _is_intact(path: pathlib.Path) -> bool:
     """Whether the file has the SHA-256 that stands in the JSON file beside it."""
     try:
-        return json.loads(path.with_suffix(".json").read_text())["sha256"] == _sha256(path)
+        return json.loads(path.with_suffix(".json").read_text())["sha256"] == file_digest(path)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
