@@ -21,7 +21,7 @@ class CheckpointError(UserError, ValueError):
 
 
 class WorkdirError(UserError, ValueError):
-    """The workdir belongs to another configuration."""
+    """The workdir belongs to another configuration, or was trained on another log or ASM."""
 
 
 class ExportError(UserError, ValueError):

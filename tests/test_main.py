@@ -287,6 +287,9 @@ def test_nan_and_a_broken_shard_are_named(finished, tmp_path):
     for episode in episodes:
         writer.write(serializer.serialize_example(features.encode_example({"steps": to_rlds(episode)})))
     writer.close()
+    with pytest.raises(DataError, match=r"expert.* is not the file that card_expert\.json beside it was made from"):
+        run_here(tmp_path / "new", tmp_path / "data", "pretrain", {})
+    (target / "card_expert.json").unlink()  # as in a log of an older version
     with pytest.raises(DataError, match="observation of episode 5 is nan at step 7, feature 3"):  # after medium's 4
         run_here(tmp_path / "new", tmp_path / "data", "pretrain", {})
     shard.write_bytes(shard.read_bytes()[:70_000])

@@ -91,6 +91,7 @@ def test_the_best_kept_step_is_the_supported_one_of_the_highest_value(finished, 
     found = results["off_policy"]["policies"]
     steps = {one["step"]: one for one in found.values() if "step" in one}
     assert sorted(steps) == [60, 80]
+    assert (results["off_policy"]["step"], results["off_policy"]["num_steps"]) == (80, 80)
     assert load(workdir).header["step"] == 80
     assert load(workdir, step=60).header["step"] == 60
     with pytest.raises(CheckpointError, match=r"holds no step 70; saved steps: \[60, 80\]"):

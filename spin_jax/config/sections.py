@@ -84,6 +84,11 @@ class ASMSection(Section, where="config.asm."):
         _ = self.model, self.masking_config, self.optimiser(0)
 
     @property
+    def wanted_epoch(self) -> int | None:
+        """The epoch that stage 2 loads; None = the last one, of a stage 1 that has ended."""
+        return None if self.epoch < 0 else self.epoch
+
+    @property
     def model(self) -> ASMConfig:
         """The ASM's architecture."""
         body = BodyConfig(

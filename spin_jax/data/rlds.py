@@ -7,11 +7,13 @@ discount 0 in it and in the row before. Time limit: is_last without is_terminal,
 
 import contextlib
 import io
+import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from spin_jax.data.foreign import check_features, check_shards_inside
 from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
@@ -76,12 +78,15 @@ def write_shards(builder: tfds.core.DatasetBuilder, num_shards: int) -> None:
 def open_data_set(directory: str) -> tfds.core.DatasetBuilder:
     """The prepared TFDS data set of RLDS episodes in `directory`.
 
-    Raises DataError if it is not a TFDS data set, or if its steps lack what `rlds_features` declares.
+    Raises DataError if it is not a TFDS data set, if it asks for code or files of others (data.foreign), or if its
+    steps lack what `rlds_features` declares.
     """
+    check_features(pathlib.Path(directory))
     try:
         builder = tfds.builder_from_directory(directory)
     except Exception as error:
         raise DataError(f"{directory} is not a TFDS data set (no readable dataset_info.json there).") from error
+    check_shards_inside(builder)
     steps = getattr(dict(builder.info.features or {}).get("steps"), "feature", {})
     missing = {"observation", "action", "reward", "is_terminal"} - set(steps)
     if missing:
@@ -95,9 +100,9 @@ def open_data_set(directory: str) -> tfds.core.DatasetBuilder:
 class EpisodeSource(Sequence):
     """The episodes of a split expression of a prepared TFDS data set, each read from disk when it is accessed.
 
-    Whole episodes are read as stacked arrays (SkipDecoding); decoding row by row would be ten times slower. Several
-    threads may read at once. Raises DataError as `open_data_set` does, and on an unknown split. A broken shard raises
-    DataError when one of its episodes is read.
+    shards: {split: the files of that split that hold the episodes}. Whole episodes are read as stacked arrays
+    (SkipDecoding); decoding row by row would be ten times slower. Several threads may read at once. Raises DataError as
+    `open_data_set` does, and on an unknown split. A broken shard raises DataError when one of its episodes is read.
     """
 
     def __init__(self, directory: str, split: str):
@@ -106,6 +111,7 @@ class EpisodeSource(Sequence):
         try:
             self._source = builder.as_data_source(split=split, decoders={"steps": tfds.decode.SkipDecoding()})
             self._length = len(self._source)
+            self.shards = _shards(builder, split)
         except ValueError as error:  # TFDS's own: an unknown split, a slice beyond the end, a syntax error
             sizes = ", ".join(f"{name} ({info.num_examples} episodes)" for name, info in builder.info.splits.items())
             raise DataError(f"{self._failed}: {str(error).splitlines()[0]} Splits there: {sizes}.") from error
@@ -123,6 +129,12 @@ class EpisodeSource(Sequence):
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))
+
+
+def _shards(builder: tfds.core.DatasetBuilder, expression: str) -> dict[str, list[pathlib.Path]]:
+    read = {pathlib.Path(one.filename) for one in builder.info.splits[expression].file_instructions}
+    files = {name: set(map(pathlib.Path, split.filepaths)) for name, split in builder.info.splits.items()}
+    return {name: sorted(read & own) for name, own in files.items() if read & own}
 
 
 def read_episodes(directory: str, split: str) -> list[Episode]:

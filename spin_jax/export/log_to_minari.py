@@ -16,6 +16,7 @@ import numpy as np
 from absl import flags
 
 from spin_jax import command
+from spin_jax.data.cards import check_shards
 from spin_jax.data.rlds import EpisodeSource, open_data_set
 from spin_jax.data.spaces import read_spaces, to_json
 from spin_jax.errors import DataError
@@ -32,7 +33,7 @@ def log_to_minari(directory: pathlib.Path, split: str, dataset_id: str) -> pathl
     Observations are a Box, actions a MultiDiscrete with as many choices as the data set names (spaces.json), or as its
     largest choice asks for. Propensities are the info `propensity` of the step that an action led to. The names of
     features, slots and choices stand in the description, as JSON. Raises DataError if the id is wrong or taken, if
-    Minari is not installed, and as EpisodeSource does.
+    Minari is not installed, and as EpisodeSource and check_shards do.
     """
     try:
         import gymnasium as gym
@@ -49,6 +50,7 @@ def log_to_minari(directory: pathlib.Path, split: str, dataset_id: str) -> pathl
     path = pathlib.Path(get_dataset_path(dataset_id))
     if path.exists():
         raise DataError(f"{path} is there already and stays as it is. Choose another --id.")
+    check_shards(directory, split)
     stored = EpisodeSource(str(directory), split)
     spaces = read_spaces(directory) or numbered_spaces(*_sizes(stored))
 

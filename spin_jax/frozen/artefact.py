@@ -11,11 +11,16 @@ from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import LogFacts
 from spin_jax.errors import CheckpointError
 from spin_jax.models.asm import ASM, ASMConfig
-from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.checkpoint import CheckpointStore, digest, flatten
 from spin_jax.record.workdir import flat
 from spin_jax.types import ActionSpec, Normaliser, identity_normaliser
 
 DATA_FIELDS = ("level", "fingerprint")  # config.asm.other_data accepts differences in these
+WAY_OUT = (
+    "take another epoch with --config.asm.epoch (in another --workdir), or delete that directory: the command that "
+    "pre-trained this ASM, run again without --stage, saves the last epoch anew, and the others if its folders asm and "
+    "pretrain are both deleted"
+)
 
 
 class FrozenASM(NamedTuple):
@@ -25,10 +30,38 @@ class FrozenASM(NamedTuple):
     normaliser: Normaliser
     record: dict
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the parameters and the normaliser."""
+        return digest(flatten((self.params, self.normaliser)))
+
 
 def open_store(path: str | pathlib.Path) -> CheckpointStore:
     """The checkpoint store of an ASM artefact; each kept epoch is one numbered checkpoint."""
-    return CheckpointStore(pathlib.Path(path).expanduser(), keep=None)
+    return CheckpointStore(pathlib.Path(path).expanduser(), keep=None, way_out=WAY_OUT)
+
+
+def find_epoch(path: pathlib.Path, epoch: int | None) -> int:
+    """The epoch to load from the ASM artefact in `path`: the one that is asked for or, for None, the last one.
+
+    Raises CheckpointError if it is not there, or if None is asked for while stage 1 of that ASM has not ended. ASMs of
+    versions that did not record the number of epochs are taken as they are.
+    """
+    store = open_store(path)
+    if not store.steps():
+        raise CheckpointError(
+            f"No pre-trained ASM in {path}: the directory is missing or is not an ASM artefact. "
+            f"Run --stage=pretrain first, or point --config.asm.path at one."
+        )
+    record = store.record(epoch)
+    found, whole = store.steps()[-1] if epoch is None else epoch, record.get("num_epochs", 0)
+    if epoch is None and found < whole:
+        raise CheckpointError(
+            f"The ASM in {path} is not finished: its stage 1 has reached epoch {found} of {whole}. End stage 1 (the "
+            f"command that began it, without --stage), or take this epoch by name in another workdir: "
+            f"--workdir=ANOTHER_DIRECTORY --config.asm.path={path} --config.asm.epoch={found}"
+        )
+    return found
 
 
 def describe(run: RunConfig, dataset: LogFacts) -> dict:
@@ -59,14 +92,10 @@ def params_like(spec: ActionSpec, num_features: int, config: ASMConfig) -> Any:
 def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: LogFacts) -> FrozenASM:
     """Loads an ASM (epoch None: the last one) after comparing its record with `describe(run, dataset)` field by field.
 
-    Raises CheckpointError that names the first field that differs, with both values, or the missing or damaged file.
+    Raises CheckpointError as `find_epoch` does, and one that names the first field that differs, with both values, or
+    the damaged file.
     """
-    store, expected = open_store(path), describe(run, dataset)
-    if not store.steps():
-        raise CheckpointError(
-            f"No pre-trained ASM in {path}: the directory is missing or is not an ASM artefact. "
-            f"Run --stage=pretrain first, or point --config.asm.path at one."
-        )
+    store, expected, epoch = open_store(path), describe(run, dataset), find_epoch(path, epoch)
     record = store.record(epoch)
     found, need = flat(record.get("describes", {})), flat(expected)
     for name in need:

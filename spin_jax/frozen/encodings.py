@@ -15,9 +15,10 @@ from spin_jax.errors import ConfigError, DataError
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
-from spin_jax.record.checkpoint import digest, flatten
+from spin_jax.record.inputs import file_digest
 from spin_jax.record.processes import first
 from spin_jax.record.progress import Progress, log
+from spin_jax.record.workdir import write_json
 from spin_jax.types import Transition
 
 ENCODE_ROWS = 4096  # transitions encoded in one program
@@ -35,14 +36,14 @@ def encode_log(
 
     data: numpy arrays with normalised observations; x is read from its file as it is needed. n_step: how many steps s'
     comes after s; 0 = the learner does not use s'. x is computed once, in chunks, by process 0, and kept in
-    `encodings_dir` under a key of ASM, normaliser and log. Raises DataError with the sizes if x does not fit into
-    memory, and ConfigError for a log that streams.
+    `encodings_dir` under a key of ASM, normaliser and log, with a checksum; a file that does not match its checksum is
+    computed anew. Raises DataError with the sizes if x does not fit into memory, ConfigError for a log that streams.
     """
     if policy.encode is None:
         return data
     if isinstance(data, TransitionStream):
         raise ConfigError("z(s) of the whole log is kept on the device: this policy needs data.mode='memory'.")
-    facts = [digest(flatten((asm.params, asm.normaliser))), asm.record["describes"], fingerprint]
+    facts = [asm.digest, asm.record["describes"], fingerprint]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     compiled = jax.jit(lambda frozen, observation: packed(encoded(policy, frozen, observation)))
     encode = functools.partial(compiled, asm.params)
@@ -73,9 +74,11 @@ def _encoded(path: pathlib.Path, encode: Callable, observation: np.ndarray, shap
 
 
 def _write(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape: tuple[int, ...]) -> None:
-    if path.exists():
+    if _is_intact(path):
         log.info(f"policy: z(s) of {shape[0]} transitions from {path}")
         return
+    if path.exists():
+        log.warning(f"policy: {path} has no checksum or another one than when it was written; computing z(s) anew")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)
@@ -87,4 +90,13 @@ def _write(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape:
             progress.update(start + rows)
     out.flush()
     temporary.replace(path)
-    path.with_suffix(".json").write_text(json.dumps({"what": "z(s), bfloat16 as uint16", "shape": shape}) + "\n")
+    facts = {"what": "z(s), bfloat16 as uint16", "shape": shape, "sha256": file_digest(path)}
+    write_json(path.with_suffix(".json"), facts)
+
+
+def _is_intact(path: pathlib.Path) -> bool:
+    """Whether the file has the SHA-256 that stands in the JSON file beside it."""
+    try:
+        return json.loads(path.with_suffix(".json").read_text())["sha256"] == file_digest(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -57,8 +57,7 @@ def load_frozen(
 
 def load_asms(run: RunConfig, dataset: LogFacts, paths: Sequence[pathlib.Path]) -> list[FrozenASM]:
     """The ASM in each directory, at config.asm.epoch; raises CheckpointError as `load_asm` does."""
-    epoch = None if run.asm.epoch < 0 else run.asm.epoch
-    read = {path: load_asm(path, epoch, run, dataset) for path in dict.fromkeys(paths)}
+    read = {path: load_asm(path, run.asm.wanted_epoch, run, dataset) for path in dict.fromkeys(paths)}
     return [read[path] for path in paths]
 
 

@@ -7,7 +7,7 @@ import shutil
 
 import tensorflow_datasets as tfds
 
-from spin_jax.data.cards import card_path
+from spin_jax.data.cards import card_path, shard_digests
 from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
 from spin_jax.data.spaces import write_spaces
 from spin_jax.logs.read_log import Log
@@ -89,7 +89,7 @@ def _write(partial: pathlib.Path, directory: pathlib.Path, log: Log, card: dict)
     size = sum(e.observation.nbytes + e.action.nbytes for e in episodes)
     write_shards(builder, min(max(1, size // SHARD_BYTES), len(episodes)))
     written = pathlib.Path(builder.data_path)
-    write_json(card_path(written, "train"), card)
+    write_json(card_path(written, "train"), card | {"shards": shard_digests(written, "train")})
     write_spaces(written, log.spaces)
     (written / PAGE).write_text(log.page + "\n")
     directory.parent.mkdir(exist_ok=True)

@@ -18,6 +18,7 @@ from spin_jax.errors import DataError
 from spin_jax.logs.arrow import as_table
 from spin_jax.logs.minari_data import minari_directory, minari_table
 from spin_jax.logs.suite_pickle import suite_columns
+from spin_jax.record.inputs import file_digest
 from spin_jax.record.progress import Progress
 
 FORMATS = {
@@ -67,10 +68,7 @@ def suffix(path: pathlib.Path) -> str:
 
 def checksum(files: list[pathlib.Path], root: pathlib.Path) -> str:
     """SHA-256 of one file, or of the names (below `root`) and checksums of several."""
-    digests = []
-    for path in files:
-        with path.open("rb") as file:
-            digests.append((str(path.relative_to(root)), hashlib.file_digest(file, "sha256").hexdigest()))
+    digests = [(str(path.relative_to(root)), file_digest(path)) for path in files]
     if len(digests) == 1:
         return digests[0][1]
     return hashlib.sha256(repr(digests).encode()).hexdigest()

@@ -30,15 +30,19 @@ def digest(arrays: Mapping[str, Any]) -> str:
     return found.hexdigest()
 
 
+MADE_ANEW = "or delete that directory: the same command without --stage trains anew what is missing then"
+
+
 class CheckpointStore:
     """Numbered checkpoints (arrays + JSON record) in `directory`; a save is atomic, so a killed one leaves no trace.
 
-    keep: number of latest checkpoints to keep; None keeps all. Nothing is created on disk before the first save.
+    keep: number of latest checkpoints to keep; None keeps all. way_out: what errors advise where a checkpoint is
+    damaged, after "restore it from a copy". Nothing is created on disk before the first save.
     """
 
-    def __init__(self, directory: str | pathlib.Path, keep: int | None = 1):
+    def __init__(self, directory: str | pathlib.Path, keep: int | None = 1, way_out: str = MADE_ANEW):
         self.directory = pathlib.Path(directory).absolute()
-        self._keep = keep
+        self._keep, self._way_out = keep, way_out
         self._reader = self._writer = None
 
     def _manager(self, write: bool = False) -> ocp.CheckpointManager:
@@ -141,5 +145,5 @@ class CheckpointStore:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return CheckpointError(
             f"Checkpoint {self._path(step)} is damaged or incomplete and cannot be read ({first_line[:200]}). "
-            f"Restore it from a copy, or delete that directory to continue without it."
+            f"Restore it from a copy, {self._way_out}."
         )

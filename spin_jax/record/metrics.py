@@ -6,17 +6,31 @@ import time
 
 from tensorboardX import SummaryWriter
 
+from spin_jax.record.progress import log
+
 
 def read_rows(path: str | pathlib.Path) -> list[dict]:
-    """Rows of a JSONL file, [] if it does not exist; a last line that was cut off by a kill is left out."""
+    """Rows of a JSONL file, [] if it does not exist; damaged lines are left out, and those amid others are counted.
+
+    A last line without its end is what a kill leaves, and nothing is said of it.
+    """
     path = pathlib.Path(path)
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    *lines, cut = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    rows = [row for row in map(_row, lines) if row is not None]
+    if len(rows) < len(lines):
+        log.warning(f"{path}: {len(lines) - len(rows)} of {len(lines)} lines are damaged and left out")
+    last = _row(cut)
+    return rows if last is None else [*rows, last]
+
+
+def _row(line: bytes) -> dict | None:
+    """The row of a line; None if the line is damaged."""
+    try:
+        row = json.loads(line)
+        known = isinstance(row.get("step"), int) and isinstance(row.get("seconds"), int | float)
+        return row if known else None
+    except (ValueError, AttributeError):  # no JSON, or JSON of something else
+        return None
 
 
 class MetricsWriter:

@@ -26,11 +26,18 @@ def judgement(found: dict) -> str:
                 f"  {'  by importance sampling':<34}{one['importance_sampled']:>9.2f}  "
                 f"from {one['effective_episodes']:.1f} effective episodes"
             )
+    lines += unfinished(found, "the newest of them")
     lines.append(f"  {'the log itself':<34}{found['log_return']:>9.2f}  ± {2 * found['log_return_error']:.2f}")
     steps = [one["step"] for _, one in ranked(found) if one["supported"] and "step" in one]
     if len(steps) > 1:
         lines.append(f"  best of the kept steps: {steps[0]} (load and export it with step=best)")
     return "\n".join([*lines, f"  {checked(found)}"])
+
+
+def unfinished(found: dict, name: str) -> list[str]:
+    """A line that says at which of its steps a policy was judged, if it was not trained to its end."""
+    step, whole = found.get("step"), found.get("num_steps")
+    return [] if step is None or step >= whole else [f"  {name} is not finished: step {step} of {whole}"]
 
 
 def checked(found: dict) -> str:

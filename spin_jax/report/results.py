@@ -6,7 +6,7 @@ from spin_jax.envs.tasks import TASKS
 from spin_jax.record.machine import facts
 from spin_jax.record.workdir import Workdir, write_json
 from spin_jax.report.curves import plot_curves
-from spin_jax.report.judgement import judgement, plot_judgement
+from spin_jax.report.judgement import judgement, plot_judgement, unfinished
 from spin_jax.report.video import write_video
 from spin_jax.stages import STAGES
 from spin_jax.stages.evaluate_policy import load_policy
@@ -36,6 +36,8 @@ def collect_results(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         "return_ci95": evaluated.get("return_ci95"),
         "normalised_mean": evaluated.get("normalised_mean"),
         "episodes": len(evaluated["returns"]) if evaluated else None,
+        "step": evaluated.get("step"),
+        "num_steps": evaluated.get("num_steps"),
         "mode": evaluated.get("mode", run.eval.mode),
         "off_policy": summaries["ope"] or None,
         "reference_returns": references and {"random": references[0], "expert": references[1]},
@@ -69,6 +71,7 @@ def table(results: dict) -> str:
             if played
             else []
         ),
+        *unfinished(results, results["policy"]),
         row("episodes it was trained on", results["trained_on_return"]),
     ]
     lines += [row(f"data: {level}", value) for level, value in (results["data_returns"] or {}).items()]

@@ -6,6 +6,7 @@ from spin_jax.data.sampler import scaled
 from spin_jax.frozen.load import load_asms
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import POLICIES
+from spin_jax.stages.members import inputs_of
 from spin_jax.stages.stage import Stage
 from spin_jax.training.loop import Hook
 
@@ -13,11 +14,12 @@ from spin_jax.training.loop import Hook
 def distill(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     """Runs or resumes the distillation of all seeds; saves the students in workdir/distill and returns the summary.
 
-    Raises CheckpointError if no matching ASM is found.
+    Raises CheckpointError if no matching ASM is found, WorkdirError if it is another one than the stage began with.
     """
     config = run.policy_config
     stage = Stage("distill", run, workdir, config.batch_size, own_frozen=run.asm.per_seed)
     asms = load_asms(run, dataset, [member.asm for member in stage.members])
+    stage.reads([inputs_of(member, dataset, asm) for member, asm in zip(stage.members, asms, strict=True)])
     make_distiller = POLICIES[run.policy].distiller
     assert make_distiller is not None  # config.build.stages_of
     learner = make_distiller(dataset.spec, run.asm.model, config)

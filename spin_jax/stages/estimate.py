@@ -13,8 +13,9 @@ import numpy as np
 from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS
+from spin_jax.errors import CheckpointError
 from spin_jax.from_config import make_learner, make_policy
-from spin_jax.frozen.artefact import open_store
+from spin_jax.frozen.artefact import find_epoch
 from spin_jax.frozen.load import frozen_like
 from spin_jax.learners.asm import make_asm_learner
 from spin_jax.learners.base import Learner, state_like
@@ -62,10 +63,15 @@ def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
 
 
 def _cannot_begin(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> bool:
-    """Whether the stages need an ASM that is missing; they then raise their own error at once."""
+    """Whether the stages need an ASM that is missing or unfinished; they then raise their own error at once."""
     if not has_stage(run.policy, "pretrain") or ("pretrain" in stages and not run.asm.path):
         return False
-    return not all(open_store(member.asm).steps() for member in members(run, workdir))
+    try:
+        for member in members(run, workdir):
+            find_epoch(member.asm, run.asm.wanted_epoch)
+    except CheckpointError:
+        return True
+    return False
 
 
 class Estimate:

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from spin_jax.collect.simulated_log import SimulatedConfig, dataset_directory, prepare
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.card import card_table
-from spin_jax.data.cards import card_path, is_suite_import, read_cards
+from spin_jax.data.cards import card_path, check_shards, is_suite_import, read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
 from spin_jax.data.rlds import EpisodeSource
 from spin_jax.data.spaces import read_spaces
@@ -132,6 +132,7 @@ def load_data(run: RunConfig) -> Dataset:
             f"There is no data set at {directory}. Run --stage=data first, or point --config.data.dir "
             f"at the folder that holds {directory.parents[1].name}/."
         )
+    check_shards(directory, _expression(run))
     return load_dataset(
         directory,
         _expression(run),

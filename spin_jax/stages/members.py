@@ -9,7 +9,9 @@ from spin_jax.config.sections import MeshConfig, RunConfig
 from spin_jax.data.dataset import LogFacts
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.frozen.load import load_frozen
+from spin_jax.record.inputs import Input
 from spin_jax.record.workdir import Workdir
+from spin_jax.registry import POLICIES
 from spin_jax.training.seeds import Seeds
 
 
@@ -55,6 +57,16 @@ def seeds_of(run: RunConfig, own_frozen: bool = False) -> Seeds:
         at_once=min(run.seeds_per_batch, run.num_seeds),
         own_frozen=own_frozen and run.num_seeds > 1,
     )
+
+
+def inputs_of(member: Member, dataset: LogFacts, asm: FrozenASM | None = None) -> dict[str, Input]:
+    """What a stage of this member is trained on: the log and, in stages that read it, the ASM with its student."""
+    run = member.run
+    found = {"log": Input(dataset.fingerprint, f"{run.data.path or run.data.dir}, {run.data.level}")}
+    if asm is not None and POLICIES[run.policy].reads_asm:
+        epoch = asm.record.get("epoch", "unknown")
+        found["ASM"] = Input(asm.digest, f"{member.asm}, epoch {epoch}")
+    return found
 
 
 def frozen_of(team: Sequence[Member], dataset: LogFacts) -> list[FrozenASM]:

@@ -24,7 +24,7 @@ from spin_jax.learners.base import Learner
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.progress import log as message
 from spin_jax.record.workdir import Workdir, write_json
-from spin_jax.stages.evaluate_policy import load_policy
+from spin_jax.stages.evaluate_policy import last_step, load_policy
 from spin_jax.stages.make_data import load_data
 from spin_jax.stages.members import Member, members
 from spin_jax.training.keys import stream
@@ -62,7 +62,7 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
     """
     if run.data.mode == "stream":
         raise ConfigError("--stage=ope reads the whole log at once: it needs config.data.mode=memory.")
-    begin, config, spec = time.monotonic(), run.ope, dataset.spec
+    begin, config, spec, step = time.monotonic(), run.ope, dataset.spec, last_step(run, members(run, workdir))
     if run.train.n_step != 1:
         dataset = load_data(dataclasses.replace(run, train=dataclasses.replace(run.train, n_step=1)))
     fitted, measured = logs(dataset)
@@ -95,6 +95,8 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
     returns = measured.discounted_returns(config.gamma)
     summary = {
         "seconds": time.monotonic() - begin,
+        "step": step,
+        "num_steps": run.train.num_steps,
         "gamma": config.gamma,
         "measured_on": dataset.probe_name,
         "episodes": len(measured.lengths),
@@ -151,8 +153,8 @@ def trained(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> list[Ta
     found = []
     for member in team:
         seed = f"seed {member.run.seed}, " if len(team) > 1 else ""
-        steps: list[int | None] = [*CheckpointStore(member.state("policy"), keep=None).steps()]
-        for step in steps[-run.train.keep_policies :] or [None]:  # None: load_policy says that there is none
+        steps = CheckpointStore(member.state("policy"), keep=None).steps()
+        for step in steps[-run.train.keep_policies :]:
             learner, states, asms = load_policy(run, [member], dataset, step)
             name = f"{run.policy}, {seed}step {step}"
             target = _target(name, run, learner, states[0], asms[0], dataset.spec)

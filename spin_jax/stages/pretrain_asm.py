@@ -19,7 +19,7 @@ from spin_jax.objectives.masked_modelling import MaskingConfig, corrupt
 from spin_jax.record.processes import first, is_first
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
-from spin_jax.stages.members import alone
+from spin_jax.stages.members import alone, inputs_of
 from spin_jax.stages.stage import Stage
 from spin_jax.training.keys import stream
 from spin_jax.training.loop import Hook
@@ -84,12 +84,20 @@ class Epochs:
         for member, store, own in zip(stage.members, self._stores, states, strict=True) if is_first() else ():
             metrics = self._metrics(own.params)
             record = {"describes": describe(stage.run, self._dataset), "epoch": epoch, "step": step}
+            record |= {"num_epochs": stage.run.asm.num_epochs}
             record |= {"probe": metrics, "probe_name": self._dataset.probe_name}
             record |= {"seed": member.run.seed, "masking": stage.run.asm.masking}
             store.save(epoch, {"params": own.params, "normaliser": self._dataset.normaliser}, record)
             rows.append(_row(self._dataset.probe_name, metrics))
-        stage.write(step, rows)
+        if not stage.has(step, f"{self._dataset.probe_name}/exact_match"):  # it has, of an epoch that is made anew
+            stage.write(step, rows)
         self.save(step, state)
+
+    def are_kept(self, step: int) -> bool:
+        """Whether the epoch that ends with `step` is there; True, too, if it is not one to keep."""
+        config, epoch = self._stage.run.asm, step // self._epoch_steps
+        due = step % (config.checkpoint_every_epochs * self._epoch_steps) == 0 or epoch == config.num_epochs
+        return not due or first(lambda: all(epoch in store.steps() for store in self._stores))
 
     def save(self, step: int, state: ASMState) -> None:
         """Saves a checkpoint to resume, at any step."""
@@ -119,11 +127,12 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
 
     An epoch has ceil(T / batch_size) steps, whether batches are drawn with replacement (memory) or in blocks (stream).
     All seeds share one ASM. With config.asm.per_seed, each seed has its own ASM in its own workdir, and all are trained
-    together.
+    together. The epoch at which the stage resumes is saved anew if somebody deleted it, such as a damaged last one.
     """
     if not run.asm.per_seed:
         run = alone(run)
     config, stage = run.asm, Stage("pretrain", run, workdir, run.asm.batch_size)
+    stage.reads([inputs_of(member, dataset) for member in stage.members])
     epoch_steps = math.ceil(dataset.num_transitions / config.batch_size)
     num_steps = config.num_epochs * epoch_steps
     learner = make_asm_learner(dataset.spec, config.model, config.masking_config, config.optimiser(num_steps))
@@ -134,6 +143,9 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         if not stage.resumed:
             log.info("pretrain: compiling the metrics of the untrained ASM …")
             epochs.keep(0, state)
+        elif not epochs.are_kept(stage.start):
+            log.info(f"pretrain: saving the ASM of step {stage.start} anew")
+            epochs.keep(stage.start, state)
         state = stage.fit(
             learner,
             state,

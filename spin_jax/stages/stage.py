@@ -1,7 +1,7 @@
 """Runs one stage for all seeds: resume point, checkpoints, metrics."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spin_jax.config.sections import RunConfig
@@ -9,6 +9,7 @@ from spin_jax.data.dataset import LogFacts
 from spin_jax.data.stream import TransitionStream
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.inputs import Input, compare_inputs, record_inputs
 from spin_jax.record.metrics import MetricsWriter
 from spin_jax.record.processes import first, is_first
 from spin_jax.record.progress import log
@@ -43,9 +44,27 @@ class Stage:
         self.resumed, self.start = bool(saved), max(saved, default=0)
         self._writers: list[MetricsWriter] = []
         self._saved: int | None = None  # the step that `save` saved last
+        self._inputs: Sequence[Mapping[str, Input]] = ()
+
+    def reads(self, inputs: Sequence[Mapping[str, Input]]) -> None:
+        """Says what each seed is trained on; raises WorkdirError if a stage that resumes began with something else.
+
+        Nothing is written before the stage is entered.
+        """
+
+        def compare():
+            for member, own in zip(self.members, inputs, strict=True):
+                compare_inputs(member.state(self.name).parent, own)
+
+        if self.resumed:
+            first(compare)
+        else:
+            self._inputs = inputs
 
     def __enter__(self) -> "Stage":
         if is_first():
+            for member, inputs in zip(self.members, self._inputs, strict=False):  # none where it resumes
+                record_inputs(member.workdir.stage(self.name), inputs)
             self._writers = [MetricsWriter(member.workdir.stage(self.name), self.start) for member in self.members]
         return self
 

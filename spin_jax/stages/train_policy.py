@@ -22,7 +22,7 @@ from spin_jax.record.processes import is_first
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.interface import write_interfaces
-from spin_jax.stages.members import frozen_of
+from spin_jax.stages.members import frozen_of, inputs_of
 from spin_jax.stages.stage import Stage
 from spin_jax.training.loop import Hook
 from spin_jax.types import Transition
@@ -32,11 +32,12 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     """Runs or resumes stage 2 of all seeds; the last checkpoint of workdir/policy is the final state.
 
     Returns the summary of the first seed. Raises CheckpointError, before anything is written, if what stage 2 reads is
-    missing or does not fit.
+    missing or does not fit, and WorkdirError if the log or the ASM is another one than the stage began with.
     """
     stage = Stage("policy", run, workdir, run.train.batch_size, has_own_frozen(run))
     num_steps = run.train.num_steps
     asms = frozen_of(stage.members, dataset)
+    stage.reads([inputs_of(member, dataset, asm) for member, asm in zip(stage.members, asms, strict=True)])
     policy = make_policy(run, dataset.spec)
     learner = make_learner(run, policy, dataset.spec)
     frozen = [asm.params for asm in asms]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from spin_jax.data.cards import card_path, read_cards
+from spin_jax.data.cards import card_path, check_shards, read_cards
 from spin_jax.data.rlds import rlds_features, to_rlds
 from spin_jax.errors import DataError
 from spin_jax.types import ActionSpec, Episode
@@ -64,6 +64,41 @@ def test_what_the_task_cannot_be_trained_with_is_refused_before_it_is_counted(pr
     with pytest.raises(DataError, match=r"split train: action of episode 0, step 1, slot 1 is 2.*choices 0 to 1"):
         read_cards(prepared, ActionSpec((3, 2)), 5, save=True)
     assert not list(prepared.glob("card_*"))
+
+
+@pytest.mark.parametrize("expression", ["train", "train+test", "test[:1]+train[:1]"])
+def test_a_shard_of_another_split_is_refused_where_it_is_read(prepared, expression):
+    """Also where only a part of the split is read."""
+    read_cards(prepared, SPEC, 5, save=True)
+    train, test = (next(prepared.glob(f"*-{split}.array_record*")) for split in ("train", "test"))
+    check_shards(prepared, expression)
+    train.write_bytes(test.read_bytes())
+    with pytest.raises(
+        DataError, match=rf"{train} is not the file that card_train\.json beside it was made from.*Restore"
+    ):
+        check_shards(prepared, expression)
+    check_shards(prepared, "test")
+
+
+def test_a_flipped_byte_is_refused_and_a_card_of_another_split_does_not_help(prepared):
+    read_cards(prepared, SPEC, 5, save=True)
+    shard = next(prepared.glob("*-test.array_record*"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match="SHA-256 .*, there "):
+        check_shards(prepared, "test")
+    shard.write_bytes(next(prepared.glob("*-train.array_record*")).read_bytes())
+    card_path(prepared, "test").write_text(card_path(prepared, "train").read_text())
+    with pytest.raises(DataError, match="there nothing"):
+        check_shards(prepared, "test")
+
+
+def test_splits_without_a_card_and_with_one_of_an_older_version_pass(prepared):
+    check_shards(prepared, "train+test")
+    card = read_cards(prepared, SPEC, 5)["train"]
+    del card["shards"]
+    card_path(prepared, "train").write_text(json.dumps(card))
+    check_shards(prepared, "train+test")
 
 
 def test_a_tfds_data_set_of_something_else_is_named(tmp_path):

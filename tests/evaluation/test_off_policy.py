@@ -200,6 +200,12 @@ def test_an_unsupported_policy_is_never_first(tmp_path):
     assert plot_judgement(found(), tmp_path / "off_policy.png").stat().st_size > 5_000
 
 
+def test_the_table_says_that_training_has_not_ended():
+    line = "  the newest of them is not finished: step 60 of 80"
+    assert line in judgement(found() | {"step": 60, "num_steps": 80}).splitlines()
+    assert "not finished" not in judgement(found() | {"step": 80, "num_steps": 80})
+
+
 def test_the_clone_is_checked_against_what_the_log_returned():
     assert "pass this check" in checked(found())
     assert "do not trust them" in checked(found() | {"log_return": 4.0})

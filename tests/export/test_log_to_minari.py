@@ -82,6 +82,10 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, data_set, monkeypatch):
         log_to_minari(data_set, "train", "no version")
     with pytest.raises(DataError, match="Splits there: train"):
         log_to_minari(data_set, "medium", "other-v0")
+    with monkeypatch.context() as patch:
+        patch.setattr("spin_jax.data.cards.file_digest", lambda path: "of another file")
+        with pytest.raises(DataError, match="is not the file that card_train"):
+            log_to_minari(data_set, "train", "other-v0")
 
     def fail(*_, **__):
         raise KeyboardInterrupt

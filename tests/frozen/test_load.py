@@ -1,6 +1,8 @@
 """What stage 2 reads: encodings computed once, a student that is distilled before, nothing where nothing is needed."""
 
 import dataclasses
+import hashlib
+import json
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from spin_jax.frozen.encodings import encode_log
 from spin_jax.policies.cached import CachedConfig, make_cached, unpacked
 from spin_jax.policies.factored import FactoredConfig, make_factored
 from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.distill import distill
 from spin_jax.stages.members import frozen_of, members
@@ -96,7 +99,29 @@ def test_the_second_call_reads_the_file(cached, tmp_path):
     encode_log(policy, asm, data, tmp_path, "log", n_step=0)
     (path,) = tmp_path.glob("*.npy")
     np.save(path, np.zeros((ROWS, 6, 8), np.uint16))
+    facts = json.loads(path.with_suffix(".json").read_text())
+    facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(facts))
     assert (encode_log(policy, asm, data, tmp_path, "log", n_step=0).x == 0).all()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "short", "empty", "no checksum", "checksum cut"])
+def test_a_damaged_file_is_computed_anew_and_that_is_said(cached, tmp_path, monkeypatch, caplog, damage):
+    policy, asm, data = cached
+    x = np.array(encode_log(policy, asm, data, tmp_path, "log", n_step=1).next_x)
+    (path,) = tmp_path.glob("*.1.npy")
+    whole, record = path.read_bytes(), path.with_suffix(".json")
+    flipped = bytearray(whole)
+    flipped[-100] ^= 4
+    path.write_bytes({"flipped": flipped, "short": whole[:-100], "empty": b""}.get(damage, whole))
+    if "checksum" in damage:
+        record.write_text("" if damage == "checksum cut" else json.dumps({"what": "of an older version"}))
+    monkeypatch.setattr(log, "propagate", True)
+    for said in (True, False):
+        caplog.clear()
+        np.testing.assert_array_equal(encode_log(policy, asm, data, tmp_path, "log", n_step=1).next_x, x)
+        assert (f"{path} has no checksum or another one" in caplog.text) is said
+    assert path.read_bytes() == whole
 
 
 def test_next_states_of_other_steps_are_another_file(cached, tmp_path):
@@ -146,8 +171,8 @@ def test_a_stream_is_refused_and_a_policy_that_reads_observations_is_left_alone(
     with pytest.raises(ConfigError, match="data.mode='memory'"):
         encode_log(policy, asm, stream, tmp_path, "log", n_step=0)
     plain = make_factored(SPEC, None, FactoredConfig(8, 0.0))
-    for log in (data, stream):
-        assert encode_log(plain, asm, log, tmp_path, "log", n_step=1) is log
+    for each in (data, stream):
+        assert encode_log(plain, asm, each, tmp_path, "log", n_step=1) is each
     assert not list(tmp_path.iterdir())
 
 

@@ -29,10 +29,38 @@ def test_starting_anew_drops_everything(tmp_path):
     assert read_rows(tmp_path / "metrics.jsonl") == []
 
 
-def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
+def test_a_line_cut_by_a_kill_is_left_out(tmp_path, lines):
     (tmp_path / "rows").write_text('{"step": 1, "seconds": 1}\n{"step": 2, "sec')
     assert [row["step"] for row in read_rows(tmp_path / "rows")] == [1]
+    assert lines.seen == []
     assert read_rows(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"step": 2, "seco',
+        b"\x00\x00\x00",
+        b"\xff\xfe{}",
+        b"",
+        b"[2]",
+        b"2",
+        b'{"step": "2", "seconds": 2}',
+        b'{"step": 2}',
+        b"{}",
+    ],
+)
+def test_a_damaged_line_takes_no_other_row_with_it(tmp_path, lines, damaged):
+    """Neither when rows are read nor when a run resumes."""
+    path = tmp_path / "metrics.jsonl"
+    rows = [b'{"step": %d, "seconds": %d}' % (step, step) for step in (1, 3, 4, 9)]
+    path.write_bytes(b"\n".join([rows[0], damaged, *rows[1:], b""]))
+    assert [row["step"] for row in read_rows(path)] == [1, 3, 4, 9]
+    assert lines.seen == [f"{path}: 1 of 5 lines are damaged and left out"]
+    with MetricsWriter(tmp_path, start_step=4) as writer:
+        writer.write(5)
+    assert [row["step"] for row in read_rows(path)] == [1, 3, 4, 5]
+    assert len(lines.seen) == 2  # the damaged line is gone for good
 
 
 class Lines(logging.Handler):

@@ -1,6 +1,7 @@
 """A stage of several seeds: each has a workdir of its own, and all go on from a step that all of them have."""
 
 import dataclasses
+import functools
 import json
 from typing import NamedTuple
 
@@ -8,14 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.cheetah_run import get_config
-from spin_jax.config.auto import resolve
-from spin_jax.config.build import build
 from spin_jax.errors import ConfigError, WorkdirError
 from spin_jax.learners.base import Learner
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
-from spin_jax.record.workdir import Workdir
 from spin_jax.stages.members import members, seeds_of
 from spin_jax.stages.stage import Stage
 from spin_jax.types import ActionSpec
@@ -29,16 +26,9 @@ class Facts(NamedTuple):
 
 
 @pytest.fixture
-def prepared(tmp_path):
+def prepared(smoke, tmp_path):
     """prepared(field=value) -> (run, workdir) of a smoke run."""
-
-    def prepare(**changes):
-        config = get_config("smoke")
-        config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
-        config = resolve(config)
-        return build(config), Workdir(str(tmp_path / "work"), config)
-
-    return prepare
+    return functools.partial(smoke, tmp_path / "work")
 
 
 def test_one_seed_is_the_run_itself(prepared):

@@ -9,7 +9,6 @@ import pytest
 from configs.cheetah_run import get_config
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
-from spin_jax.data.dataset import Dataset
 from spin_jax.frozen.artefact import describe, open_store, params_like
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
@@ -18,26 +17,8 @@ from spin_jax.registry import POLICIES
 from spin_jax.stages.distill import distill
 from spin_jax.stages.evaluate_policy import evaluate_policy
 from spin_jax.stages.train_policy import train_policy
-from spin_jax.types import ActionSpec, Transition, identity_normaliser, numbered_spaces
 
-SPEC = ActionSpec((3,) * 6)
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def dataset():
-    rng = np.random.default_rng(0)
-    s, s_next = rng.normal(size=(2, 40, 17)).astype(np.float32)
-    action = rng.integers(0, 3, (40, 6)).astype(np.int32)
-    train = Transition(s, action, rng.normal(size=40).astype(np.float32), np.ones(40, np.float32), s_next)
-    lengths = np.array([20, 20])
-    facts = {
-        "lengths": lengths,
-        "probe_lengths": lengths,
-        "probe_propensity": None,
-        "spaces": numbered_spaces(17, SPEC),
-    }
-    return Dataset(SPEC, train, train, "held_out", identity_normaliser(17), "fingerprint", np.zeros(2), **facts)
 
 
 @pytest.fixture
@@ -52,7 +33,7 @@ def trained(tmp_path, dataset):
         config = resolve(config)
         run, store, workdir = build(config), open_store(tmp_path / "asm"), Workdir(str(tmp_path / name), config)
         if not store.steps():
-            rng, like = np.random.default_rng(1), params_like(SPEC, 17, run.asm.model)
+            rng, like = np.random.default_rng(1), params_like(dataset.spec, 17, run.asm.model)
             params = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), like)
             describes = describe(run, dataset)
             store.save(0, {"params": params, "normaliser": dataset.normaliser}, {"describes": describes})
@@ -102,6 +83,9 @@ def test_an_evaluation_that_a_kill_took_away_is_made_up_for(trained):
 def test_seeds_together_are_the_runs_of_each_alone(trained, policy):
     own = {"policy": policy, "spin_distill__steps": 8}
     together = trained("together", True, num_seeds=2, seed=5, **own)
+    for stage in ("policy", "distill") if policy == "spin_distill" else ("policy",):
+        recorded = json.loads((together / "seed_6" / stage / "inputs.json").read_text())
+        assert set(recorded) == {"log", "ASM"} - ({"ASM"} if policy == "factored" else set())
     for seed in (5, 6):
         alone, member = trained(f"alone_{seed}", True, seed=seed, **own), together / f"seed_{seed}"
         assert list(returns(member)) == [0, 2, 4, 6, 8]
