@@ -5,14 +5,13 @@ For each level, the CANDIDATES most fitting checkpoints of a training run, by th
 return; it is taken from the checkpoints up to the first that reached 60 % of the expert's return.
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 from absl import app, flags
 
-from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_path
+from spin_jax.collect.behaviour_policy import load_policy, read_card, save_policy, weights_path
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.train_behaviour import exploration_normaliser, fresh_state, learner_config
 from spin_jax.data.statistics import RunningStatistics
@@ -72,7 +71,7 @@ def ship(
         if "expert" in levels:
             choose("expert", list(mean), lambda value: -value)
         if "medium" in levels:
-            best = json.loads(weights_path(task, bins, "expert").with_suffix(".json").read_text())["return_mean"]
+            best = read_card(weights_path(task, bins, "expert").with_suffix(".json"))["return_mean"]
             passed = [step for step in mean if mean[step] >= 0.6 * best] or [max(mean)]
             early = [step for step in mean if step <= min(passed)]
             choose("medium", early, lambda value: abs(value - medium_share * best))

@@ -11,8 +11,8 @@ from spin_jax.data.cards import card_path
 from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
 from spin_jax.data.spaces import write_spaces
 from spin_jax.logs.read_log import Log
+from spin_jax.record.files import write_json, write_text
 from spin_jax.record.progress import Progress
-from spin_jax.record.workdir import write_json
 from spin_jax.types import Episode
 
 SHARD_BYTES = 1 << 26  # 64 MiB: the approximate size of observations and actions in a shard
@@ -91,7 +91,7 @@ def _write(partial: pathlib.Path, directory: pathlib.Path, log: Log, card: dict)
     written = pathlib.Path(builder.data_path)
     write_json(card_path(written, "train"), card)
     write_spaces(written, log.spaces)
-    (written / PAGE).write_text(log.page + "\n")
+    write_text(written / PAGE, log.page + "\n")
     directory.parent.mkdir(exist_ok=True)
     (partial / "imported_log" / directory.name).rename(directory)
     shutil.rmtree(partial)

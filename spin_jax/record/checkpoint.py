@@ -4,6 +4,7 @@ Arrays are stored flat, under names like `params/body/block_0/query/kernel`, wit
 """
 
 import hashlib
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,11 @@ def digest(arrays: Mapping[str, Any]) -> str:
     for name in sorted(arrays):
         found.update(name.encode() + np.asarray(arrays[name]).tobytes())
     return found.hexdigest()
+
+
+def _digest_of_record(record: dict) -> str:
+    """SHA-256 of a record."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 class CheckpointStore:
@@ -76,7 +82,8 @@ class CheckpointStore:
         if step in manager.all_steps():
             manager.delete(step)
         arrays = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
-        stored = {"record": record, "sha256": digest(arrays)}
+        record = json.loads(json.dumps(record))  # as it will be read: the checksum covers that
+        stored = {"record": record, "sha256": digest(arrays), "record_sha256": _digest_of_record(record)}
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(stored))
         manager.save(step, args=args, force=True)
         manager.wait_until_finished()
@@ -114,8 +121,11 @@ class CheckpointStore:
 
     def _stored(self, step: int) -> dict:
         stored = self._restore(step, record=ocp.args.JsonRestore()).record
-        if stored is None or stored.keys() != {"record", "sha256"}:
+        if not isinstance(stored, dict) or stored.keys() - {"record_sha256"} != {"record", "sha256"}:
             raise self._damaged(step, ValueError("its record is not one of this program's"))
+        covered = stored.get("record_sha256")  # None: saved before records had one
+        if covered is not None and covered != _digest_of_record(stored["record"]):
+            raise self._damaged(step, ValueError("its record does not match its SHA-256"))
         return stored
 
     def _restore(self, step: int, **items):

@@ -1,17 +1,25 @@
 """The metrics of a run, for programs: JSONL rows and TensorBoard scalars."""
 
 import json
+import os
 import pathlib
 import time
 
 from tensorboardX import SummaryWriter
 
+from spin_jax.errors import WorkdirError
+from spin_jax.record.files import appending, read_text, write_text
+
+WAY_OUT = "Move it away: training continues from its checkpoint, and the curves begin there."
+
 
 def read_rows(path: str | pathlib.Path) -> list[dict]:
-    """Rows of a JSONL file, [] if it does not exist; a last line that was cut off by a kill is left out."""
+    """Rows of a JSONL file, [] if it does not exist; raises WorkdirError if it cannot be read.
+
+    A last line that was cut off by a kill is left out."""
     path = pathlib.Path(path)
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in read_text(path, WorkdirError, WAY_OUT).splitlines() if os.path.lexists(path) else []:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
@@ -31,9 +39,7 @@ class MetricsWriter:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._path = self.directory / "metrics.jsonl"
         rows = [row for row in read_rows(self._path) if row["step"] <= start_step and start_step > 0]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        temporary.replace(self._path)
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         self._before = max((row["seconds"] for row in rows), default=0.0)
         self._begin = time.monotonic()
         self._board = SummaryWriter(str(self.directory / "tensorboard"), purge_step=start_step + 1)
@@ -47,7 +53,7 @@ class MetricsWriter:
         """Appends a row; `seconds` overrides the timestamp of results computed earlier."""
         seconds = round(self.seconds if seconds is None else seconds, 3)
         row = {"step": step, "seconds": seconds, **{k: float(v) for k, v in values.items()}}
-        with self._path.open("a") as file:
+        with appending(self._path) as file:
             file.write(json.dumps(row) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, float(value), step)

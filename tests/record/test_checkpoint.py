@@ -1,5 +1,6 @@
 """Checkpoints come back to the bit, and whatever differs or is damaged is refused by name."""
 
+import json
 import pathlib
 
 import jax
@@ -105,6 +106,25 @@ def test_a_damaged_record_is_an_error_that_names_the_path(saved, text):
     record.unlink() if text is None else record.write_text(text)
     with pytest.raises(CheckpointError, match=f"{saved / '7'} is damaged"):
         CheckpointStore(saved).record()
+
+
+def test_a_record_that_was_changed_is_refused_and_one_without_a_checksum_is_read(saved):
+    record = saved / "7" / "record" / "metadata"
+    text = record.read_text()
+    record.write_text(text.replace('"two"', '"too"'))
+    with pytest.raises(CheckpointError, match=f"{saved / '7'} is damaged .*record does not match its SHA-256"):
+        CheckpointStore(saved).record()
+    stored = json.loads(text)
+    del stored["record_sha256"]
+    record.write_text(json.dumps(stored))
+    assert CheckpointStore(saved).record() == {"a": [1, "two"]}
+
+
+def test_a_record_has_the_same_checksum_after_it_was_read(tree, tmp_path):
+    """Numbers that are hard to write, tuples, keys that are no texts."""
+    store = CheckpointStore(tmp_path)
+    store.save(1, tree, {"a": 0.1 + 0.2, "b": (1, float("inf")), 3: [], "c": {"é": None, "nan": 1e-300}})
+    assert CheckpointStore(tmp_path).record()["b"] == [1, float("inf")]
 
 
 def test_reading_a_missing_directory_is_an_error_and_creates_nothing(tree, tmp_path):

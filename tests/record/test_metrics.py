@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from spin_jax.errors import WorkdirError
 from spin_jax.record.metrics import MetricsWriter, read_rows
 from spin_jax.record.progress import Progress, log, watched
 
@@ -33,6 +34,24 @@ def test_a_line_cut_by_a_kill_is_left_out(tmp_path):
     (tmp_path / "rows").write_text('{"step": 1, "seconds": 1}\n{"step": 2, "sec')
     assert [row["step"] for row in read_rows(tmp_path / "rows")] == [1]
     assert read_rows(tmp_path / "nothing") == []
+
+
+def test_metrics_that_cannot_be_read_are_named_with_the_way_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for lie in (lambda: path.mkdir(), lambda: path.rmdir() or path.write_bytes(b'{"step": 1, "a": "\xff"}')):
+        lie()
+        with pytest.raises(WorkdirError, match=f"{path} is .*Move it away"):
+            MetricsWriter(tmp_path, 10)
+
+
+def test_metrics_are_not_written_through_a_link(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "precious")
+    (tmp_path / "metrics.tmp").symlink_to(tmp_path / "precious")
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(1, loss=2.0)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1]
 
 
 class Lines(logging.Handler):
