@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from spin_jax.errors import WorkdirError
 from spin_jax.learners.decqn import NStep
 
 
@@ -11,7 +12,7 @@ class Replay:
     """A ring of `capacity // episode_steps` episodes (at least 2 `num_envs`); `num_envs` of them are being written.
 
     Its arrays are memory-mapped files in `directory`, so they survive a kill. Episodes that were running then count as
-    cut by a time limit. Raises ValueError if the files have the shapes of another run.
+    cut by a time limit. Raises WorkdirError if the files are damaged or have the shapes of another run.
     """
 
     def __init__(self, directory: pathlib.Path, capacity: int, num_envs: int, episode_steps: int, widths: tuple):
@@ -21,9 +22,15 @@ class Replay:
         def array(name, shape, dtype):
             path = directory / f"{name}.npy"
             mode = {"mode": "r+"} if path.exists() else {"mode": "w+", "shape": shape, "dtype": dtype}
-            found = np.lib.format.open_memmap(path, **mode)
+            try:
+                if path.is_symlink():
+                    raise ValueError("it is a symbolic link")
+                found = np.lib.format.open_memmap(path, **mode)
+            except (OSError, EOFError, ValueError) as error:
+                way_out = f"Delete {directory}: training continues with an empty replay."
+                raise WorkdirError(f"{path} cannot be used ({error}). {way_out}") from error
             if found.shape != shape:
-                raise ValueError(f"{path} has shape {found.shape}, this run needs {shape}: use another --workdir.")
+                raise WorkdirError(f"{path} has shape {found.shape}, this run needs {shape}: use another --workdir.")
             return found
 
         self.observation = array("observation", (slots, episode_steps + 1, num_features), np.float32)

@@ -13,7 +13,7 @@ from absl import app, flags
 
 from spin_jax.collect.behaviour_policy import load_policy, read_card, save_policy, weights_path
 from spin_jax.collect.rollout import play_policy
-from spin_jax.collect.train_behaviour import exploration_normaliser, fresh_state, learner_config
+from spin_jax.collect.train_behaviour import exploration_normaliser, fresh_state, learner_config, read_record
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.envs.vector import VectorEnv, episode_seed
@@ -36,7 +36,7 @@ def ship(
 ) -> None:
     """Writes the weights and cards of the levels into the package; 'medium' alone uses the expert already shipped."""
     store = CheckpointStore(workdir / "policies", keep=None)
-    records = {step: store.record(step) for step in store.steps()}
+    records = {step: read_record(store, step) for step in store.steps()}
     mean = {step: np.mean(record["returns"]) for step, record in records.items()}
     with VectorEnv(task, bins, EPISODES, num_workers) as envs:
         config = learner_config(records[max(records)])

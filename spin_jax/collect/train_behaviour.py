@@ -23,11 +23,18 @@ from spin_jax.learners.base import Learner
 from spin_jax.learners.decqn import DecQNConfig, DecQNState, NStep, make_decqn
 from spin_jax.models.decqn import refine
 from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.files import NUMBER, Each, Fields, check_fields
 from spin_jax.record.metrics import MetricsWriter
 from spin_jax.record.progress import Progress, log, setup_logging
 from spin_jax.training.keys import stream
 from spin_jax.types import Normaliser
 
+NUMBERS = Each(list, NUMBER)
+FIELDS: Fields = {
+    **{"task": str, "bins": int, "seed": int, "frame": int, "seconds": NUMBER, "returns": NUMBERS},
+    "statistics": {"count": NUMBER, "mean": NUMBERS, "m2": NUMBERS},
+}
+WAY_OUT = "Name the workdir of a run of spin_jax.collect.train_behaviour."
 UPDATES_AT_ONCE = 8  # gradient steps in one compiled program
 
 
@@ -83,13 +90,22 @@ def exploration_normaliser(statistics: RunningStatistics) -> Normaliser:
     return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
 
+def read_record(store: CheckpointStore, frame: int | None = None) -> dict:
+    """What was saved with the policy of a frame (None = the last); raises CheckpointError if it is something else."""
+    record = store.record(frame)
+    check_fields(
+        record, FIELDS, f"The record of frame {frame or 'last'} in {store.directory}", CheckpointError, WAY_OUT
+    )
+    return record
+
+
 def start_from(workdir: pathlib.Path, frame: int | None, task: str, bins: int) -> tuple[list, dict]:
     """(critics, record) of a run with fewer bins at a frame (None = the last); the critics are refined to `bins`.
 
     Raises CheckpointError if there is no such checkpoint, or if it is of another task or has more bins.
     """
     store, facts = CheckpointStore(workdir / "policies", keep=None), DM_CONTROL[task]
-    record = store.record(frame)
+    record = read_record(store, frame)
     if record["task"] != task or record["bins"] > bins:
         raise CheckpointError(f"{workdir} holds {record['task']} with {record['bins']} bins, not {task} with fewer.")
     coarse = make_decqn(facts.spec(record["bins"]), learner_config(record))
@@ -133,7 +149,7 @@ class Training:
         self._store = CheckpointStore(workdir / "policies", keep=None)
         record = None
         if self._store.steps():
-            self.state, record = self._store.restore(self.state), self._store.record()
+            self.state, record = self._store.restore(self.state), read_record(self._store)
             self.frame, self.started_from = record["frame"], record.get("started_from")
             log.info(f"Resuming from frame {self.frame} in {workdir}.")
         elif coarse:
