@@ -25,6 +25,8 @@ class Replay:
             try:
                 if path.is_symlink():
                     raise ValueError("it is a symbolic link")
+                if path.exists():
+                    np.lib.format.open_memmap(path, "r")  # mode r+ fills a file that was cut off with zeros
                 found = np.lib.format.open_memmap(path, **mode)
             except (OSError, EOFError, ValueError) as error:
                 way_out = f"Delete {directory}: training continues with an empty replay."

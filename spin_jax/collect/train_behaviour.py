@@ -24,6 +24,7 @@ from spin_jax.learners.decqn import DecQNConfig, DecQNState, NStep, make_decqn
 from spin_jax.models.decqn import refine
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.files import NUMBER, Each, Fields, check_fields
+from spin_jax.record.lock import locked
 from spin_jax.record.metrics import MetricsWriter
 from spin_jax.record.progress import Progress, log, setup_logging
 from spin_jax.training.keys import stream
@@ -250,7 +251,8 @@ def main(_: list[str]) -> None:
     config = with_settings(config, FLAGS.set)
     coarse = pathlib.Path(FLAGS.start_from) if FLAGS.start_from else None
     workdir = pathlib.Path(FLAGS.workdir)
-    train_behaviour(Training(FLAGS.task, FLAGS.bins, workdir, FLAGS.seed, config, coarse, FLAGS.start_frame))
+    with locked(workdir):
+        train_behaviour(Training(FLAGS.task, FLAGS.bins, workdir, FLAGS.seed, config, coarse, FLAGS.start_frame))
 
 
 FLAGS = flags.FLAGS

@@ -14,7 +14,7 @@ from spin_jax.data.rlds import open_data_set
 from spin_jax.errors import DataError
 from spin_jax.logs.arrow import as_table
 from spin_jax.logs.column_map import OPTION, ColumnConfig
-from spin_jax.logs.data_set import PAGE, data_set_directory, write_log
+from spin_jax.logs.data_set import PAGE, data_set_directory, tidy, write_log
 from spin_jax.logs.read_log import Log, read_log
 from spin_jax.logs.sources import Source, checksum, files_of, read_source
 from spin_jax.record.files import read_text
@@ -61,6 +61,7 @@ def _import_once(
 ) -> pathlib.Path:
     directory = data_set_directory(data_dir.expanduser().absolute(), name)
     if directory.exists():
+        tidy(directory.parent.parent.parent, name)
         way_out = f"Move {directory.parent} away: {where} is then imported again."
         page = read_text(directory / PAGE, DataError, way_out)
         log.info(f"import: {where} was imported before, into {directory}\n{page.rstrip()}")

@@ -1,12 +1,15 @@
 """A run's directory: it holds one configuration, never a second one, and a JSON summary of each finished stage."""
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
 from spin_jax.errors import WorkdirError
 from spin_jax.record.files import NUMBER, Each, Fields, read_json, write_json
+from spin_jax.record.lock import LOCK, locked
 from spin_jax.record.processes import is_first
 
 CONFIG = "config.json"
@@ -78,7 +81,7 @@ class Workdir:
         record = self.path / CONFIG
         if record.exists():
             self._compare(read_config(self.path))
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(path.name != LOCK for path in self.path.iterdir()):
             raise WorkdirError(
                 f"--workdir={self.path} is not empty and holds no {CONFIG}: it is not a run of this program. "
                 f"Choose a new or an empty directory."
@@ -97,6 +100,18 @@ class Workdir:
                 f"--workdir={self.path} holds a run with another configuration:\n" + "\n".join(differences) + "\n"
                 "Use another --workdir, or the configuration of that run."
             )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes this process the only one that writes here; raises WorkdirError, which names the other, if one does.
+
+        The workdirs of single seeds share the lock of the outer one.
+        """
+        outer = self.path.parent
+        inner = self.path.name.startswith("seed_") and (outer / CONFIG).exists()
+        with locked(outer if inner else self.path):
+            self._check()  # another process may have been here before the lock
+            yield
 
     def member(self, seed: int, own_asm: bool) -> "Workdir":
         """The workdir of one seed inside this one, with the configuration of that seed run alone.
