@@ -212,7 +212,7 @@ def train_behaviour(training: Training) -> None:
     with (
         VectorEnv(task, bins, n, config.num_workers) as envs,
         VectorEnv(task, bins, config.eval_episodes, config.num_workers) as eval_envs,
-        MetricsWriter(workdir, training.frame) as writer,
+        MetricsWriter(workdir, training.frame or None) as writer,
         Progress(f"{task} {bins} bins", config.num_frames, training.frame, "frame", every_seconds=60) as progress,
     ):
         observation = envs.reset([episode_seed(seed, training.frame + i) for i in range(n)])

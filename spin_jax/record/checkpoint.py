@@ -6,6 +6,7 @@ Arrays are stored flat, under names like `params/body/block_0/query/kernel`, wit
 import hashlib
 import json
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +72,17 @@ class CheckpointStore:
         return ocp.CheckpointManager(
             self.directory, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
         )
+
+    def tidy(self) -> None:
+        """Removes what a killed process left: checkpoints beyond `keep`, also half-deleted ones, and half a save.
+
+        Only the one writer of the directory may call it, before it reads.
+        """
+        names = [path.name for path in self.directory.iterdir()] if self.directory.is_dir() else []
+        steps = sorted((name for name in names if name.isdigit()), key=int)
+        old = steps[: -self._keep] if self._keep else []
+        for name in [*old, *(name for name in names if ocp.utils.TMP_DIR_SUFFIX in name)]:
+            shutil.rmtree(self.directory / name)
 
     def steps(self) -> list[int]:
         """Saved steps, ascending."""

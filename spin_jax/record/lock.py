@@ -31,18 +31,18 @@ def one_writer(path: pathlib.Path, when_taken: Callable[[str], None]) -> Iterato
         except Timeout:
             when_taken(_owner(path))
             lock.acquire()
-        _sign(path)
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
         log.warning(f"{path.parent} is on a file system without locks: see to it that no other process writes there.")
-        yield
-        return
     try:
+        if lock.is_locked:
+            _sign(path)
         yield
     finally:
-        path.unlink(missing_ok=True)  # those that wait see that it is gone and make a new one
-        lock.release()
+        if lock.is_locked:
+            path.unlink(missing_ok=True)  # those that wait see that it is gone and make a new one
+            lock.release()
 
 
 def _sign(path: pathlib.Path):

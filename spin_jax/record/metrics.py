@@ -30,19 +30,19 @@ def read_rows(path: str | pathlib.Path) -> list[dict]:
 class MetricsWriter:
     """Writes rows {step, seconds, …} to `directory`/metrics.jsonl and TensorBoard.
 
-    When a run resumes at `start_step`, rows beyond that step are dropped, because they are computed again, and
-    `seconds` continues from the last row kept.
+    start_step: where a run resumes; None = it starts anew, and old rows are dropped. Of a run that resumes, rows beyond
+    that step are dropped, because they are computed again, and `seconds` continues from the last row kept.
     """
 
-    def __init__(self, directory: str | pathlib.Path, start_step: int = 0):
+    def __init__(self, directory: str | pathlib.Path, start_step: int | None = None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._path = self.directory / "metrics.jsonl"
-        rows = [row for row in read_rows(self._path) if row["step"] <= start_step and start_step > 0]
+        rows = [row for row in read_rows(self._path) if start_step is not None and row["step"] <= start_step]
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         self._before = max((row["seconds"] for row in rows), default=0.0)
         self._begin = time.monotonic()
-        self._board = SummaryWriter(str(self.directory / "tensorboard"), purge_step=start_step + 1)
+        self._board = SummaryWriter(str(self.directory / "tensorboard"), purge_step=(start_step or 0) + 1)
 
     @property
     def seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +159,23 @@ def test_only_the_latest_are_kept_and_an_unknown_step_is_refused(tree, tmp_path)
     assert everything.record(5)["step"] == 5
     with pytest.raises(CheckpointError, match=r"holds no step 0; saved steps: \[5, 10\]"):
         store.restore(tree, 0)
+
+
+def test_what_a_killed_process_left_is_removed(tree, tmp_path):
+    """A checkpoint that was to be deleted, half of one, half a save; a whole one that is kept stays."""
+    everything = CheckpointStore(tmp_path, keep=None)
+    for step in (5, 10, 100):
+        everything.save(step, tree, {})
+    shutil.rmtree(tmp_path / "5" / "arrays")
+    (tmp_path / "110.orbax-checkpoint-tmp-3").mkdir()
+    CheckpointStore(tmp_path, keep=None).tidy()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "100", "5"]
+    store = CheckpointStore(tmp_path, keep=1)
+    store.tidy()
+    assert [path.name for path in tmp_path.iterdir()] == ["100"]
+    store.restore(tree)
+    CheckpointStore(tmp_path / "nowhere").tidy()
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_saving_a_step_again_replaces_it(tree, saved):
