@@ -109,7 +109,13 @@ def test_what_is_missing_or_damaged_is_named(make_workdir, tmp_path):
     rows = path / "policy" / "rows.npy"
     about.write_text(kept)
     good = rows.read_bytes()
-    for lie in (b"", good[:200], _npy(np.zeros((2, 9), np.float32)), _npy(np.full((2, 5), np.nan))):
+    for lie in (
+        b"",
+        good[:200],
+        _npy(np.zeros((2, 9), np.float32)),
+        _npy(np.zeros((2, 5))),
+        _npy(np.full((2, 5), np.nan, np.float32)),
+    ):
         rows.write_bytes(lie)
         with pytest.raises(CheckpointError, match=r"rows\.npy is damaged and cannot be read .*Restore it from a copy"):
             spin_jax.load(path)
