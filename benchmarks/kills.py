@@ -30,7 +30,7 @@ from spin_jax.record.progress import setup_logging
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 MEMORY = pathlib.Path("/dev/shm")
-TIMES = ("seconds", "train_seconds", "eval_seconds", "updates_per_second")  # these differ from run to run
+DIFFER = ("seconds", "train_seconds", "eval_seconds", "updates_per_second", "commit")  # from run to run
 LEFT = r"^tmp/|^/dev/|\.lock$|\.tmp$|incomplete|_pieces|orbax-checkpoint-tmp"  # what a run should not end with
 LONGEST = 600  # seconds of one start
 
@@ -112,7 +112,7 @@ def _without_times(values: dict) -> dict:
     return {
         name: _without_times(value) if isinstance(value, dict) else value
         for name, value in values.items()
-        if name not in TIMES
+        if name not in DIFFER
     }
 
 
