@@ -29,6 +29,7 @@ setup(
         "absl-py>=2.1",
         "array_record>=0.8",
         "chex>=0.1.90",
+        "filelock>=4.3",
         "flatbuffers>=24.3",  # jax.export writes with it and does not declare it
         "flax>=0.12",
         "grain>=0.2.15",

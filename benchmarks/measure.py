@@ -1,7 +1,6 @@
 """Shared by all benchmarks: the update steps of a configuration as compiled programs, and interleaved timing."""
 
 import importlib
-import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.learners.base import Learner
+from spin_jax.record.files import write_json
 from spin_jax.record.machine import facts
 from spin_jax.stages.estimate import random_frozen, random_log
 from spin_jax.stages.members import seeds_of
@@ -117,4 +117,4 @@ def milliseconds(seconds: list[float], steps: int) -> dict[str, float]:
 def write(path: str, **results) -> None:
     """Writes the results and the machine's facts as JSON; writes nothing if `path` is empty."""
     if path:
-        pathlib.Path(path).write_text(json.dumps(facts() | results, indent=1) + "\n")
+        write_json(pathlib.Path(path), facts() | results)

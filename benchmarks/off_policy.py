@@ -28,8 +28,9 @@ from spin_jax.envs.vector import VectorEnv, play_episodes
 from spin_jax.evaluation.behaviour import clone_behaviour
 from spin_jax.evaluation.evaluator import evaluation_seed
 from spin_jax.evaluation.off_policy import fitted_value
+from spin_jax.record.files import write_json
 from spin_jax.record.progress import setup_logging
-from spin_jax.record.workdir import Workdir, write_json
+from spin_jax.record.workdir import Workdir
 from spin_jax.registry import ENVS
 from spin_jax.run import run as run_stages
 from spin_jax.stages.make_data import load_data

@@ -5,7 +5,6 @@
 code is 1 if a stage does not fit into a chip's memory or does not divide.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -36,6 +35,7 @@ from spin_jax.frozen.load import frozen_like, has_own_frozen
 from spin_jax.learners.asm import make_asm_learner
 from spin_jax.learners.base import Learner, state_like
 from spin_jax.policies.base import encoded
+from spin_jax.record.files import write_json
 from spin_jax.registry import POLICIES
 from spin_jax.run import given_config, with_shipped_configs
 from spin_jax.stages.make_data import expected_transitions, spaces_of
@@ -252,7 +252,7 @@ def main(_: list[str]) -> None:
         rows.append(check_stage(name, work, devices, chip))
     print(f"{run.task}, {run.policy} with {run.learner}, {FLAGS.topology}; figures are of one device\n\n{table(rows)}")
     if FLAGS.json:
-        pathlib.Path(FLAGS.json).write_text(json.dumps({"topology": FLAGS.topology, "stages": rows}, indent=1) + "\n")
+        write_json(pathlib.Path(FLAGS.json), {"topology": FLAGS.topology, "stages": rows})
     for row in rows:
         if not row["fits"]:
             raise ConfigError(

@@ -1,5 +1,6 @@
 """The command main.py, which is `spin-jax` where the package is installed: flags → configuration → stages."""
 
+import contextlib
 import importlib
 import os
 import pathlib
@@ -38,7 +39,7 @@ def run(
     print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
     import jax
 
-    from spin_jax.record.processes import end_on_sigterm, initialise, is_first
+    from spin_jax.record.processes import end_on_sigterm, first, initialise, is_first
     from spin_jax.record.progress import setup_logging
 
     setup_logging()
@@ -56,7 +57,10 @@ def run(
     config = resolve(config)
     settings = build(config)
     check_machine(settings)
-    return _run_stages(settings, Workdir(workdir_path, config), stages_of(settings, stages), others)
+    workdir = Workdir(workdir_path, config)
+    with contextlib.ExitStack() as held:
+        first(lambda: held.enter_context(workdir.locked()))
+        return _run_stages(settings, workdir, stages_of(settings, stages), others)
 
 
 def _run_stages(run: "RunConfig", workdir: "Workdir", stages: Sequence[str], others: Sequence[str]) -> dict | None:

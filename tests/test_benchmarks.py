@@ -1,10 +1,13 @@
 """What the benchmarks compute from their measurements, and that they measure what they say."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 
 from benchmarks.flops import hand_gflop, xla_gflop
+from benchmarks.kills import Run, experiment
 from benchmarks.measure import interleave, make_program, settings, spread, ticking
 from benchmarks.scaling import slope
 from benchmarks.wallclock_vs_saint import compare, table
@@ -90,3 +93,17 @@ def test_eager_reference_computes_what_ours_computes(policy):
     after = [p.detach() for p in eager.parameters() if p.requires_grad]
     assert all(np.isfinite(p.numpy()).all() for p in after)
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_kills_find_what_differs_and_what_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "go", lambda *_: (False, 1))
+    whole, killed = (Run(tmp_path / name, []) for name in ("whole", "killed"))
+    for run, loss, seconds in ((whole, "NaN", 1), (killed, "NaN", 2)):
+        (run.work / "policy").mkdir(parents=True)
+        (run.work / "policy" / f"events.out.tfevents.{seconds}").touch()
+        (run.work / "metrics.jsonl").write_text(f'{{"step": 1, "loss": {loss}, "seconds": {seconds}}}\n')
+    compare_kills = functools.partial(experiment, killed, whole, 1, 1, np.random.default_rng(0), 1)
+    assert compare_kills() == ([], {"different": [], "left": []})
+    (killed.work / "metrics.jsonl").write_text('{"step": 1, "loss": 0.1}\n')
+    (killed.work / ".lock").touch()
+    assert compare_kills() == ([], {"different": ["metrics.jsonl"], "left": ["work/.lock"]})

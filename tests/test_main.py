@@ -22,6 +22,7 @@ from spin_jax.config.build import build
 from spin_jax.data.rlds import read_episodes, rlds_features, to_rlds
 from spin_jax.errors import CheckpointError, ConfigError, DataError, WorkdirError
 from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.lock import locked
 from spin_jax.record.workdir import flat
 from spin_jax.stages import STAGES
 from spin_jax.stages.make_data import load_data
@@ -169,6 +170,15 @@ def test_sigkill_in_every_stage_changes_no_parameter(tmp_path):
     assert results[0]["return_mean"] == results[1]["return_mean"]
 
 
+def test_a_workdir_in_use_is_refused_and_nothing_is_written(finished):
+    workdir, data, *_ = finished
+    with locked(workdir):
+        before = snapshot(workdir)
+        with pytest.raises(WorkdirError, match=f"--workdir={workdir} is in use by process {os.getpid()} on"):
+            run_here(workdir, data, "policy", {})
+        assert snapshot(workdir) == before
+
+
 def test_another_configuration_is_refused_with_the_difference(finished):
     workdir, data, *_ = finished
     before = snapshot(workdir)
@@ -198,11 +208,13 @@ def test_an_asm_that_does_not_fit_is_named(finished, tmp_path, overrides, messag
 
 
 def test_an_asm_of_another_task_is_named(finished, tmp_path):
-    """A copy whose record says quadruped_walk: what stage 1 would have written for that task."""
+    """A copy whose record says quadruped_walk: what stage 1 would have written for that task, without the checksum."""
     workdir, data, *_ = finished
     shutil.copytree(workdir / "asm", tmp_path / "asm")
-    for path in (tmp_path / "asm").rglob("record/*"):
-        path.write_text(path.read_text().replace('"cheetah_run"', '"quadruped_walk"'))
+    for path in (tmp_path / "asm").rglob("record/metadata"):
+        stored = json.loads(path.read_text().replace('"cheetah_run"', '"quadruped_walk"'))
+        del stored["record_sha256"]
+        path.write_text(json.dumps(stored))
     with pytest.raises(CheckpointError, match="task is 'quadruped_walk' there, 'cheetah_run' here"):
         run_here(tmp_path / "new", data, "policy", {"asm.path": f"{tmp_path}/asm"})
     assert not (tmp_path / "new").exists()

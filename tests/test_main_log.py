@@ -100,10 +100,10 @@ def test_the_best_kept_step_is_the_supported_one_of_the_highest_value(finished, 
     for better in steps:
         for step, one in steps.items():
             one.update(supported=True, mean=float(step == better))
-        (copy / "ope" / "summary.json").write_text(json.dumps({"policies": found}))
+        (copy / "ope" / "summary.json").write_text(json.dumps(results["off_policy"] | {"policies": found}))
         assert load(copy, step="best").header["step"] == better
         steps[better]["supported"] = False
-        (copy / "ope" / "summary.json").write_text(json.dumps({"policies": found}))
+        (copy / "ope" / "summary.json").write_text(json.dumps(results["off_policy"] | {"policies": found}))
         assert load(copy, step="best").header["step"] == 140 - better
     (copy / "ope" / "summary.json").unlink()
     with pytest.raises(ConfigError, match="The best step is what --stage=ope finds"):

@@ -1,6 +1,5 @@
 """The shipped behaviour policies: float16 weights with a JSON card, played with numpy only."""
 
-import json
 import pathlib
 
 import numpy as np
@@ -9,9 +8,11 @@ from spin_jax.collect.behaviour import Act, Behaviour, explore, uniform
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.errors import DataError
 from spin_jax.models.decqn import greedy
+from spin_jax.record.files import NUMBER, Fields, read_json, replacing, write_json
 from spin_jax.types import Normaliser, normalise
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
+FIELDS: Fields = {"task": str, "bins": int, "level": str, "frames": int, "return_mean": NUMBER, "return_std": NUMBER}
 
 
 def weights_path(task: str, bins: int, level: str) -> pathlib.Path:
@@ -24,7 +25,12 @@ def policy_card(task: str, bins: int, level: str) -> dict:
     path = weights_path(task, bins, level).with_suffix(".json")
     if level == "random":
         return {"policy": "random: uniform over joint actions"}
-    return {"policy": path.stem, "policy_return_mean": json.loads(path.read_text())["return_mean"]}
+    return {"policy": path.stem, "policy_return_mean": read_card(path)["return_mean"]}
+
+
+def read_card(path: pathlib.Path) -> dict:
+    """The card of a policy; raises DataError if it is damaged."""
+    return read_json(path, DataError, "Install the package anew, or ship the policy again.", FIELDS)
 
 
 def save_policy(path: pathlib.Path, critics: list, normaliser: Normaliser, card: dict) -> None:
@@ -34,8 +40,9 @@ def save_policy(path: pathlib.Path, critics: list, normaliser: Normaliser, card:
         for layer, parameters in critic.items():
             for name, value in parameters.items():
                 arrays[f"{i}/{layer}/{name}"] = np.asarray(value, np.float16)
-    np.savez_compressed(path, **arrays)
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
+    write_json(path.with_suffix(".json"), card)
 
 
 def load_policy(path: pathlib.Path, num_slots: int) -> Act:

@@ -4,14 +4,13 @@ Prints the table of docs/behaviour.md. Every policy plays the episodes of its ca
 numpy), so the returns repeat exactly on the same machine and versions. --noplay prints the cards' figures instead.
 """
 
-import json
 import pathlib
 
 import numpy as np
 from absl import flags
 
 from spin_jax import command
-from spin_jax.collect.behaviour_policy import WEIGHTS, load_policy
+from spin_jax.collect.behaviour_policy import WEIGHTS, load_policy, read_card
 from spin_jax.collect.rollout import play_policy
 from spin_jax.collect.ship import EPISODES, EVALUATION_SEED
 from spin_jax.config.auto import worker_processes
@@ -22,7 +21,7 @@ from spin_jax.record.progress import Progress, setup_logging
 
 def shipped() -> list[tuple[pathlib.Path, dict]]:
     """(weights, card) of every shipped policy, sorted by task (in the suite's order), bins and level (medium first)."""
-    cards = [(path.with_suffix(".npz"), json.loads(path.read_text())) for path in WEIGHTS.glob("*.json")]
+    cards = [(path.with_suffix(".npz"), read_card(path)) for path in WEIGHTS.glob("*.json")]
     order = list(DM_CONTROL)
     return sorted(cards, key=lambda pc: (order.index(pc[1]["task"]), pc[1]["bins"], pc[1]["level"] != "medium"))
 

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from spin_jax.errors import ConfigError
+from spin_jax.errors import WorkdirError
 from spin_jax.learners.decqn import NStep
 
 MOST_BINS = 256  # choices are kept as bytes
@@ -14,7 +14,7 @@ class Replay:
     """A ring of `capacity // episode_steps` episodes (at least 2 `num_envs`); `num_envs` of them are being written.
 
     Its arrays are memory-mapped files in `directory`, so they survive a kill. Episodes that were running then count as
-    cut by a time limit. Raises ConfigError if the files have the shapes of another run.
+    cut by a time limit. Raises WorkdirError if the files are damaged or have the shapes of another run.
     """
 
     def __init__(self, directory: pathlib.Path, capacity: int, num_envs: int, episode_steps: int, widths: tuple):
@@ -24,9 +24,17 @@ class Replay:
         def array(name, shape, dtype):
             path = directory / f"{name}.npy"
             mode = {"mode": "r+"} if path.exists() else {"mode": "w+", "shape": shape, "dtype": dtype}
-            found = np.lib.format.open_memmap(path, **mode)
+            try:
+                if path.is_symlink():
+                    raise ValueError("it is a symbolic link")
+                if path.exists():
+                    np.lib.format.open_memmap(path, "r")  # mode r+ fills a file that was cut off with zeros
+                found = np.lib.format.open_memmap(path, **mode)
+            except (OSError, EOFError, ValueError) as error:
+                way_out = f"Delete {directory}: training continues with an empty replay."
+                raise WorkdirError(f"{path} cannot be used ({error}). {way_out}") from error
             if found.shape != shape:
-                raise ConfigError(f"{path} has shape {found.shape}, this run needs {shape}: use another --workdir.")
+                raise WorkdirError(f"{path} has shape {found.shape}, this run needs {shape}: use another --workdir.")
             return found
 
         self.observation = array("observation", (slots, episode_steps + 1, num_features), np.float32)

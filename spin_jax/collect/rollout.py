@@ -1,8 +1,9 @@
 """Rolls out behaviour policies in worker processes, in pieces that survive a kill."""
 
-import os
+import itertools
 import pathlib
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from spin_jax.collect.behaviour import Act
 from spin_jax.collect.behaviours import BEHAVIOURS
 from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
+from spin_jax.errors import DataError
+from spin_jax.record.files import replacing
 from spin_jax.registry import ENVS
 from spin_jax.types import Episode
 
@@ -107,14 +110,23 @@ def roll_out(
 
 
 def read_pieces(directory: pathlib.Path) -> Iterator[Episode]:
-    """The episodes that `roll_out` saved, in order."""
+    """The episodes that `roll_out` saved, in order; raises DataError, naming the file, on a damaged piece."""
     for path in sorted(directory.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as arrays:
-            bounds = np.concatenate([[0], np.cumsum(arrays["length"])])
-            data = {name: arrays[name] for name in ("observation", "action", "reward")}
-            for i, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-                rows = data["observation"][a + i : b + i + 1]
-                yield Episode(rows, data["action"][a:b], data["reward"][a:b], bool(arrays["terminal"][i]))
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                data = {name: arrays[name] for name in ("observation", "action", "reward", "length", "terminal")}
+            bounds = np.concatenate([[0], np.cumsum(data["length"])])
+            sizes = {name: len(data[name]) for name in data}
+            need = {"observation": bounds[-1] + sizes["length"], "action": bounds[-1], "reward": bounds[-1]}
+            if sizes | need != sizes or sizes["terminal"] != sizes["length"]:
+                raise ValueError(f"its arrays have lengths that do not fit: {sizes}")
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path} is damaged and cannot be read ({error}). Delete it: the same command plays it again."
+            ) from error
+        for i, (a, b) in enumerate(itertools.pairwise(bounds)):
+            rows = data["observation"][a + i : b + i + 1]
+            yield Episode(rows, data["action"][a:b], data["reward"][a:b], bool(data["terminal"][i]))
 
 
 def _piece(directory: pathlib.Path, start: int) -> pathlib.Path:
@@ -122,8 +134,7 @@ def _piece(directory: pathlib.Path, start: int) -> pathlib.Path:
 
 
 def _save(path: pathlib.Path, episodes: list[Episode]):
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         np.savez(
             file,
             observation=np.concatenate([e.observation for e in episodes]),
@@ -132,6 +143,3 @@ def _save(path: pathlib.Path, episodes: list[Episode]):
             length=[len(e.reward) for e in episodes],
             terminal=[e.terminal for e in episodes],
         )
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -5,7 +5,6 @@ For each level, the CANDIDATES most fitting checkpoints of a training run, by th
 return; it is taken from the checkpoints up to the first that reached 60 % of the expert's return.
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -13,10 +12,10 @@ import numpy as np
 from absl import flags
 
 from spin_jax import command
-from spin_jax.collect.behaviour_policy import load_policy, save_policy, weights_path
+from spin_jax.collect.behaviour_policy import load_policy, read_card, save_policy, weights_path
 from spin_jax.collect.replay import MOST_BINS
 from spin_jax.collect.rollout import play_policy
-from spin_jax.collect.train_behaviour import exploration_normaliser, fresh_state, learner_config
+from spin_jax.collect.train_behaviour import exploration_normaliser, fresh_state, learner_config, read_record
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.envs.vector import VectorEnv, episode_seed
@@ -40,7 +39,7 @@ def ship(
 ) -> None:
     """Writes the weights and cards of the levels into the package; 'medium' alone uses the expert already shipped."""
     store = CheckpointStore(workdir / "policies", keep=None)
-    records = {step: store.record(step) for step in store.steps()}
+    records = {step: read_record(store, step) for step in store.steps()}
     if not records:
         raise CheckpointError(f"--workdir={workdir}: no policies of train_behaviour are there (no {store.directory}).")
     mean = {step: np.mean(record["returns"]) for step, record in records.items()}
@@ -77,7 +76,7 @@ def ship(
         if "expert" in levels:
             choose("expert", list(mean), lambda value: -value)
         if "medium" in levels:
-            best = json.loads(weights_path(task, bins, "expert").with_suffix(".json").read_text())["return_mean"]
+            best = read_card(weights_path(task, bins, "expert").with_suffix(".json"))["return_mean"]
             passed = [step for step in mean if mean[step] >= 0.6 * best] or [max(mean)]
             early = [step for step in mean if step <= min(passed)]
             choose("medium", early, lambda value: abs(value - medium_share * best))

@@ -4,6 +4,7 @@ Every task, number of bins and size is one configuration, with one split for eac
 expressions over those (`medium+expert`), so nothing is stored twice.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -16,9 +17,10 @@ import tensorflow_datasets as tfds
 from spin_jax.collect.behaviours import BEHAVIOURS
 from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
 from spin_jax.data.cards import read_cards
-from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
+from spin_jax.data.rlds import LocalInfo, rlds_features, to_rlds, write_shards
 from spin_jax.envs.tasks import DM_CONTROL, TASKS
 from spin_jax.errors import DataError
+from spin_jax.record.lock import waiting
 from spin_jax.record.progress import Progress, log
 from spin_jax.types import Episode
 
@@ -52,7 +54,7 @@ class SimulatedLog(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
 
     def _info(self) -> tfds.core.DatasetInfo:
         task = TASKS[self.builder_config.task]
-        return tfds.core.DatasetInfo(
+        return LocalInfo(
             builder=self,
             description=self.__class__.__doc__,
             features=rlds_features(task.num_features, task.num_slots),
@@ -94,15 +96,16 @@ def prepare(data_dir: pathlib.Path, config: SimulatedConfig, num_workers: int) -
     DataError if the directory exists but holds no TFDS data set.
     """
     directory = dataset_directory(data_dir, config)
-    if not (directory / "dataset_info.json").exists():
-        if directory.exists():
-            raise DataError(
-                f"{directory} is there but is not a TFDS data set (no dataset_info.json). Move it away, or point "
-                f"--config.data.dir elsewhere."
-            )
-        pieces = data_dir / f".{BUILDERS[config.task].name}_pieces" / config.name
-        _play(pieces, config, num_workers, directory)
-        _write(data_dir, pieces, config)
+    pieces = data_dir / f".{BUILDERS[config.task].name}_pieces" / config.name
+    lock = data_dir / f".{BUILDERS[config.task].name}_{config.name}.lock"
+    writable = os.access(data_dir, os.W_OK)
+    # a call that was killed at its end has left its roll-outs or its lock beside a complete data set
+    if not _is_complete(directory) or (writable and (pieces.exists() or lock.exists())):
+        with waiting(lock, f"data: {directory}"):
+            if not _is_complete(directory):
+                _play(pieces, config, num_workers, directory)
+                _write(data_dir, pieces, config)
+            _remove(pieces)
     task, behaviour = TASKS[config.task], BEHAVIOURS[config.task]
     spec = task.spec(config.bins)
 
@@ -111,6 +114,17 @@ def prepare(data_dir: pathlib.Path, config: SimulatedConfig, num_workers: int) -
         return behaviour.card(config.task, config.bins, level) | epsilon | {"seed": config.seed}
 
     return read_cards(directory, spec, task.num_features, made_by, save=os.access(directory, os.W_OK))
+
+
+def _is_complete(directory: pathlib.Path) -> bool:
+    """Whether the data set is there; raises DataError if something else is."""
+    complete = (directory / "dataset_info.json").exists()
+    if directory.exists() and not complete:
+        raise DataError(
+            f"{directory} is there but is not a TFDS data set (no dataset_info.json). Move it away, or point "
+            f"--config.data.dir elsewhere."
+        )
+    return complete
 
 
 def _play(pieces: pathlib.Path, config: SimulatedConfig, num_workers: int, directory: pathlib.Path):
@@ -167,4 +181,10 @@ def _write(data_dir: pathlib.Path, pieces: pathlib.Path, config: SimulatedConfig
     builder = make(data_dir=data_dir, config=config, file_format=tfds.core.FileFormat.ARRAY_RECORD)
     builder.pieces = pieces
     write_shards(builder, shards)
-    shutil.rmtree(pieces)
+
+
+def _remove(pieces: pathlib.Path):
+    """Removes roll-outs, and their folder if no other data set is being made."""
+    shutil.rmtree(pieces, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        pieces.parent.rmdir()

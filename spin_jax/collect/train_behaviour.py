@@ -25,11 +25,19 @@ from spin_jax.learners.base import Learner
 from spin_jax.learners.decqn import DecQNConfig, DecQNState, NStep, make_decqn
 from spin_jax.models.decqn import refine
 from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.files import NUMBER, Each, Fields, check_fields
+from spin_jax.record.lock import locked
 from spin_jax.record.metrics import MetricsWriter
 from spin_jax.record.progress import Progress, log, setup_logging
 from spin_jax.training.keys import stream
 from spin_jax.types import Normaliser
 
+NUMBERS = Each(list, NUMBER)
+FIELDS: Fields = {
+    **{"task": str, "bins": int, "seed": int, "frame": int, "seconds": NUMBER, "returns": NUMBERS},
+    "statistics": {"count": NUMBER, "mean": NUMBERS, "m2": NUMBERS},
+}
+WAY_OUT = "Name the workdir of a run of spin_jax.collect.train_behaviour."
 UPDATES_AT_ONCE = 8  # gradient steps in one compiled program
 
 
@@ -90,13 +98,22 @@ def exploration_normaliser(statistics: RunningStatistics) -> Normaliser:
     return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
 
+def read_record(store: CheckpointStore, frame: int | None = None) -> dict:
+    """What was saved with the policy of a frame (None = the last); raises CheckpointError if it is something else."""
+    record = store.record(frame)
+    check_fields(
+        record, FIELDS, f"The record of frame {frame or 'last'} in {store.directory}", CheckpointError, WAY_OUT
+    )
+    return record
+
+
 def start_from(workdir: pathlib.Path, frame: int | None, task: str, bins: int) -> tuple[list, dict]:
     """(critics, record) of a run with fewer bins at a frame (None = the last); the critics are refined to `bins`.
 
     Raises CheckpointError if there is no such checkpoint, or if it is of another task or has more bins.
     """
     store, facts = CheckpointStore(workdir / "policies", keep=None), DM_CONTROL[task]
-    record = store.record(frame)
+    record = read_record(store, frame)
     if record["task"] != task or record["bins"] > bins:
         raise CheckpointError(f"{workdir} holds {record['task']} with {record['bins']} bins, not {task} with fewer.")
     coarse = make_decqn(facts.spec(record["bins"]), learner_config(record))
@@ -140,7 +157,7 @@ class Training:
         self._store = CheckpointStore(workdir / "policies", keep=None)
         record = None
         if self._store.steps():
-            self.state, record = self._store.restore(self.state), self._store.record()
+            self.state, record = self._store.restore(self.state), read_record(self._store)
             self.frame, self.started_from = record["frame"], record.get("started_from")
             log.info(f"Resuming from frame {self.frame} in {workdir}.")
         elif coarse:
@@ -202,7 +219,7 @@ def train_behaviour(training: Training) -> None:
     with (
         VectorEnv(task, bins, n, config.num_workers) as envs,
         VectorEnv(task, bins, config.eval_episodes, config.num_workers) as eval_envs,
-        MetricsWriter(workdir, training.frame) as writer,
+        MetricsWriter(workdir, training.frame or None) as writer,
         Progress(f"{task} {bins} bins", config.num_frames, training.frame, "frame", every_seconds=60) as progress,
     ):
         observation = envs.reset([episode_seed(seed, training.frame + i) for i in range(n)])
@@ -241,7 +258,8 @@ def main(_: list[str]) -> None:
     config = with_settings(config, FLAGS.set)
     coarse = pathlib.Path(FLAGS.start_from) if FLAGS.start_from else None
     workdir = pathlib.Path(FLAGS.workdir)
-    train_behaviour(Training(FLAGS.task, FLAGS.bins, workdir, FLAGS.seed, config, coarse, FLAGS.start_frame))
+    with locked(workdir):
+        train_behaviour(Training(FLAGS.task, FLAGS.bins, workdir, FLAGS.seed, config, coarse, FLAGS.start_frame))
 
 
 FLAGS = flags.FLAGS

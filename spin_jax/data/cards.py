@@ -1,6 +1,6 @@
 """The cards of a prepared data set: card_<split>.json beside its shards."""
 
-import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -8,9 +8,9 @@ from spin_jax.data.card import data_card
 from spin_jax.data.dataset import check_episodes
 from spin_jax.data.rlds import EpisodeSource, open_data_set
 from spin_jax.errors import DataError
+from spin_jax.record.files import NUMBER, Each, Fields, read_json, write_json
 from spin_jax.record.inputs import file_digest
 from spin_jax.record.progress import log
-from spin_jax.record.workdir import write_json
 from spin_jax.types import ActionSpec, Episode
 
 
@@ -19,10 +19,26 @@ def card_path(directory: pathlib.Path, split: str) -> pathlib.Path:
     return directory / f"card_{split}.json"
 
 
+FIELDS: Fields = {
+    **dict.fromkeys(("transitions", "episodes", "terminal_episodes"), int),
+    **dict.fromkeys(("return_mean", "return_min", "return_max", "total_correlation_bits"), NUMBER),
+    "cardinalities": Each(list, int),
+    "unique_joint_actions": dict.fromkeys(("count", "share_of_transitions", "share_of_all"), NUMBER),
+    "slot_entropy_bits": Each(list, NUMBER),
+    "made_by": dict,
+}
+
+
+def read_card(directory: pathlib.Path, split: str) -> dict | None:
+    """The card of a split; None if it has none. Raises DataError on a damaged one."""
+    path = card_path(directory, split)
+    way_out = "Restore it from a copy; or delete it: then it is computed anew, without the origin of an imported log."
+    return read_json(path, DataError, way_out, FIELDS) if os.path.lexists(path) else None
+
+
 def is_suite_import(directory: pathlib.Path) -> bool:
     """Whether the data set was imported from the published suite's files, whose `done` has no clear meaning."""
-    path = card_path(directory, "train")
-    files = json.loads(path.read_text())["made_by"].get("files", []) if path.exists() else []
+    files = (read_card(directory, "train") or {"made_by": {}})["made_by"].get("files", [])
     return bool(files) and all(file.get("format") == "suite" for file in files)
 
 
@@ -39,13 +55,12 @@ def check_shards(directory: pathlib.Path, expression: str) -> None:
     and with a card of an older version, pass.
     """
     for split, paths in EpisodeSource(str(directory), expression).shards.items():
-        card = card_path(directory, split)
-        known = json.loads(card.read_text()).get("shards", {}) if card.exists() else {}
+        known = (read_card(directory, split) or {}).get("shards", {})
         for path in paths if known else ():
             then, now = known.get(path.name, "nothing"), file_digest(path)
             if then != now:
                 raise DataError(
-                    f"{path} is not the file that {card.name} beside it was made from: SHA-256 {now[:12]}, there "
+                    f"{path} is not the file that {card_path(directory, split).name} beside it was made from: SHA-256 {now[:12]}, there "
                     f"{then[:12]}. It is damaged, or of another log. Restore it from a copy, or move {directory} away "
                     f"and make the data set anew."
                 )
@@ -65,15 +80,15 @@ def read_cards(
     """
     cards = {}
     for split in open_data_set(str(directory)).info.splits:
-        path = card_path(directory, split)
-        if path.exists():
-            cards[split] = json.loads(path.read_text())
+        found = read_card(directory, split)
+        if found is not None:
+            cards[split] = found
             continue
         log.info(f"data: reading split {split} for its card")
         card = data_card(_checked(directory, split, spec, num_features), spec, made_by(split))
         cards[split] = card | {"shards": shard_digests(directory, split)}
         if save:
-            write_json(path, cards[split])
+            write_json(card_path(directory, split), cards[split])
     return cards
 
 

@@ -8,6 +8,7 @@ discount 0 in it and in the row before. Time limit: is_last without is_terminal,
 import contextlib
 import io
 import pathlib
+import shutil
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -68,8 +69,20 @@ def from_rlds(rows: dict) -> Episode:
     )
 
 
+class LocalInfo(tfds.core.DatasetInfo):
+    """Facts of a data set that is made here: no server is asked for them (TFDS leaves an empty folder each time)."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does nothing."""
+
+
 def write_shards(builder: tfds.core.DatasetBuilder, num_shards: int) -> None:
-    """Prepare `builder` with num_shards array_record shards for each split; TFDS's own output is hidden."""
+    """Prepare `builder` with num_shards array_record shards for each split; TFDS's own output is hidden.
+
+    Only one process may do so at a time: what a killed one left is removed.
+    """
+    for left in pathlib.Path(builder.data_path).parent.glob("incomplete.*"):
+        shutil.rmtree(left)
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=num_shards))

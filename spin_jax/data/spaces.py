@@ -1,13 +1,15 @@
 """The spaces of a prepared data set: spaces.json beside its shards has the names of features, slots and choices."""
 
-import json
+import os
 import pathlib
 
 from spin_jax.errors import DataError
-from spin_jax.record.workdir import write_json
+from spin_jax.record.files import Each, Fields, check_fields, read_json, write_json
 from spin_jax.types import Feature, Spaces
 
 FILE = "spaces.json"
+FIELDS: Fields = {"features": Each(list, dict), "slots": Each(list, str), "choices": Each(list, list)}
+WAY_OUT = "Restore it from a copy, or make it anew."
 
 
 def to_json(spaces: Spaces) -> dict:
@@ -21,13 +23,14 @@ def to_json(spaces: Spaces) -> dict:
 
 def from_json(values: dict, where: object) -> Spaces:
     """The inverse of `to_json`; raises DataError, which begins with `where`, if `values` are not spaces."""
+    check_fields(values, FIELDS, str(where), DataError, WAY_OUT)
     try:
         features = tuple(Feature(**feature) for feature in values["features"])
         spaces = Spaces(features, tuple(values["slots"]), tuple(tuple(names) for names in values["choices"]))
         if not features or len(spaces.slots) != spaces.spec.num_slots:
             raise ValueError(f"{len(features)} features, {len(spaces.slots)} slots, {len(spaces.choices)} of choices")
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where} does not hold features, slots and their choices ({error}).") from error
+        raise DataError(f"{where} does not hold features, slots and their choices ({error}). {WAY_OUT}") from error
     return spaces
 
 
@@ -39,10 +42,6 @@ def write_spaces(directory: pathlib.Path, spaces: Spaces) -> None:
 def read_spaces(directory: pathlib.Path) -> Spaces | None:
     """The spaces of the data set in `directory`; None if it has no spaces.json. Raises DataError on a damaged one."""
     path = directory / FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}).") from error
-    return from_json(values, path)
+    return from_json(read_json(path, DataError, WAY_OUT, {}), path)

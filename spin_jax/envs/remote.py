@@ -5,9 +5,13 @@ in the shared memory; the pipe carries one short message a step in each directio
 """
 
 import contextlib
+import mmap
+import os
+import tempfile
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
-from multiprocessing.shared_memory import SharedMemory
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, cast
 
 import numpy as np
@@ -17,16 +21,18 @@ from spin_jax.envs.inline import InlineGroup
 from spin_jax.errors import UserError
 
 ANSWER = ("observation", "reward", "terminal", "last")
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # otherwise the temporary directory
 RESTARTS = 3  # restarts in a row, without an answer in between, before a worker's death counts as an error
 
 
 class Board:
     """Arrays that a worker and its parent share, for B environments of S features and N slots.
 
-    The parent makes the board; the worker opens it by `name`.
+    They lie in a file without a name, so nothing stays behind, however the two end. The parent makes the board and
+    sends the file's descriptor; the worker opens it by that.
     """
 
-    def __init__(self, num_envs: int, num_features: int, num_slots: int, name: str | None = None):
+    def __init__(self, num_envs: int, num_features: int, num_slots: int, descriptor: int | None = None):
         shapes = {
             "observation": ((num_envs, num_features), np.float32),
             "action": ((num_envs, num_slots), np.int32),
@@ -35,22 +41,28 @@ class Board:
             "last": ((num_envs,), np.bool_),
         }
         sizes = {key: int(np.prod(shape)) * np.dtype(kind).itemsize for key, (shape, kind) in shapes.items()}
-        self._memory = SharedMemory(name, create=name is None, size=sum(sizes.values()))
-        self.name, self._mine, start = self._memory.name, name is None, 0
-        self.arrays = {}
+        total, start = sum(sizes.values()), 0
+        self._file = (
+            tempfile.TemporaryFile(dir=MEMORY) if descriptor is None else open(descriptor, "r+b")  # noqa: SIM115
+        )
+        self._file.truncate(total)
+        self._memory, self.arrays = mmap.mmap(self._file.fileno(), total), {}
         for key, (shape, kind) in shapes.items():
-            self.arrays[key] = np.ndarray(shape, kind, self._memory.buf, start)
+            self.arrays[key] = np.ndarray(shape, kind, self._memory, start)
             start += sizes[key]
 
     def answer(self) -> tuple[np.ndarray, ...]:
         """A copy of the arrays in which the worker returns a step: observation, reward, terminal, last."""
         return tuple(self.arrays[name].copy() for name in ANSWER)
 
+    def send_to(self, process: BaseProcess, pipe: Connection) -> None:
+        """Sends the descriptor of the board's file to the worker at the other end of the pipe."""
+        send_handle(pipe, self._file.fileno(), process.pid)
+
     def close(self) -> None:
         self.arrays = {}
         self._memory.close()
-        if self._mine:
-            self._memory.unlink()
+        self._file.close()
 
 
 class RemoteGroup:
@@ -74,18 +86,17 @@ class RemoteGroup:
         child.close()
 
     def open(self) -> None:
-        """Wait until the worker has made its environments.
+        """Wait until the worker has made its environments; one that dies before is replaced.
 
         Start all workers before opening the first one: they then make their environments at the same time.
         """
-        shapes = self._answer()
-        if shapes is None:
-            self._process.join(5)
-            raise RuntimeError(f"An environment worker died as it started (exit code {self._process.exitcode}).")
-        self.spec, num_features = shapes
+        while (sizes := self._answer()) is None:
+            self._bury()
+        self.spec, num_features = sizes
         if self._board is None:
             self._board = Board(self._num_envs, num_features, self.spec.num_slots)
-        self._pipe.send((self._board.name, num_features))
+        with contextlib.suppress(OSError):  # a dead worker is noticed when it does not answer
+            self._board.send_to(self._process, self._pipe)
 
     def send(self, method: str, argument: Any) -> None:
         self._pending = method, argument
@@ -164,8 +175,7 @@ def serve(pipe: Connection, task: str, bins: int, num_envs: int, make_env: MakeE
     try:
         group = InlineGroup(task, bins, num_envs, make_env)
         pipe.send((group.spec, group.num_features))
-        name, num_features = pipe.recv()
-        board = Board(num_envs, num_features, group.spec.num_slots, name)
+        board = Board(num_envs, group.num_features, group.spec.num_slots, recv_handle(pipe))
         while True:
             method, argument = pipe.recv()
             answer = getattr(group, method)(board.arrays["action"] if method == "step" else argument)

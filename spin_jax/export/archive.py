@@ -3,6 +3,7 @@
 import json
 import pathlib
 import zipfile
+from typing import BinaryIO
 
 import numpy as np
 
@@ -11,10 +12,9 @@ from spin_jax.errors import DataError
 PROGRAM = "program:"  # begins the names of programs
 
 
-def write_archive(path: pathlib.Path, header: dict, arrays: dict[str, np.ndarray]) -> None:
-    """Writes header and arrays into one file."""
-    with path.open("wb") as file:
-        np.savez(file, header=np.array(json.dumps(header)), allow_pickle=False, **arrays)
+def write_archive(file: BinaryIO, header: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Writes header and arrays into one open file."""
+    np.savez(file, header=np.array(json.dumps(header)), allow_pickle=False, **arrays)
 
 
 def read_header(path: pathlib.Path) -> dict:

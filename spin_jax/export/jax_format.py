@@ -5,6 +5,7 @@ JAX promises to read such a program for six months after it was written. A workd
 
 import pathlib
 from collections.abc import Callable
+from typing import BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from spin_jax.record.checkpoint import flatten
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write_jax(path: pathlib.Path, trained: Trained) -> None:
+def write_jax(file: BinaryIO, trained: Trained) -> None:
     """Writes the archive: a program `act`, perhaps one `probabilities`, and the arrays that they read, by name."""
     values, tree = flatten(trained.arrays), jax.tree.structure(trained.arrays)
     (batch,) = export.symbolic_shape("batch")
@@ -47,7 +48,7 @@ def write_jax(path: pathlib.Path, trained: Trained) -> None:
     # a program that gets one array too many is refused when it is called, so each names its own
     header = trained.header | {"format": "jax", "reads": {name: sorted(read) for name, (_, read) in programs.items()}}
     blobs = {f"{PROGRAM}{name}": np.frombuffer(blob, np.uint8) for name, (blob, _) in programs.items()}
-    write_archive(path, header, {name: np.asarray(value) for name, value in used.items()} | blobs)
+    write_archive(file, header, {name: np.asarray(value) for name, value in used.items()} | blobs)
 
 
 def export_program(

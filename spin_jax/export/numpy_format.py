@@ -1,8 +1,7 @@
 """Writes a trained policy for `numpy_policy`: a forward pass of each registered policy has its own arrays."""
 
-import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -19,10 +18,10 @@ from spin_jax.record.checkpoint import flatten
 ENCODER = ("encoder_in", "encoder_out")
 
 
-def write_numpy(path: pathlib.Path, trained: Trained) -> None:
+def write_numpy(file: BinaryIO, trained: Trained) -> None:
     """Writes the archive; raises ConfigError as `network_of`."""
     header, arrays = network_of(trained)
-    write_archive(path, header | {"format": "numpy"}, {name: np.asarray(x) for name, x in flatten(arrays).items()})
+    write_archive(file, header | {"format": "numpy"}, {name: np.asarray(x) for name, x in flatten(arrays).items()})
 
 
 def network_of(trained: Trained) -> tuple[dict, dict]:

@@ -8,7 +8,7 @@ float32. Outputs: `action` [batch, N] int32 and, where they are exact, `probabil
 import json
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from spin_jax.export.trained import Trained
 INSTALL = "pip install 'spin_jax[onnx]'"
 
 
-def write_onnx(path: pathlib.Path, trained: Trained) -> None:
+def write_onnx(file: BinaryIO, trained: Trained) -> None:
     """Writes the model; raises ConfigError if onnx is not installed, or as `network_of`."""
     try:
         import onnx
@@ -40,7 +40,7 @@ def write_onnx(path: pathlib.Path, trained: Trained) -> None:
         outputs["probabilities"] = probabilities
     model = graph.model(outputs, {"spin_jax": json.dumps(header | {"format": "onnx"})})
     onnx.checker.check_model(model)
-    onnx.save(model, path)
+    onnx.save(model, file)
 
 
 def read_onnx(path: pathlib.Path) -> tuple[dict, Callable, Callable | None]:

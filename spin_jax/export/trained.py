@@ -1,7 +1,7 @@
 """A trained policy of a workdir as functions of arrays: raw observations in, choices out."""
 
 import dataclasses
-import json
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,8 +16,9 @@ from spin_jax.data import spaces as vocabulary
 from spin_jax.errors import ConfigError, WorkdirError
 from spin_jax.learners.base import Learner
 from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.files import read_json
 from spin_jax.record.machine import versions
-from spin_jax.record.workdir import CONFIG, Workdir
+from spin_jax.record.workdir import CONFIG, SUMMARIES, Workdir, read_config
 from spin_jax.stages.evaluate_policy import load_policy
 from spin_jax.stages.interface import Interface, normaliser_to_json, read_interface
 from spin_jax.stages.members import Member, members
@@ -122,10 +123,8 @@ def _step(path: pathlib.Path, member: Member, step: int | str | None) -> int | N
     if step != BEST:
         return None if step is None else int(step)
     path = path / "ope" / "summary.json"
-    try:
-        found = best_step(json.loads(path.read_text()), member.run.seed)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"The best step is what --stage=ope finds; {path} cannot be read ({error}).") from error
+    way_out = "The best step is what --stage=ope finds: run it, or name a step."
+    found = best_step(read_json(path, ConfigError, way_out, SUMMARIES["ope"]), member.run.seed)
     if found is None:
         raise ConfigError(f"{path}: the log supports none of the kept steps of seed {member.run.seed}. Name a step.")
     return found
@@ -133,10 +132,9 @@ def _step(path: pathlib.Path, member: Member, step: int | str | None) -> int | N
 
 def _member(path: pathlib.Path, seed: int | None) -> Member:
     """The run of one seed in the workdir `path`."""
-    try:
-        config = ConfigDict(json.loads((path / CONFIG).read_text()))
-    except (OSError, ValueError) as error:
-        raise WorkdirError(f"{path} is not the workdir of a run: its {CONFIG} cannot be read ({error}).") from error
+    if not os.path.lexists(path / CONFIG):
+        raise WorkdirError(f"{path} is not the workdir of a run: it holds no {CONFIG}.")
+    config = ConfigDict(read_config(path))
     team = {member.run.seed: member for member in members(build(config), Workdir(str(path), config))}
     if seed is None and len(team) == 1:
         return next(iter(team.values()))

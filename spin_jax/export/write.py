@@ -9,6 +9,7 @@ from spin_jax.export.jax_format import write_jax
 from spin_jax.export.numpy_format import write_numpy
 from spin_jax.export.onnx_format import write_onnx
 from spin_jax.export.trained import Trained, load_trained
+from spin_jax.record.files import replacing
 from spin_jax.record.progress import log
 
 FORMATS = {"jax": write_jax, "onnx": write_onnx, "numpy": write_numpy}
@@ -34,13 +35,10 @@ def export_policy(
 
 def write_checked(trained: Trained, out: pathlib.Path, kind: str) -> dict:
     """Writes `out` beside its place, compares it with the policy, and moves it there if they agree."""
-    temporary = out.with_name(f"{out.name}.tmp")
-    try:
-        FORMATS[kind](temporary, trained)
-        figures = check(load(temporary), from_trained(trained), trained.rows)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(out) as file:
+        FORMATS[kind](file, trained)
+        file.flush()
+        figures = check(load(file.name), from_trained(trained), trained.rows)
     equal = f"acts as the policy in {figures['rows']} rows of its log"
     if figures["ties"]:
         equal += f" ({figures['ties']} actions differ where two are equally good)"

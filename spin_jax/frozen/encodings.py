@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -15,10 +15,10 @@ from spin_jax.errors import ConfigError, DataError
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
+from spin_jax.record.files import replacing, write_json
 from spin_jax.record.inputs import file_digest
 from spin_jax.record.processes import first
 from spin_jax.record.progress import Progress, log
-from spin_jax.record.workdir import write_json
 from spin_jax.types import Transition
 
 ENCODE_ROWS = 4096  # transitions encoded in one program
@@ -36,8 +36,9 @@ def encode_log(
 
     data: numpy arrays with normalised observations; x is read from its file as it is needed. n_step: how many steps s'
     comes after s; 0 = the learner does not use s'. x is computed once, in chunks, by process 0, and kept in
-    `encodings_dir` under a key of ASM, normaliser and log, with a checksum; a file that does not match its checksum is
-    computed anew. Raises DataError with the sizes if x does not fit into memory, ConfigError for a log that streams.
+    `encodings_dir` under a key of ASM, normaliser and log, if that folder can be written, with a checksum; a file that
+    does not match its checksum is computed anew. Raises DataError with the sizes if x does not fit into memory, and
+    ConfigError for a log that streams.
     """
     if policy.encode is None:
         return data
@@ -68,30 +69,31 @@ def _check_room(need: int):
 
 
 def _encoded(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """encode(observation) [T, N, D] uint16, read from `path`, or computed and written there."""
-    first(lambda: _write(path, encode, observation, shape), "encodes the log")
-    return np.load(path, mmap_mode="r")
+    """encode(observation) [T, N, D] uint16, read from `path`, or computed and, if that folder can be written, kept."""
+    if first(lambda: _keep(path, encode, observation, shape), "encodes the log"):
+        return np.load(path, mmap_mode="r")
+    return np.concatenate(list(_parts(encode, observation, shape[0])))
 
 
-def _write(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape: tuple[int, ...]) -> None:
+def _keep(path: pathlib.Path, encode: Callable, observation: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Writes the encodings to `path`, unless they are there; False if the folder cannot be written."""
     if _is_intact(path):
         log.info(f"policy: z(s) of {shape[0]} transitions from {path}")
-        return
+        return True
     if path.exists():
         log.warning(f"policy: {path} has no checksum or another one than when it was written; computing z(s) anew")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    out = np.lib.format.open_memmap(temporary, "w+", np.uint16, shape)
-    rows = min(ENCODE_ROWS, shape[0])
-    with Progress("policy: z(s) of the log", shape[0], unit="transition") as progress:
-        for start in range(0, shape[0], rows):
-            start = min(start, shape[0] - rows)  # the last chunk overlaps, so that one program serves all
-            out[start : start + rows] = encode(observation[start : start + rows])
-            progress.update(start + rows)
-    out.flush()
-    temporary.replace(path)
-    facts = {"what": "z(s), bfloat16 as uint16", "shape": shape, "sha256": file_digest(path)}
-    write_json(path.with_suffix(".json"), facts)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": shape})
+            for part in _parts(encode, observation, shape[0]):
+                file.write(part.data)
+        facts = {"what": "z(s), bfloat16 as uint16", "shape": shape, "sha256": file_digest(path)}
+        write_json(path.with_suffix(".json"), facts)
+    except OSError as error:
+        log.info(f"policy: z(s) is not kept, because {path.parent} cannot be written ({error.strerror}).")
+        return False
+    return True
 
 
 def _is_intact(path: pathlib.Path) -> bool:
@@ -100,3 +102,13 @@ def _is_intact(path: pathlib.Path) -> bool:
         return json.loads(path.with_suffix(".json").read_text())["sha256"] == file_digest(path)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _parts(encode: Callable, observation: np.ndarray, total: int) -> Iterator[np.ndarray]:
+    """encode(observation) in parts of ENCODE_ROWS rows, with its progress."""
+    rows = min(ENCODE_ROWS, total)
+    with Progress("policy: z(s) of the log", total, unit="transition") as progress:
+        for begin in range(0, total, rows):
+            start = min(begin, total - rows)  # the last part overlaps, so that one program serves all
+            yield np.ascontiguousarray(np.asarray(encode(observation[start : start + rows]))[begin - start :])
+            progress.update(min(begin + rows, total))

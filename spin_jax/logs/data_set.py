@@ -1,18 +1,19 @@
 """The TFDS data sets `imported_log`: logs that were made elsewhere, as RLDS episodes with one split, train."""
 
 import dataclasses
-import fcntl
+import os
 import pathlib
 import shutil
 
 import tensorflow_datasets as tfds
 
 from spin_jax.data.cards import card_path, shard_digests
-from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
+from spin_jax.data.rlds import LocalInfo, rlds_features, to_rlds, write_shards
 from spin_jax.data.spaces import write_spaces
 from spin_jax.logs.read_log import Log
+from spin_jax.record.files import write_json, write_text
+from spin_jax.record.lock import waiting
 from spin_jax.record.progress import Progress
-from spin_jax.record.workdir import write_json
 from spin_jax.types import Episode
 
 SHARD_BYTES = 1 << 26  # 64 MiB: the approximate size of observations and actions in a shard
@@ -37,9 +38,7 @@ class ImportedLog(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         features = rlds_features(config.num_features, config.num_slots, config.propensity)
-        return tfds.core.DatasetInfo(
-            builder=self, description=self.__class__.__doc__, features=features, disable_shuffling=True
-        )
+        return LocalInfo(builder=self, description=self.__class__.__doc__, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples()}
@@ -65,14 +64,22 @@ def write_log(data_dir: pathlib.Path, name: str, log: Log, card: dict) -> pathli
     """
     directory = data_dir / "imported_log" / name
     partial = data_dir / f".importing_{name}"
-    lock = data_dir / f".importing_{name}.lock"
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # a process that is killed gives it back
+    with waiting(_lock(data_dir, name), f"import: {directory}"):
         if not directory.exists():
             _write(partial, directory, log, card)
-        lock.unlink(missing_ok=True)
     return data_set_directory(data_dir, name)
+
+
+def tidy(data_dir: pathlib.Path, name: str) -> None:
+    """Removes what a call of `write_log` left that was killed when the data set was there already."""
+    partial, lock = data_dir / f".importing_{name}", _lock(data_dir, name)
+    if (partial.exists() or lock.exists()) and os.access(data_dir, os.W_OK):
+        with waiting(lock, f"import: {name}"):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _lock(data_dir: pathlib.Path, name: str) -> pathlib.Path:
+    return data_dir / f".importing_{name}.lock"
 
 
 def _write(partial: pathlib.Path, directory: pathlib.Path, log: Log, card: dict) -> None:
@@ -91,7 +98,7 @@ def _write(partial: pathlib.Path, directory: pathlib.Path, log: Log, card: dict)
     written = pathlib.Path(builder.data_path)
     write_json(card_path(written, "train"), card | {"shards": shard_digests(written, "train")})
     write_spaces(written, log.spaces)
-    (written / PAGE).write_text(log.page + "\n")
+    write_text(written / PAGE, log.page + "\n")
     directory.parent.mkdir(exist_ok=True)
     (partial / "imported_log" / directory.name).rename(directory)
     shutil.rmtree(partial)

@@ -14,9 +14,10 @@ from spin_jax.data.rlds import open_data_set
 from spin_jax.errors import DataError
 from spin_jax.logs.arrow import as_table
 from spin_jax.logs.column_map import OPTION, ColumnConfig
-from spin_jax.logs.data_set import PAGE, data_set_directory, write_log
+from spin_jax.logs.data_set import PAGE, data_set_directory, tidy, write_log
 from spin_jax.logs.read_log import Log, read_log
 from spin_jax.logs.sources import Source, checksum, files_of, read_source
+from spin_jax.record.files import read_text
 from spin_jax.record.progress import log
 
 MEANING = 1  # raise it when the same file would be understood differently: then it is imported anew
@@ -60,7 +61,10 @@ def _import_once(
 ) -> pathlib.Path:
     directory = data_set_directory(data_dir.expanduser().absolute(), name)
     if directory.exists():
-        log.info(f"import: {where} was imported before, into {directory}\n{(directory / PAGE).read_text().rstrip()}")
+        tidy(directory.parent.parent.parent, name)
+        way_out = f"Move {directory.parent} away: {where} is then imported again."
+        page = read_text(directory / PAGE, DataError, way_out)
+        log.info(f"import: {where} was imported before, into {directory}\n{page.rstrip()}")
         return directory
     return store(name, read_log(read(), columns, where), directory.parent.parent.parent)
 
@@ -105,7 +109,7 @@ def _digest(data: str, columns: ColumnConfig) -> str:
         chosen = pathlib.Path(columns.choices).expanduser()
         if not chosen.is_file():
             raise DataError(f"{OPTION}choices={columns.choices}: there is no such file.")
-        settings["choices"] = chosen.read_text()
+        settings["choices"] = read_text(chosen, DataError, "Write it as JSON in UTF-8.")
     return hashlib.sha256(repr((MEANING, data, sorted(settings.items()))).encode()).hexdigest()[:12]
 
 

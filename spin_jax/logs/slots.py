@@ -80,7 +80,7 @@ def read_choices(path: str) -> dict[str, Any]:
     where = f"{OPTION}choices={path}"
     try:
         given = json.loads(pathlib.Path(path).expanduser().read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{where} cannot be read as JSON ({error}).") from error
     if not isinstance(given, dict):
         raise DataError(f'{where} must hold an object such as {{"slot": ["first choice", "second choice"]}}.')

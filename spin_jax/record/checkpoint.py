@@ -4,7 +4,9 @@ Arrays are stored flat, under names like `params/body/block_0/query/kernel`, wit
 """
 
 import hashlib
+import json
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +33,11 @@ def digest(arrays: Mapping[str, Any]) -> str:
 
 
 MADE_ANEW = "or delete that directory: the same command without --stage trains anew what is missing then"
+
+
+def _digest_of_record(record: dict) -> str:
+    """SHA-256 of a record."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 class CheckpointStore:
@@ -70,6 +77,17 @@ class CheckpointStore:
             self.directory, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
         )
 
+    def tidy(self) -> None:
+        """Removes what a killed process left: checkpoints beyond `keep`, also half-deleted ones, and half a save.
+
+        Only the one writer of the directory may call it, before it reads.
+        """
+        names = [path.name for path in self.directory.iterdir()] if self.directory.is_dir() else []
+        steps = sorted((name for name in names if name.isdigit()), key=int)
+        old = steps[: -self._keep] if self._keep else []
+        for name in [*old, *(name for name in names if ocp.utils.TMP_DIR_SUFFIX in name)]:
+            shutil.rmtree(self.directory / name)
+
     def steps(self) -> list[int]:
         """Saved steps, ascending."""
         return sorted(self._manager().all_steps()) if self.directory.is_dir() else []
@@ -80,7 +98,8 @@ class CheckpointStore:
         if step in manager.all_steps():
             manager.delete(step)
         arrays = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
-        stored = {"record": record, "sha256": digest(arrays)}
+        record = json.loads(json.dumps(record))  # as it will be read: the checksum covers that
+        stored = {"record": record, "sha256": digest(arrays), "record_sha256": _digest_of_record(record)}
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(stored))
         manager.save(step, args=args, force=True)
         manager.wait_until_finished()
@@ -118,8 +137,11 @@ class CheckpointStore:
 
     def _stored(self, step: int) -> dict:
         stored = self._restore(step, record=ocp.args.JsonRestore()).record
-        if stored is None or stored.keys() != {"record", "sha256"}:
+        if not isinstance(stored, dict) or stored.keys() - {"record_sha256"} != {"record", "sha256"}:
             raise self._damaged(step, ValueError("its record is not one of this program's"))
+        covered = stored.get("record_sha256")  # None: saved before records had one
+        if covered is not None and covered != _digest_of_record(stored["record"]):
+            raise self._damaged(step, ValueError("its record does not match its SHA-256"))
         return stored
 
     def _restore(self, step: int, **items):

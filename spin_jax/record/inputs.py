@@ -1,13 +1,12 @@
 """What a stage was trained on: it records digests when it begins, and every later start must find the same ones."""
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from spin_jax.errors import WorkdirError
-from spin_jax.record.workdir import write_json
+from spin_jax.record.files import Each, check_fields, read_json, write_json
 
 FILE = "inputs.json"
 
@@ -36,7 +35,7 @@ def compare_inputs(directory: pathlib.Path, inputs: Mapping[str, Input]) -> None
     Stages of versions that recorded nothing pass.
     """
     path = directory / FILE
-    recorded = json.loads(path.read_text()) if path.exists() else {}
+    recorded = _recorded(path) if path.exists() else {}
     for name in sorted(inputs.keys() & recorded.keys()):
         then, now = Input(**recorded[name]), inputs[name]
         if then.digest != now.digest:
@@ -44,3 +43,10 @@ def compare_inputs(directory: pathlib.Path, inputs: Mapping[str, Input]) -> None
                 f"{directory} was trained on another {name}: then {then.digest[:12]} ({then.where}), now "
                 f"{now.digest[:12]} ({now.where}). Put back the {name} that was there, or use another --workdir."
             )
+
+
+def _recorded(path: pathlib.Path) -> dict:
+    way_out = "Restore it from a copy; or delete it, if log and ASM are still those that training began with."
+    found = read_json(path, WorkdirError, way_out, {})
+    check_fields(found, Each(dict, {"digest": str, "where": str}), str(path), WorkdirError, way_out)
+    return found

@@ -1,21 +1,27 @@
 """The metrics of a run, for programs: JSONL rows and TensorBoard scalars."""
 
 import json
+import os
 import pathlib
 import time
 
 from tensorboardX import SummaryWriter
 
+from spin_jax.errors import WorkdirError
+from spin_jax.record.files import appending, read_bytes, write_text
 from spin_jax.record.progress import log
+
+WAY_OUT = "Move it away: training continues from its checkpoint, and the curves begin there."
 
 
 def read_rows(path: str | pathlib.Path) -> list[dict]:
     """Rows of a JSONL file, [] if it does not exist; damaged lines are left out, and those amid others are counted.
 
-    A last line without its end is what a kill leaves, and nothing is said of it.
+    A last line without its end is what a kill leaves, and nothing is said of it. Raises WorkdirError if the file cannot
+    be read.
     """
     path = pathlib.Path(path)
-    *lines, cut = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    *lines, cut = read_bytes(path, WorkdirError, WAY_OUT).split(b"\n") if os.path.lexists(path) else [b""]
     rows = [row for row in map(_row, lines) if row is not None]
     if len(rows) < len(lines):
         log.warning(f"{path}: {len(lines) - len(rows)} of {len(lines)} lines are damaged and left out")
@@ -36,21 +42,19 @@ def _row(line: bytes) -> dict | None:
 class MetricsWriter:
     """Writes rows {step, seconds, …} to `directory`/metrics.jsonl and TensorBoard.
 
-    When a run resumes at `start_step`, rows beyond that step are dropped, because they are computed again, and
-    `seconds` continues from the last row kept.
+    start_step: where a run resumes; None = it starts anew, and old rows are dropped. Of a run that resumes, rows beyond
+    that step are dropped, because they are computed again, and `seconds` continues from the last row kept.
     """
 
-    def __init__(self, directory: str | pathlib.Path, start_step: int = 0):
+    def __init__(self, directory: str | pathlib.Path, start_step: int | None = None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._path = self.directory / "metrics.jsonl"
-        rows = [row for row in read_rows(self._path) if row["step"] <= start_step and start_step > 0]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        temporary.replace(self._path)
+        rows = [row for row in read_rows(self._path) if start_step is not None and row["step"] <= start_step]
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         self._before = max((row["seconds"] for row in rows), default=0.0)
         self._begin = time.monotonic()
-        self._board = SummaryWriter(str(self.directory / "tensorboard"), purge_step=start_step + 1)
+        self._board = SummaryWriter(str(self.directory / "tensorboard"), purge_step=(start_step or 0) + 1)
 
     @property
     def seconds(self) -> float:
@@ -61,7 +65,7 @@ class MetricsWriter:
         """Appends a row; `seconds` overrides the timestamp of results computed earlier."""
         seconds = round(self.seconds if seconds is None else seconds, 3)
         row = {"step": step, "seconds": seconds, **{k: float(v) for k, v in values.items()}}
-        with self._path.open("a") as file:
+        with appending(self._path) as file:
             file.write(json.dumps(row) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, float(value), step)

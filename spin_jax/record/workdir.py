@@ -1,28 +1,53 @@
 """A run's directory: it holds one configuration, never a second one, and a JSON summary of each finished stage."""
 
-import json
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
 from spin_jax.errors import WorkdirError
+from spin_jax.record.files import NUMBER, Each, Fields, read_json, write_json
+from spin_jax.record.lock import LOCK, locked
 from spin_jax.record.processes import is_first
 
 CONFIG = "config.json"
 # these may differ between two calls on one workdir: they do not change what is trained
 MAY_CHANGE = ("eval", "ope", "data.num_workers", "seeds_per_batch", "mesh", "train.keep_policies")
 
+METRICS: Fields = {"exact_match": NUMBER, "slot_accuracy": Each(list, NUMBER), "accuracy_product": NUMBER}
+JUDGED: Fields = {
+    **dict.fromkeys(("mean", "low", "high", "joint_share"), NUMBER),
+    "supported": bool,
+    "verdict": str,
+    "coverage": Each(list, NUMBER),
+}
+SUMMARIES: dict[str, Fields] = {  # what others read of the summary of each stage
+    "data": {"directory": str, "data_returns": Each(dict, NUMBER), "seconds": NUMBER},
+    "pretrain": {"seconds": NUMBER, "probe_name": str, "untrained": METRICS, "trained": METRICS},
+    "distill": {"seconds": NUMBER},
+    "policy": {"seconds": NUMBER, "updates_per_second": NUMBER, "parameters": int, "frozen_parameters": int},
+    "evaluate": {
+        "seconds": NUMBER,
+        "returns": Each(list, NUMBER),
+        "return_mean": NUMBER,
+        "return_ci95": Each(list, NUMBER),
+    },
+    "ope": {
+        **dict.fromkeys(("seconds", "gamma", "log_return", "log_return_error", "unseen_share"), NUMBER),
+        "measured_on": str,
+        "episodes": int,
+        "slots": Each(list, str),
+        "policies": Each(dict, JUDGED),
+    },
+}
 
-def write_json(path: pathlib.Path, values: dict) -> None:
-    """Writes JSON atomically: readers see the old file or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        json.dump(values, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+
+def read_config(workdir: pathlib.Path) -> dict:
+    """The configuration of the run in `workdir`; raises WorkdirError if it cannot be read."""
+    way_out = f"Restore {CONFIG} from a copy, or choose another --workdir."
+    return read_json(workdir / CONFIG, WorkdirError, way_out, {})
 
 
 def flat(values: dict, prefix: str = "") -> dict:
@@ -55,8 +80,8 @@ class Workdir:
             raise WorkdirError(f"--workdir={self.path} is a file, not a directory.")
         record = self.path / CONFIG
         if record.exists():
-            self._compare(json.loads(record.read_text()))
-        elif self.path.is_dir() and any(self.path.iterdir()):
+            self._compare(read_config(self.path))
+        elif self.path.is_dir() and any(path.name != LOCK for path in self.path.iterdir()):
             raise WorkdirError(
                 f"--workdir={self.path} is not empty and holds no {CONFIG}: it is not a run of this program. "
                 f"Choose a new or an empty directory."
@@ -75,6 +100,18 @@ class Workdir:
                 f"--workdir={self.path} holds a run with another configuration:\n" + "\n".join(differences) + "\n"
                 "Use another --workdir, or the configuration of that run."
             )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes this process the only one that writes here; raises WorkdirError, which names the other, if one does.
+
+        The workdirs of single seeds share the lock of the outer one.
+        """
+        outer = self.path.parent
+        inner = self.path.name.startswith("seed_") and (outer / CONFIG).exists()
+        with locked(outer if inner else self.path):
+            self._check()  # another process may have been here before the lock
+            yield
 
     def member(self, seed: int, own_asm: bool) -> "Workdir":
         """The workdir of one seed inside this one, with the configuration of that seed run alone.
@@ -110,6 +147,7 @@ class Workdir:
         return summary
 
     def summary(self, name: str) -> dict | None:
-        """The figures of a finished stage; None if it is not finished."""
+        """The figures of a finished stage; None if it is not finished. Raises WorkdirError on a damaged summary."""
         path = self.path / name / "summary.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        way_out = f"Delete it and run --stage={name} again: what is finished is not computed anew."
+        return read_json(path, WorkdirError, way_out, SUMMARIES[name]) if os.path.lexists(path) else None

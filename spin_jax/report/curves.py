@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from spin_jax.record.files import replacing
 from spin_jax.record.metrics import read_rows
 
 
@@ -48,5 +49,6 @@ def plot_curves(members: Sequence[pathlib.Path], workdir: pathlib.Path, results:
     axis.legend(fontsize="small")
     figure.suptitle(f"{results['task']}, {results['level']}: {results['policy']} with {results['learner']}")
     path = workdir / "curves.png"
-    figure.savefig(path, dpi=110)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)
     return path

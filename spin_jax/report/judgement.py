@@ -5,6 +5,8 @@ import pathlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from spin_jax.record.files import replacing
+
 
 def ranked(found: dict) -> list[tuple[str, dict]]:
     """(name, figures) of all policies: the supported ones by their value, then those that the log does not support."""
@@ -87,5 +89,6 @@ def plot_judgement(found: dict, path: pathlib.Path) -> pathlib.Path:
     support.set_xticks(shown, [slots[i] for i in shown], rotation=45, ha="right", fontsize="small")
     support.set_title("coverage: share of choices that the log has (supported: 0.9)")
     figure.colorbar(image, ax=support)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)
     return path

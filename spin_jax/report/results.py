@@ -3,8 +3,9 @@
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.envs.tasks import TASKS
+from spin_jax.record.files import write_json
 from spin_jax.record.machine import facts
-from spin_jax.record.workdir import Workdir, write_json
+from spin_jax.record.workdir import Workdir
 from spin_jax.report.curves import plot_curves
 from spin_jax.report.judgement import judgement, plot_judgement, unfinished
 from spin_jax.report.video import write_video

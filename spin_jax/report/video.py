@@ -11,6 +11,7 @@ from PIL import Image
 from spin_jax.config.sections import RunConfig
 from spin_jax.evaluation.evaluator import evaluation_seed
 from spin_jax.frozen.artefact import FrozenASM
+from spin_jax.record.files import replacing
 from spin_jax.record.progress import Progress
 from spin_jax.registry import ENVS
 from spin_jax.types import normalise
@@ -38,5 +39,6 @@ def write_video(path: pathlib.Path, run: RunConfig, act: Callable, state: Any, a
             step += 1
             progress.update(step)
     duration = min(round(1000 * env.control_seconds * EVERY), LONGEST)
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, quality=60)
+    with replacing(path) as file:
+        pictures[0].save(file, "WEBP", save_all=True, append_images=pictures[1:], duration=duration, loop=0, quality=60)
     return path

@@ -4,7 +4,6 @@ Stage 2 leaves this beside its checkpoints, so that a workdir can be loaded wher
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -12,15 +11,20 @@ import numpy as np
 
 from spin_jax.data import spaces as vocabulary
 from spin_jax.data.dataset import Dataset
-from spin_jax.errors import CheckpointError
+from spin_jax.errors import CheckpointError, DataError
 from spin_jax.frozen.artefact import FrozenASM
+from spin_jax.record.files import NUMBER, Each, Fields, read_json, replacing, write_json
 from spin_jax.record.processes import is_first
-from spin_jax.record.workdir import write_json
 from spin_jax.stages.members import Member
 from spin_jax.types import ActionSpec, Normaliser, Spaces
 
 FILE, ROWS = "interface.json", "rows.npy"
 NUM_ROWS = 1000  # the most observations that are kept
+WAY_OUT = "Restore it from a copy; or delete it and run main.py with --stage=policy, which writes it anew."
+FIELDS: Fields = {
+    "normaliser": {"mean": Each(list, NUMBER), "std": Each(list, NUMBER), "clip": (*NUMBER, type(None))},
+    "fingerprint": str,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +72,8 @@ def write_interfaces(team: Sequence[Member], asms: Sequence[FrozenASM], dataset:
     for member, asm in zip(team, asms, strict=True):
         directory = member.workdir.stage("policy")
         if not (directory / ROWS).exists():
-            temporary = directory / f"{ROWS}.tmp"
-            with temporary.open("wb") as file:
+            with replacing(directory / ROWS) as file:
                 np.save(file, np.asarray(rows, np.float32), allow_pickle=False)
-            temporary.replace(directory / ROWS)
         if not (directory / FILE).exists():
             facts = {"normaliser": normaliser_to_json(asm.normaliser), "fingerprint": dataset.fingerprint}
             write_json(directory / FILE, vocabulary.to_json(dataset.spaces) | facts)
@@ -87,10 +89,25 @@ def read_interface(workdir: pathlib.Path) -> tuple[Interface, np.ndarray]:
         raise CheckpointError(
             f"No trained policy in {workdir}: {path} is missing. Run main.py with --stage=policy there."
         )
+    values = read_json(path, CheckpointError, WAY_OUT, FIELDS)
+    normaliser = normaliser_from_json(values["normaliser"])
     try:
-        values = json.loads(path.read_text())
-        normaliser = normaliser_from_json(values["normaliser"])
-        found = Interface(vocabulary.from_json(values, path), normaliser, values["fingerprint"])
-        return found, np.load(path.with_name(ROWS), allow_pickle=False)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} or {ROWS} beside it is damaged ({error}).") from error
+        spaces = vocabulary.from_json(values, path)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+    found = Interface(spaces, normaliser, values["fingerprint"])
+    widths = {len(normaliser.mean), len(normaliser.std), found.num_features}
+    if len(widths) > 1:
+        raise CheckpointError(f"{path} is damaged: its normaliser has not {found.num_features} features. {WAY_OUT}")
+    return found, _read_rows(path.with_name(ROWS), found.num_features)
+
+
+def _read_rows(path: pathlib.Path, num_features: int) -> np.ndarray:
+    """Observations [<= NUM_ROWS, S] that are finite float32."""
+    try:
+        rows = np.load(path, allow_pickle=False)
+        if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != num_features or not np.isfinite(rows).all():
+            raise ValueError(f"it holds {rows.dtype} {list(rows.shape)}, needed finite float32 [rows, {num_features}]")
+    except (OSError, EOFError, AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged and cannot be read ({error}). {WAY_OUT}") from error
+    return rows

@@ -1,7 +1,6 @@
 """The data stage: makes or imports the configured data set if it does not exist yet, and reads it."""
 
 import functools
-import json
 import pathlib
 import time
 
@@ -11,7 +10,7 @@ import tensorflow_datasets as tfds
 from spin_jax.collect.simulated_log import SimulatedConfig, dataset_directory, prepare
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.card import card_table
-from spin_jax.data.cards import card_path, check_shards, is_suite_import, read_cards
+from spin_jax.data.cards import check_shards, is_suite_import, read_card, read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
 from spin_jax.data.rlds import EpisodeSource
 from spin_jax.data.spaces import read_spaces
@@ -106,9 +105,8 @@ def episode_steps(run: RunConfig) -> float:
     """Steps of an episode: the task's or, in a log of one's own, their mean."""
     if run.simulated:
         return TASKS[run.task].episode_steps
-    path = card_path(directory_of(run), "train")
-    if path.exists():
-        card = json.loads(path.read_text())
+    card = read_card(directory_of(run), "train")
+    if card is not None:
         return card["transitions"] / card["episodes"]
     some = EpisodeSource(str(directory_of(run)), run.data.level)
     return float(np.mean([len(some[i].reward) for i in range(min(len(some), 100))]))

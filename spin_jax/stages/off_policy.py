@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-import json
+import os
 import pathlib
 import time
 import types
@@ -15,15 +15,16 @@ import numpy as np
 
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
-from spin_jax.errors import ConfigError
+from spin_jax.errors import ConfigError, WorkdirError
 from spin_jax.evaluation.behaviour import Behaviour, clone_behaviour
 from spin_jax.evaluation.off_policy import ROWS, Log, draw, fitted_value, importance_sampled_value
 from spin_jax.evaluation.support import in_words, joint_share, slot_support
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.learners.base import Learner
 from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.files import read_json, write_json
 from spin_jax.record.progress import log as message
-from spin_jax.record.workdir import Workdir, write_json
+from spin_jax.record.workdir import JUDGED, Workdir
 from spin_jax.stages.evaluate_policy import last_step, load_policy
 from spin_jax.stages.make_data import load_data
 from spin_jax.stages.members import Member, members
@@ -112,9 +113,10 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
 def _kept(directory: pathlib.Path, name: str, settings: dict, judge: Callable[[], dict]) -> dict:
     """The figures of a policy as they were recorded with these settings, or else as `judge` finds them now."""
     path = directory / f"{name.replace(', ', '_').replace(' ', '_')}.json"
-    if path.exists():
-        record = json.loads(path.read_text())
-        if record.get("settings") == settings:
+    if os.path.lexists(path):
+        way_out = "Delete it: the policy is then judged anew."
+        record = read_json(path, WorkdirError, way_out, {"settings": dict, "figures": JUDGED})
+        if record["settings"] == settings:
             return record["figures"] | settings.get("origin", {})
     figures = judge()
     write_json(path, {"settings": settings, "figures": figures})

@@ -40,6 +40,9 @@ class Stage:
         keep = 1 if len(self.members) == 1 else 2  # a kill between two members' saves leaves them a step apart
         keep = max(keep, run.train.keep_policies if name == "policy" else 1)
         self._stores = [CheckpointStore(member.state(name), keep) for member in self.members]
+        for store, member in zip(self._stores, self.members, strict=True) if is_first() else ():
+            if member.workdir.summary(name) is None:  # a finished stage has tidied up itself
+                store.tidy()
         saved = first(lambda: sorted(set.intersection(*(set(store.steps()) for store in self._stores))))
         self.resumed, self.start = bool(saved), max(saved, default=0)
         self._writers: list[MetricsWriter] = []
@@ -62,10 +65,11 @@ class Stage:
             self._inputs = inputs
 
     def __enter__(self) -> "Stage":
+        start = self.start if self.resumed else None
         if is_first():
             for member, inputs in zip(self.members, self._inputs, strict=False):  # none where it resumes
                 record_inputs(member.workdir.stage(self.name), inputs)
-            self._writers = [MetricsWriter(member.workdir.stage(self.name), self.start) for member in self.members]
+            self._writers = [MetricsWriter(member.workdir.stage(self.name), start) for member in self.members]
         return self
 
     def __exit__(self, *_):

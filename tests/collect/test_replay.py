@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from spin_jax.collect.replay import Replay
+from spin_jax.errors import WorkdirError
 
 FIELDS = ("observation", "action", "reward", "length", "terminal")
 
@@ -98,6 +99,24 @@ def test_a_reopened_replay_holds_the_same_and_goes_on_at_the_oldest(tmp_path):
     assert drawn(reopened, 2) == drawn(replay, 2)
     play(reopened, 6, length=1)
     assert {int(o) // 10 for o in drawn(reopened, 2)} == {3, 4, 5, 6}
+
+
+def test_a_damaged_replay_is_named_with_the_way_out_and_no_link_is_followed(tmp_path):
+    def open_replay():
+        return Replay(tmp_path, 100, 2, 10, (1, 1))
+
+    open_replay()
+    path = tmp_path / "reward.npy"
+    whole = path.read_bytes()
+    for lie in (b"", whole[:20], whole[:-8], b"words"):
+        path.write_bytes(lie)
+        with pytest.raises(WorkdirError, match=rf"{path} cannot be used .*Delete {tmp_path}: training continues"):
+            open_replay()
+    path.unlink()
+    path.symlink_to(tmp_path / "outside")
+    with pytest.raises(WorkdirError, match="it is a symbolic link"):
+        open_replay()
+    assert not (tmp_path / "outside").exists()
 
 
 def test_a_replay_of_another_shape_is_refused(tmp_path):

@@ -27,6 +27,29 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+def test_a_damaged_piece_is_named_with_the_way_out(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "0000000.npz"
+    rows = {"observation": rng.normal(size=(7, 3)), "action": np.zeros((5, 2), int), "reward": np.arange(5)}
+    rows |= {"length": np.array([2, 3]), "terminal": np.array([True, False])}
+    np.savez(path, **rows)
+    assert [(len(e.reward), len(e.observation), e.terminal) for e in rollout.read_pieces(tmp_path)] == [
+        (2, 3, True),
+        (3, 4, False),
+    ]
+    whole = path.read_bytes()
+    for lie in (b"", whole[:300], whole.replace(b"PK", b"KP"), b"words"):
+        path.write_bytes(lie)
+        with pytest.raises(DataError, match=rf"{path} is damaged and cannot be read .*Delete it"):
+            list(rollout.read_pieces(tmp_path))
+    for name, array in {"reward": np.zeros(4), "terminal": np.array([True]), "length": np.array(["a", "b"])}.items():
+        np.savez(path, **rows | {name: array})
+        with pytest.raises(DataError, match=rf"{path} is damaged .*Delete it"):
+            list(rollout.read_pieces(tmp_path))
+    np.savez(path, **{name: array for name, array in rows.items() if name != "reward"})
+    with pytest.raises(DataError, match=rf"{path} is damaged .*reward.*Delete it"):
+        list(rollout.read_pieces(tmp_path))
+
+
 @pytest.mark.slow
 def test_episodes_follow_from_the_seed_alone_and_a_killed_roll_out_goes_on(tmp_path, monkeypatch):
     whole, done = play(tmp_path / "a", monkeypatch)
@@ -36,10 +59,11 @@ def test_episodes_follow_from_the_seed_alone_and_a_killed_roll_out_goes_on(tmp_p
     workers, _ = play(tmp_path / "b", monkeypatch, workers=2, probed=True)  # measuring the speed changes nothing
     assert all(same(a, b) for a, b in zip(whole, workers, strict=True))
     (tmp_path / "a" / "0000000.npz").unlink()  # as if killed before the first piece was saved
-    (tmp_path / "a" / "0000000.tmp").write_bytes(b"half a piece")
+    (tmp_path / "a" / ".0000000.npz.0a.tmp").write_bytes(b"half a piece")
     kept = (tmp_path / "a" / "0000002.npz").stat().st_mtime_ns
     again, done = play(tmp_path / "a", monkeypatch)
     assert done == [3]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["0000000.npz", "0000002.npz"]
     assert (tmp_path / "a" / "0000002.npz").stat().st_mtime_ns == kept
     assert all(same(a, b) for a, b in zip(whole, again, strict=True))
     other, _ = play(tmp_path / "c", monkeypatch, seed=1)

@@ -9,6 +9,7 @@ from spin_jax.collect.train_behaviour import (
     BehaviourConfig,
     Training,
     exploration_normaliser,
+    read_record,
     train_behaviour,
     with_settings,
 )
@@ -63,6 +64,13 @@ def test_training_keeps_checkpoints_and_goes_on_from_the_last(tmp_path):
     assert [row["step"] for row in rows] == [800, 1600, 2400]
     assert rows[:2] == before  # nothing was done twice
     assert all(np.isfinite(row["td_loss"]) for row in rows)
+
+
+def test_a_checkpoint_of_something_else_is_named(tmp_path):
+    store = CheckpointStore(tmp_path)
+    store.save(5, {"a": np.zeros(2)}, {"task": "cheetah_run", "epoch": 3})
+    with pytest.raises(CheckpointError, match=rf"{tmp_path} is damaged: it has no bins. Name the workdir of a run of"):
+        read_record(store)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from spin_jax.data.cards import card_path, check_shards, read_cards
+from spin_jax.data.cards import card_path, check_shards, is_suite_import, read_cards
 from spin_jax.data.rlds import rlds_features, to_rlds
 from spin_jax.errors import DataError
 from spin_jax.types import ActionSpec, Episode
@@ -50,6 +50,18 @@ def test_cards_are_written_once_and_then_read(prepared):
     card_path(prepared, "test").write_text(json.dumps(changed))
     assert read_cards(prepared, SPEC, 5)["test"]["return_mean"] == 17
     assert read_cards(prepared, SPEC, 5)["train"] == cards["train"]
+
+
+def test_a_card_that_lies_is_refused_with_the_way_out(prepared):
+    cards = read_cards(prepared, SPEC, 5, save=True)
+    path = card_path(prepared, "train")
+    for lie in ("", "{", json.dumps({}), json.dumps(cards["train"] | {"return_mean": "high"}), "[1]"):
+        path.write_text(lie)
+        for read in (lambda: read_cards(prepared, SPEC, 5), lambda: is_suite_import(prepared)):
+            with pytest.raises(DataError, match=f"{path} is .*delete it: then it is computed anew"):
+                read()
+    path.unlink()
+    assert read_cards(prepared, SPEC, 5) == cards
 
 
 def test_a_data_set_that_is_not_ours_is_left_as_it_is(prepared):

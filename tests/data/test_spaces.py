@@ -29,16 +29,24 @@ def test_a_data_set_without_names_has_none(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"features": []}, {"slots": ["drug"]}, {"choices": 3}, {"choices": [[], [1]]}, {"features": [{"name": "age"}]}],
+    [
+        {"features": []},
+        {"slots": ["drug"]},
+        {"choices": 3},
+        {"choices": "ab"},
+        {"slots": [1, 2]},
+        {"choices": [[], [1]]},
+        {"features": [{"name": "age"}]},
+    ],
 )
 def test_damaged_spaces_are_named(tmp_path, change):
     write_spaces(tmp_path, SPACES)
     path = tmp_path / "spaces.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(DataError, match=r"spaces\.json does not hold features, slots and their choices"):
+    with pytest.raises(DataError, match=r"spaces\.json (does not hold|is damaged: ).*make it anew"):
         read_spaces(tmp_path)
     path.write_text("{")
-    with pytest.raises(DataError, match=r"spaces\.json cannot be read"):
+    with pytest.raises(DataError, match=r"spaces\.json is cut off or damaged"):
         read_spaces(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Environments in lockstep: who finishes waits, workers change nothing, and their errors come through."""
 
 import os
+import pathlib
 import signal
 
 import numpy as np
@@ -21,6 +22,9 @@ class FakeEnv:
             raise SimulatorError("install it")
         if task == "unmade":
             raise ValueError("no such fake")
+        for left in list(pathlib.Path(task.removeprefix("dies ")).iterdir())[:1] if task.startswith("dies ") else ():
+            left.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
         self.task, self.spec, self.num_features = task, ActionSpec((bins,) * 2), 3
 
     def reset(self, seed):
@@ -95,6 +99,30 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_changes(episodes, step)
 
         assert_equal(play_episodes(envs, murderous_act, SEEDS), episodes)
         assert_equal(play_episodes(envs, act, SEEDS), episodes)
+
+
+@pytest.mark.parametrize("deaths", [1, 3])
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(episodes, deaths, tmp_path):
+    """The environment kills its own worker as it is made, as often as there are files to remove."""
+    for i in range(deaths):
+        (tmp_path / str(i)).touch()
+    assert_equal(play(SEEDS, num_workers=1, task=f"dies {tmp_path}"), episodes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_always_dies_while_it_starts_is_an_error(tmp_path):
+    for i in range(9):
+        (tmp_path / str(i)).touch()
+    with pytest.raises(RuntimeError, match=r"worker died 4 times \(exit code -9\)"):
+        play(SEEDS, num_workers=1, task=f"dies {tmp_path}")
+
+
+def test_workers_and_their_parent_share_memory_without_a_name():
+    """Nothing can stay behind in /dev/shm, whoever is killed."""
+    before = set(os.listdir("/dev/shm"))
+    with VectorEnv("fake", 3, 4, 2, FakeEnv) as envs:
+        envs.reset([1, 2, 3, 4])
+        assert not [name for name in set(os.listdir("/dev/shm")) - before if not name.startswith("sem.")]
 
 
 def test_a_worker_that_is_killed_remembers_single_resets():

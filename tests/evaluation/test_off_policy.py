@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spin_jax.errors import WorkdirError
 from spin_jax.evaluation.behaviour import clone_behaviour
 from spin_jax.evaluation.off_policy import (
     Log,
@@ -17,6 +18,7 @@ from spin_jax.evaluation.off_policy import (
 from spin_jax.evaluation.support import in_words, joint_share, slot_support
 from spin_jax.learners.fitted_q import FittedQConfig
 from spin_jax.report.judgement import checked, judgement, plot_judgement
+from spin_jax.stages.off_policy import _kept
 from spin_jax.types import ActionSpec, Transition, identity_normaliser
 
 SPEC = ActionSpec((2, 3))
@@ -204,6 +206,25 @@ def test_the_table_says_that_training_has_not_ended():
     line = "  the newest of them is not finished: step 60 of 80"
     assert line in judgement(found() | {"step": 60, "num_steps": 80}).splitlines()
     assert "not finished" not in judgement(found() | {"step": 80, "num_steps": 80})
+
+
+def test_pictures_are_not_drawn_through_links(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "off_policy.png").symlink_to(tmp_path / "precious")
+    plot_judgement(found(), tmp_path / "off_policy.png")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert (tmp_path / "off_policy.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_damaged_judgement_is_named_with_the_way_out(tmp_path):
+    path, settings = tmp_path / "uniform.json", {"log": "a"}
+    assert _kept(tmp_path, "uniform", settings, lambda: figures(1.0)) == figures(1.0)
+    assert _kept(tmp_path, "uniform", settings, pytest.fail) == figures(1.0)
+    whole = path.read_text()
+    for lie in ("", whole[:40], "[]", whole.replace("mean", "meen"), whole.replace("settings", "sets")):
+        path.write_text(lie)
+        with pytest.raises(WorkdirError, match=f"{path} is .*Delete it: the policy is then judged anew"):
+            _kept(tmp_path, "uniform", settings, pytest.fail)
 
 
 def test_the_clone_is_checked_against_what_the_log_returned():

@@ -157,7 +157,8 @@ def test_the_numpy_file_runs_alone(make_trained, tmp_path):
         for name in node.names
     }
     assert names <= {"json", "math", "typing", "collections.abc", "numpy"}
-    numpy_format.write_numpy(tmp_path / "policy.npz", trained)
+    with (tmp_path / "policy.npz").open("wb") as file:
+        numpy_format.write_numpy(file, trained)
     (tmp_path / "numpy_policy.py").write_text(source.read_text())
     program = (
         "import json, sys; sys.modules.update(jax=None, spin_jax=None); import numpy as np, numpy_policy\n"

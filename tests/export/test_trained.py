@@ -1,5 +1,6 @@
 """A workdir is loaded without its log: what stage 2 leaves there is enough."""
 
+import io
 import json
 import os
 import subprocess
@@ -80,6 +81,12 @@ def test_of_several_seeds_one_is_chosen(make_workdir, played):
             spin_jax.load(path, seed=seed)
 
 
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
 def test_what_is_missing_or_damaged_is_named(make_workdir, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(WorkdirError, match="is not the workdir of a run"):
@@ -87,9 +94,32 @@ def test_what_is_missing_or_damaged_is_named(make_workdir, tmp_path):
     path, _ = make_workdir("factored")
     about, saved = path / "policy" / "interface.json", path / "policy" / "state"
     kept = about.read_text()
-    about.write_text(json.dumps(json.loads(kept) | {"slots": ["drug"]}))
-    with pytest.raises(CheckpointError, match=r"interface\.json or rows\.npy beside it is damaged"):
-        spin_jax.load(path)
+    lies = {
+        json.dumps(json.loads(kept) | {"slots": ["drug"]}): "does not hold features, slots",
+        kept[:50]: "is cut off or damaged",
+        json.dumps(
+            json.loads(kept) | {"normaliser": {"mean": [0], "std": [1], "clip": None}}
+        ): "its normaliser has not",
+        json.dumps(json.loads(kept) | {"fingerprint": None}): "fingerprint is null, not a text",
+    }
+    for text, message in lies.items():
+        about.write_text(text)
+        with pytest.raises(CheckpointError, match=rf"interface\.json .*{message}.*(Restore it from a copy)"):
+            spin_jax.load(path)
+    rows = path / "policy" / "rows.npy"
+    about.write_text(kept)
+    good = rows.read_bytes()
+    for lie in (
+        b"",
+        good[:200],
+        _npy(np.zeros((2, 9), np.float32)),
+        _npy(np.zeros((2, 5))),
+        _npy(np.full((2, 5), np.nan, np.float32)),
+    ):
+        rows.write_bytes(lie)
+        with pytest.raises(CheckpointError, match=r"rows\.npy is damaged and cannot be read .*Restore it from a copy"):
+            spin_jax.load(path)
+    rows.write_bytes(good)
     about.unlink()
     with pytest.raises(CheckpointError, match=r"No trained policy in .*interface\.json is missing"):
         spin_jax.load(path)

@@ -133,6 +133,21 @@ def test_next_states_of_other_steps_are_another_file(cached, tmp_path):
     np.testing.assert_array_equal(encode_log(policy, asm, data, tmp_path, "log", n_step=1).next_x, near)
 
 
+def test_without_a_folder_to_write_to_the_encodings_are_computed_and_not_kept(cached, tmp_path, monkeypatch):
+    policy, asm, data = cached
+    told = []
+    monkeypatch.setattr(encodings.log, "info", told.append)
+    kept = encode_log(policy, asm, data, tmp_path / "a", "log", n_step=1)
+    told.clear()
+    (tmp_path / "file").write_text("no folder")
+    again = encode_log(policy, asm, data, tmp_path / "file" / "encodings", "log", n_step=1)
+    for name in ("x", "next_x"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(kept, name))
+    assert [line for line in told if "cannot be written (Not a directory)" in line]
+    assert (tmp_path / "file").read_text() == "no folder"
+    assert not list((tmp_path / "a").glob(".*"))
+
+
 def test_whatever_changes_the_encodings_makes_another_file(cached, tmp_path):
     policy, asm, data = cached
     other_params = jax.tree.map(lambda p: p + 0.1, asm.params)

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import tempfile
 import threading
 
 import numpy as np
@@ -119,6 +120,25 @@ def test_of_several_processes_one_writes_and_the_others_wait(tmp_path, ward, mon
     assert not list(tmp_path.glob(".importing_*"))
     assert [path.name for path in found[0].parent.iterdir()] == ["1.0.0"]
     assert len(read(found[0])) == 2
+
+
+def test_what_an_import_left_that_was_killed_at_its_end_is_removed(tmp_path, ward, monkeypatch):
+    """Also nothing stays in the temporary directory."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    path, data = save(ward(50), tmp_path / "ward.csv"), tmp_path / "data"
+    directory = import_table(path, BY_USUAL_NAMES, data)
+    name = directory.parent.name
+    (data / f".importing_{name}" / "imported_log").mkdir(parents=True)
+    (data / f".importing_{name}.lock").write_text("process 0 on nowhere")
+    assert import_table(path, BY_USUAL_NAMES, data) == directory
+    assert [path.name for path in data.iterdir()] == ["imported_log"]
+    assert not list((tmp_path / "tmp").iterdir())
+    page = directory / "understood.txt"
+    for lie in (page.unlink, page.mkdir):
+        lie()
+        with pytest.raises(DataError, match=f"{page} .*Move {directory.parent} away: .* is then imported again"):
+            import_table(path, BY_USUAL_NAMES, data)
 
 
 def test_files_of_a_directory_are_one_log_in_order(tmp_path, ward, expect_ward):

@@ -1,6 +1,8 @@
 """Checkpoints come back to the bit, and whatever differs or is damaged is refused by name."""
 
+import json
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +109,25 @@ def test_a_damaged_record_is_an_error_that_names_the_path(saved, text):
         CheckpointStore(saved).record()
 
 
+def test_a_record_that_was_changed_is_refused_and_one_without_a_checksum_is_read(saved):
+    record = saved / "7" / "record" / "metadata"
+    text = record.read_text()
+    record.write_text(text.replace('"two"', '"too"'))
+    with pytest.raises(CheckpointError, match=f"{saved / '7'} is damaged .*record does not match its SHA-256"):
+        CheckpointStore(saved).record()
+    stored = json.loads(text)
+    del stored["record_sha256"]
+    record.write_text(json.dumps(stored))
+    assert CheckpointStore(saved).record() == {"a": [1, "two"]}
+
+
+def test_a_record_has_the_same_checksum_after_it_was_read(tree, tmp_path):
+    """Numbers that are hard to write, tuples, keys that are no texts."""
+    store = CheckpointStore(tmp_path)
+    store.save(1, tree, {"a": 0.1 + 0.2, "b": (1, float("inf")), 3: [], "c": {"é": None, "nan": 1e-300}})
+    assert CheckpointStore(tmp_path).record()["b"] == [1, float("inf")]
+
+
 def test_reading_a_missing_directory_is_an_error_and_creates_nothing(tree, tmp_path):
     store = CheckpointStore(tmp_path / "nowhere")
     assert store.steps() == []
@@ -138,6 +159,23 @@ def test_only_the_latest_are_kept_and_an_unknown_step_is_refused(tree, tmp_path)
     assert everything.record(5)["step"] == 5
     with pytest.raises(CheckpointError, match=r"holds no step 0; saved steps: \[5, 10\]"):
         store.restore(tree, 0)
+
+
+def test_what_a_killed_process_left_is_removed(tree, tmp_path):
+    """A checkpoint that was to be deleted, half of one, half a save; a whole one that is kept stays."""
+    everything = CheckpointStore(tmp_path, keep=None)
+    for step in (5, 10, 100):
+        everything.save(step, tree, {})
+    shutil.rmtree(tmp_path / "5" / "arrays")
+    (tmp_path / "110.orbax-checkpoint-tmp-3").mkdir()
+    CheckpointStore(tmp_path, keep=None).tidy()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "100", "5"]
+    store = CheckpointStore(tmp_path, keep=1)
+    store.tidy()
+    assert [path.name for path in tmp_path.iterdir()] == ["100"]
+    store.restore(tree)
+    CheckpointStore(tmp_path / "nowhere").tidy()
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_saving_a_step_again_replaces_it(tree, saved):

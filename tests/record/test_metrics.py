@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from spin_jax.errors import WorkdirError
 from spin_jax.record.metrics import MetricsWriter, read_rows
 from spin_jax.record.progress import Progress, log, watched
 
@@ -19,6 +20,15 @@ def test_resuming_drops_the_rows_that_are_computed_again_and_keeps_counting_seco
         assert writer.seconds >= 100.0
         writer.write(30, loss=9.0)
     assert [(row["step"], row["loss"]) for row in read_rows(tmp_path / "metrics.jsonl")] == [(10, 1), (20, 2), (30, 9)]
+
+
+def test_a_run_that_resumes_at_step_0_keeps_the_row_of_step_0(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(0, exact_match=0.5)
+        writer.write(10, loss=1.0)
+    with MetricsWriter(tmp_path, start_step=0):
+        pass
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [0]
 
 
 def test_starting_anew_drops_everything(tmp_path):
@@ -61,6 +71,23 @@ def test_a_damaged_line_takes_no_other_row_with_it(tmp_path, lines, damaged):
         writer.write(5)
     assert [row["step"] for row in read_rows(path)] == [1, 3, 4, 5]
     assert len(lines.seen) == 2  # the damaged line is gone for good
+
+
+def test_metrics_that_cannot_be_read_are_named_with_the_way_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.mkdir()
+    with pytest.raises(WorkdirError, match=f"{path} is a directory.*Move it away"):
+        MetricsWriter(tmp_path, 10)
+
+
+def test_metrics_are_not_written_through_a_link(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "precious")
+    (tmp_path / "metrics.tmp").symlink_to(tmp_path / "precious")
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(1, loss=2.0)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1]
 
 
 class Lines(logging.Handler):
