@@ -59,8 +59,9 @@ def check_shards(directory: pathlib.Path, expression: str) -> None:
         for path in paths if known else ():
             then, now = known.get(path.name, "nothing"), file_digest(path)
             if then != now:
+                card = card_path(directory, split).name
                 raise DataError(
-                    f"{path} is not the file that {card_path(directory, split).name} beside it was made from: SHA-256 {now[:12]}, there "
+                    f"{path} is not the file that {card} beside it was made from: SHA-256 {now[:12]}, there "
                     f"{then[:12]}. It is damaged, or of another log. Restore it from a copy, or move {directory} away "
                     f"and make the data set anew."
                 )

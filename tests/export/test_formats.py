@@ -40,11 +40,16 @@ def expected(make_trained, played):
     return both
 
 
+def write(path, kind, trained):
+    with path.open("wb") as file:
+        FORMATS[kind](file, trained)
+
+
 @every_format
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_every_batch_size_plays_what_the_policy_plays(name, kind, make_trained, expected, tmp_path):
     trained, (greedy, sampled) = make_trained(name), expected(name)
-    FORMATS[kind](tmp_path / "policy", trained)
+    write(tmp_path / "policy", kind, trained)
     policy = load(tmp_path / "policy")
     assert policy.header["format"] == kind
     assert policy.spaces == trained.interface.spaces
@@ -82,7 +87,7 @@ def test_variants_of_policies_and_learners(name, learner, changes, make_trained,
     noise = numpy_policy.gumbel(3, len(trained.rows), trained.greedy_noise.size)
     kinds = [kind for kind in ("numpy", "onnx") if not (kind == "onnx" and MISSING)]
     for kind in kinds:
-        FORMATS[kind](tmp_path / kind, trained)
+        write(tmp_path / kind, kind, trained)
     for source in (None, noise):
         actions = played(trained, source)
         for kind in kinds:
@@ -96,7 +101,7 @@ def test_variants_of_policies_and_learners(name, learner, changes, make_trained,
 def test_probabilities_are_the_shares_of_many_samples(name, kind, make_trained, tmp_path):
     """20 000 draws in one state: within 4 sigma, and of 64 draws where the exact ones are not known."""
     trained = make_trained(name)
-    FORMATS[kind](tmp_path / "policy", trained)
+    write(tmp_path / "policy", kind, trained)
     policy, n = load(tmp_path / "policy"), 20_000
     found = policy.probabilities(trained.rows[0])
     drawn = policy.act(np.tile(trained.rows[:1], (n, 1)), greedy=False, seed=0)
