@@ -23,6 +23,9 @@ from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
 from spin_jax.types import ActionSpec
 
 
+CHOSEN = ("policy_config", "learner_config")  # fields of RunConfig that are sections of other names
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """' Did you mean …?' with the closest known name or, if none is close, all known names."""
     known = sorted(known)
@@ -35,6 +38,9 @@ def build(config: ConfigDict) -> RunConfig:
 
     What a field may hold stands where the field is declared (spin_jax.fields).
     """
+    for field in (field.name for field in dataclasses.fields(RunConfig) if field.name not in CHOSEN):
+        if field not in config:
+            raise ConfigError(f"config.{field} is missing; configs/base.py has all fields.")
     for field, table in (("task", (*ENVS, LOG)), ("policy", POLICIES), ("learner", LEARNERS)):
         if config[field] not in table:
             raise ConfigError(f"config.{field} is {config[field]!r}.{did_you_mean(config[field], table)}")
