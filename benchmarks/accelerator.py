@@ -32,6 +32,7 @@ TINY = [
     "--config.asm.num_blocks=1",
     "--config.asm.head_width=16",
     "--config.spin.head_width=16",
+    "--config.eval.episodes=1",
 ]
 
 
@@ -50,7 +51,7 @@ def train(root: pathlib.Path, name: str, stage: str, every: int, asm: pathlib.Pa
 
 def evaluation_beside_training(root: pathlib.Path) -> dict:
     """Seconds of stage 2 with an evaluation every 5000 steps, and with only the first and the last evaluation."""
-    steps, every = (40, 10) if FLAGS.tiny else (100_000, 5_000)
+    steps, every = (40, 20) if FLAGS.tiny else (100_000, 5_000)
     for stage in ("data", "pretrain"):
         first = train(root, "asm", stage, every, None, steps)
     found = {}

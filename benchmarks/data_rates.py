@@ -84,7 +84,8 @@ def make_measures(directory: pathlib.Path, task: str, episodes: int) -> dict:
     resident, streamed = (cast(Any, scaled(d.train, d.normaliser)) for d in (memory, stream))
     resident = jax.device_put(resident)
     chunk = streamed.max_chunk(BATCH)
-    steps = CHUNKS * chunk
+    steps = min(CHUNKS * chunk, FLAGS.most // BATCH)
+    chunk = min(chunk, steps)
 
     @jax.jit
     def draw(data, key):
@@ -151,5 +152,6 @@ if __name__ == "__main__":
     flags.DEFINE_integer("episodes", 60, "episodes to read", lower_bound=2)
     flags.DEFINE_string("data_dir", "~/tensorflow_datasets", "where TFDS data sets are kept")
     flags.DEFINE_string("json", "", "also write the result to this file")
+    flags.DEFINE_integer("most", 10**9, "transitions of a measurement at most", lower_bound=BATCH)
     flags.DEFINE_integer("repeats", 7, "measurements of each", lower_bound=1)
     command.run(main)

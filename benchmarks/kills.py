@@ -20,10 +20,11 @@ import time
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks.measure import write
 from launch.local_processes import start
+from spin_jax import command
 from spin_jax.data.rlds import EpisodeSource, open_data_set
 from spin_jax.record.checkpoint import digest
 from spin_jax.record.progress import setup_logging
@@ -181,4 +182,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("seed", 0, "of the moments")
     flags.DEFINE_string("root", None, "folder to work in; default: the temporary directory")
     flags.DEFINE_string("json", "", "file to write")
-    app.run(main)
+    command.run(main)

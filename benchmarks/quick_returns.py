@@ -67,12 +67,12 @@ def table(results: dict[tuple[str, str, int], dict]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     root = pathlib.Path(FLAGS.root).expanduser().absolute()
     results = {}
     wanted = [job for job in jobs() if FLAGS.only is None or job[0] in FLAGS.only]
     for job in wanted[: FLAGS.first]:
-        results[job] = run(root, FLAGS.task, job, argv[1:])
+        results[job] = run(root, FLAGS.task, job, arguments)
         print(table(results), flush=True)
     rows = [{"policy": p, "learner": k, "seed": s, **r} for (p, k, s), r in results.items()]
     write(FLAGS.json, results=rows)
@@ -86,4 +86,4 @@ if __name__ == "__main__":
     flags.DEFINE_list("only", None, "only these policies")
     flags.DEFINE_integer("first", None, "only the first runs of the list", lower_bound=1)
     flags.DEFINE_string("json", None, "write the results there")
-    command.run(main)
+    command.run(main, takes="behind --, flags of main.py")

@@ -119,22 +119,22 @@ def plot(path: str, target: float, curves: dict, title: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main(argv: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     root = pathlib.Path(FLAGS.root).expanduser().absolute()
     root.mkdir(parents=True, exist_ok=True)
     curves: dict[str, list[list[tuple[float, float]]]] = {}
     if summary(root / "data", "data") is None:
-        call(root / "data", "saint", 0, "data", argv[1:])
+        call(root / "data", "saint", 0, "data", arguments)
     for seed in range(FLAGS.seeds):
         for policy in FLAGS.systems:
-            curves.setdefault(policy, []).append(run(root, policy, seed, argv[1:]))
+            curves.setdefault(policy, []).append(run(root, policy, seed, arguments))
         target, rows = compare(curves)
         print(table(target, rows), flush=True)
     what = {
         "task": FLAGS.task,
         "level": FLAGS.level,
         "preset": FLAGS.preset,
-        "overrides": [flag for flag in argv[1:] if not flag.startswith("--config.data.dir")],
+        "overrides": [flag for flag in arguments if not flag.startswith("--config.data.dir")],
         "seeds": FLAGS.seeds,
     }
     write(FLAGS.json, **what, target=target, rows=rows, curves=curves)
@@ -152,4 +152,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("root", None, "folder of the runs", required=True)
     flags.DEFINE_string("json", "", "write the results there")
     flags.DEFINE_string("figure", "", "write the figure there")
-    command.run(main)
+    command.run(main, takes="behind --, flags of main.py")

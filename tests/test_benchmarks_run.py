@@ -15,10 +15,12 @@ pytestmark = pytest.mark.slow
 # ROOT_DIR and JSON stand for a new folder and a file in it
 SMALLEST = {
     "accelerator": "--task=cheetah_run --tiny --episodes=2 --rounds=1 --seeds=2 --root=ROOT_DIR",
+    "bad_inputs": "--only=launch",
     "coherence": "--share=0",
-    "data_rates": "--task=finger_spin --episodes=2 --repeats=1 --data_dir=ROOT_DIR",
+    "data_rates": "--task=finger_spin --episodes=2 --repeats=1 --most=25600 --data_dir=ROOT_DIR",
     "eager_reference": "--task=finger_spin --policies=factored --batch=4 --rounds=1",
     "evaluation": "--tasks=finger_spin --policy=factored --episodes=2 --steps=2 --rounds=1 --workers=1",
+    "kills": "--kills=1 --policy=factored --option=--config.eval.episodes=1 --root=ROOT_DIR",
     "off_policy": "--task=finger_spin --preset=smoke --steps=10 --first=1 --root=ROOT_DIR --data_dir=ROOT_DIR/data",
     "parity": "--golden=ROOT_DIR",
     "quick_returns": "--only=factored --preset=smoke --first=1 --root=ROOT_DIR -- --config.data.dir=ROOT_DIR/data",
@@ -28,7 +30,7 @@ SMALLEST = {
     "wallclock_vs_saint": "--preset=smoke --seeds=1 --systems=saint,spin_cached --root=ROOT_DIR"
     " --figure=ROOT_DIR/curves.png -- --config.data.dir=ROOT_DIR/data --config.data.level=expert",
 }
-PARTS = {"__init__", "measure", "flops", "eager_torch"}  # of the others, not programs
+PARTS = {"__init__", "measure", "flops", "eager_torch", "bad_cases"}  # of the others, not programs
 
 
 def test_every_program_has_its_smallest_size():

@@ -22,7 +22,6 @@ from spin_jax.errors import ConfigError
 from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
 from spin_jax.types import ActionSpec
 
-
 CHOSEN = ("policy_config", "learner_config")  # fields of RunConfig that are sections of other names
 
 

@@ -135,7 +135,11 @@ def _member(path: pathlib.Path, seed: int | None) -> Member:
     if not os.path.lexists(path / CONFIG):
         raise WorkdirError(f"{path} is not the workdir of a run: it holds no {CONFIG}.")
     config = ConfigDict(read_config(path))
-    team = {member.run.seed: member for member in members(build(config), Workdir(str(path), config))}
+    try:
+        run = build(config)
+    except ConfigError as error:
+        raise WorkdirError(f"{path / CONFIG} is not a whole configuration: {error}") from error
+    team = {member.run.seed: member for member in members(run, Workdir(str(path), config))}
     if seed is None and len(team) == 1:
         return next(iter(team.values()))
     if seed not in team:
