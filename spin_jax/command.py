@@ -35,7 +35,7 @@ def run(
 
     takes: what the arguments without dashes are; with "", they are refused. resumes: after a stop, the last line says
     that the same command goes on. explain(error): the last line and the exit code for errors that only this command
-    knows, else None. before_end(line) is called before the process ends with an error.
+    knows, else None. before_end(line) is called before the process ends with any other.
 
     Exit codes: 1 after an error, 2 after a wrong flag, 130 after Ctrl-C, 143 after SIGTERM. What is not the user's to
     mend is a bug: its traceback is kept in a file that the line names, and shown with --debug.
@@ -54,8 +54,10 @@ def run(
         except (Exception, KeyboardInterrupt, Terminated) as error:
             if flags.FLAGS.debug:
                 traceback.print_exc()
-            line, code = explain(error) or explained(error, resumes)
-            before_end(line)
+            own = explain(error)
+            line, code = own or explained(error, resumes)
+            if own is None:
+                before_end(line)
             print(line, file=sys.stderr, flush=True)
             return code
 

@@ -78,8 +78,10 @@ def test_a_command_that_resumes_says_so(tmp_path):
 
 def test_arguments_and_own_errors(tmp_path):
     assert end(tmp_path, "return len(arguments)", "a", "b", options='takes="files"') == (2, [])
-    options = 'explain=lambda e: ("bye", 75), before_end=lambda line: print(line, 1, file=__import__("sys").stderr)'
-    assert end(tmp_path, "1 / 0", options=options) == (75, ["bye 1", "bye"])
+    options = 'explain=lambda e: ("bye", 75) if type(e) is OSError else None, '
+    options += 'before_end=lambda line: print("first", line, file=__import__("sys").stderr)'
+    assert end(tmp_path, "raise OSError", options=options) == (75, ["bye"])
+    assert end(tmp_path, "raise DataError('a')", options=options) == (1, ["first error: a", "error: a"])
 
 
 def test_early_errors_of_main_do_not_wait_for_jax(tmp_path):

@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from pairs import PAIRS
 
 from configs.cheetah_run import get_config
 from spin_jax import run as main
 from spin_jax.errors import ConfigError
-from spin_jax.registry import LEARNERS, POLICIES
+from spin_jax.registry import POLICIES
 from spin_jax.stages import STAGES, estimate
 
 pytestmark = pytest.mark.slow
@@ -21,7 +22,6 @@ SHRUNK = {
     "eval.episodes": 1,
     "eval.final_episodes": 1,
 }
-PAIRS = [(learner, policy) for learner in LEARNERS for policy in POLICIES]
 
 
 @pytest.fixture(scope="module")

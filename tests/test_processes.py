@@ -105,9 +105,10 @@ def test_after_sigterm_to_one_both_save_the_same_step_and_one_process_ends_it_bi
 
 
 def test_a_killed_process_takes_the_others_along_and_the_rerun_finishes(whole, tmp_path):
+    """In stream mode, where every process reads episodes of its own."""
     _, data = whole
     workdir = tmp_path / "killed"
-    arguments = ("--config.policy=factored",)
+    arguments = ("--config.policy=factored", "--config.data.mode=stream")
     team = start(workdir, data, *arguments)
     wait_for_steps(workdir, team)
     begin = time.monotonic()

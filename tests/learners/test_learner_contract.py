@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy_learners import COMMON
+from pairs import tried
 
 from spin_jax.frozen.artefact import params_like
 from spin_jax.learners.base import Learner
@@ -47,11 +48,13 @@ WIDE_PAIRS = {("bcq", "spin_cached"), ("bc", "spin_decode")}
 
 
 def pairs():
-    """Quick: every policy with BC and every learner with spin_cached, the smallest programs; slow: all the others."""
+    """Quick: every policy with BC and every learner with spin_cached, the smallest programs; slow: those of pairs.py."""
     for learner in LEARNERS:
         for policy in POLICIES:
-            marks = () if learner == "bc" or policy == "spin_cached" else pytest.mark.slow
-            yield pytest.param((learner, policy, SMALL), id=f"{learner}-{policy}", marks=marks)
+            quick = learner == "bc" or policy == "spin_cached"
+            if quick or tried(learner, policy):
+                marks = () if quick else pytest.mark.slow
+                yield pytest.param((learner, policy, SMALL), id=f"{learner}-{policy}", marks=marks)
     for learner, policy in sorted(WIDE_PAIRS):
         yield pytest.param((learner, policy, WIDE), id=f"{learner}-{policy}-wide")
 

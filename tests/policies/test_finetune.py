@@ -77,7 +77,11 @@ def test_both_start_alike(spec, asm_config, asm_params):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"finetune": "no"}, "finetune must"), ({"asm_learning_rate": 0.0}, "asm_l"), ({"finetune_after": -1}, "asm_l")],
+    [
+        ({"finetune": "no"}, "finetune must"),
+        ({"asm_learning_rate": 0.0}, "asm_l"),
+        ({"finetune_after": -1}, "finetune_after"),
+    ],
 )
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(ValueError, match=message):

@@ -104,8 +104,10 @@ def test_a_short_run_is_told_its_time_alone(prepared, monkeypatch, told):
 def test_nothing_is_timed_for_stages_that_are_finished_or_cannot_begin(prepared, monkeypatch, told):
     run, workdir = prepared()
     announce(run, workdir, ["policy"])  # there is no ASM: the stage says so itself
-    for name in ("pretrain", "policy"):
-        workdir.finish(name, {"seconds": 1})
+    metrics = {"exact_match": 0.5, "slot_accuracy": [0.5], "accuracy_product": 0.5}
+    probes = {"probe_name": "held_out", "untrained": metrics, "trained": metrics}
+    workdir.finish("pretrain", {"seconds": 1, **probes})
+    workdir.finish("policy", {"seconds": 1, "updates_per_second": 1, "parameters": 1, "frozen_parameters": 1})
     announce(run, workdir, ["pretrain", "policy", "evaluate"])
     assert told == []
     assert json.loads((workdir.path / "config.json").read_text())["task"] == "cheetah_run"

@@ -18,7 +18,7 @@ SEEDS, STEPS, CONTROL_STEPS = range(10), jnp.arange(1001), jnp.arange(20)
 PACKAGE = pathlib.Path(spin_jax.__file__).parent
 # draws that are the same in every call on purpose, and keys of which only the shape is read
 FIXED = {"policies/decode.py", "learners/bcq.py", "models/unmasking.py", "frozen/artefact.py", "learners/base.py"}
-FIXED |= {"training/keys.py"}
+FIXED |= {"training/keys.py", "training/fits.py"}
 
 
 def words(keys: jax.Array) -> np.ndarray:

@@ -10,26 +10,21 @@ import sys
 import jax
 import numpy as np
 import pytest
+from pairs import EVERY_PAIR, PAIRS
 from scipy.stats import chisquare
 
 from spin_jax.data.sampler import ShardedRows, sample_batch, shard_positions
 from spin_jax.errors import ConfigError
-from spin_jax.registry import LEARNERS, POLICIES
+from spin_jax.registry import LEARNERS
 from spin_jax.training import rows
 from spin_jax.training.mesh import ONE_DEVICE, Layout, make_layout
 
 ROOT = pathlib.Path(__file__).parents[2]
-# By default a choice in which every policy and every learner occurs, as each pair compiles for half a dozen seconds.
-ALL = os.environ.get("EVERY_PAIR") == "1"
-PAIRS = [f"{learner}-{policy}" for learner in LEARNERS for policy in POLICIES] + ["asm-asm"]
-BY_DEFAULT = {f"iql-{policy}" for policy in POLICIES} | {f"{learner}-spin" for learner in LEARNERS} | {
-    "awac-autoregressive", "bcq-spin_cached", "bcq-autoregressive", "cql-spin_decode", "asm-asm",
-}  # fmt: skip
-ON_EVERY_MESH = ("iql-spin", "iql-saint", "awac-autoregressive", "bcq-spin_cached", "cql-spin_warm", "asm-asm")
-COMPILED = ("iql-spin", "awac-autoregressive", "bcq-spin_cached", "asm-asm")
-if not ALL:
-    PAIRS = [pair for pair in PAIRS if pair in BY_DEFAULT]
-    ON_EVERY_MESH, COMPILED = ("iql-spin", "awac-autoregressive", "asm-asm"), ("iql-spin", "asm-asm")
+NAMES = [f"{learner}-{policy}" for learner, policy in PAIRS] + ["asm-asm"]
+ON_EVERY_MESH, COMPILED = ("iql-spin", "awac-autoregressive", "asm-asm"), ("iql-spin", "asm-asm")
+if EVERY_PAIR:
+    ON_EVERY_MESH += ("iql-saint", "bcq-spin_cached", "cql-spin_warm")
+    COMPILED += ("awac-autoregressive", "bcq-spin_cached")
 NEAR = 1e-5  # of a leaf's norm: other sums, so other rounding
 pytestmark = pytest.mark.slow
 
@@ -49,9 +44,9 @@ def on_8_devices(command, *names):
 def test_a_batch_over_8_devices_is_the_batch_of_one(learner):
     """Policies with learners, and the ASM, after 20 updates: random draws do not depend on the layout.
 
-    EVERY_PAIR=1: every policy with every learner.
+    Which ones: tests/pairs.py.
     """
-    names = [name for name in PAIRS if name.startswith(f"{learner}-")]
+    names = [name for name in NAMES if name.startswith(f"{learner}-")]
     found = on_8_devices("equal", *names)
     assert sorted(found) == sorted(names)
     for name, meshes in found.items():
