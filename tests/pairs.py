@@ -1,7 +1,7 @@
 """Which learners are tried with which policies: a choice in which each occurs several times, or all of them.
 
-A pair compiles for seconds, and there are forty. EVERY_PAIR=1 tries all, as is due after a change of what a learner asks
-of a policy.
+A pair compiles for seconds, and there are forty. EVERY_PAIR=1 tries all, as is due after a change of what a learner
+asks of a policy.
 """
 
 import os

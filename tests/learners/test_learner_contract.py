@@ -48,7 +48,7 @@ WIDE_PAIRS = {("bcq", "spin_cached"), ("bc", "spin_decode")}
 
 
 def pairs():
-    """Quick: every policy with BC and every learner with spin_cached, the smallest programs; slow: those of pairs.py."""
+    """Quick: every policy with BC and every learner with spin_cached, the smallest programs; slow: more."""
     for learner in LEARNERS:
         for policy in POLICIES:
             quick = learner == "bc" or policy == "spin_cached"
