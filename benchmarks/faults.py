@@ -64,9 +64,10 @@ class Base:
 
 def told(run: Run, *extra: str, environment: dict[str, str] | None = None) -> tuple[int, list[str]]:
     """(exit code, lines) of the command of a run."""
-    arguments = [sys.executable, str(REPOSITORY / "main.py"), f"--workdir={run.work}", f"--config.data.dir={run.data}"]
+    arguments = [sys.executable, str(REPOSITORY / "main.py"), f"--workdir={run.work}", *OPTIONS]
+    arguments.append(f"--config.data.dir={run.data}")
     here = os.environ | {"PYTHONPATH": str(REPOSITORY)} | (environment or {})
-    done = subprocess.run([*arguments, *OPTIONS, *extra], capture_output=True, text=True, env=here, timeout=600)
+    done = subprocess.run([*arguments, *extra], capture_output=True, text=True, env=here, timeout=600)
     return done.returncode, (done.stdout + done.stderr).strip().splitlines()
 
 
@@ -269,7 +270,7 @@ def _hostile_data(base: Base, root: pathlib.Path) -> Row:
 def _links(base: Base, root: pathlib.Path) -> Row:
     run, precious = base.copy(root / "links"), root / "precious"
     precious.write_text("mine\n")
-    for name in ("curves.png", "results.json", "evaluate/summary.json", "evaluate/summary.json.tmp", "video.webp"):
+    for name in ("curves.png", "results.json", "evaluate/summary.json.tmp", "video.webp"):
         (run.work / name).unlink(missing_ok=True)
         (run.work / name).symlink_to(precious)
     row = outcome("hostile", "links to a file of others where the run writes", run, base)
