@@ -3,8 +3,10 @@
 Arrays are stored flat, under names like `params/body/block_0/query/kernel`, with a JSON record beside them.
 """
 
+import errno
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -32,6 +34,7 @@ def digest(arrays: Mapping[str, Any]) -> str:
     return found.hexdigest()
 
 
+ROOM = 1 << 20  # bytes of a checkpoint beside its arrays
 MADE_ANEW = "or delete that directory: the same command without --stage trains anew what is missing then"
 
 
@@ -95,14 +98,23 @@ class CheckpointStore:
     def save(self, step: int, tree: Any, record: dict) -> None:
         """Saves a tree of arrays and a JSON-able record as `step`, replacing a checkpoint of the same step."""
         manager = self._manager(write=True)
+        arrays = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
+        self._check_room(sum(array.nbytes for array in arrays.values()))
         if step in manager.all_steps():
             manager.delete(step)
-        arrays = {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
         record = json.loads(json.dumps(record))  # as it will be read: the checksum covers that
         stored = {"record": record, "sha256": digest(arrays), "record_sha256": _digest_of_record(record)}
         args = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(stored))
         manager.save(step, args=args, force=True)
         manager.wait_until_finished()
+
+    def _check_room(self, size: int) -> None:
+        """Raises OSError if the disk has no room for a checkpoint of `size` bytes, before anything is begun.
+
+        (Where a disk fills up while Orbax writes, its threads print dozens of tracebacks.)
+        """
+        if shutil.disk_usage(self.directory).free < 1.1 * size + ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.directory))
 
     def record(self, step: int | None = None) -> dict:
         """The JSON record of a step (default: the latest); raises CheckpointError if it cannot be read."""

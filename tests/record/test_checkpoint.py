@@ -183,3 +183,15 @@ def test_saving_a_step_again_replaces_it(tree, saved):
     store.save(7, {**tree, "step": jnp.int32(1)}, {"again": True})
     assert int(store.restore(tree)["step"]) == 1
     assert store.record() == {"again": True}
+
+
+def test_a_full_disk_is_noticed_before_anything_is_begun(tmp_path, monkeypatch):
+    store = CheckpointStore(tmp_path / "state")
+    store.save(1, {"x": np.zeros(4, np.float32)}, {})
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2_000_000))
+    with pytest.raises(OSError, match="No space left on device.*state"):
+        store.save(2, {"x": np.zeros(250_000, np.float32)}, {})  # 1 MB, and 1 MiB beside it
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["1"]
+    store.save(2, {"x": np.zeros(200_000, np.float32)}, {})
+    assert store.steps() == [2]
