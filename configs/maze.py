@@ -1,0 +1,25 @@
+"""The maze with N actuators (docs/maze.md): S 2, N slots of 2 choices, 2^N joint actions.
+
+python main.py --config=configs/maze.py:quick --workdir=DIR --config.maze.actuators=7
+    two CPU cores: not measured yet
+python main.py --config=configs/maze.py:smoke --workdir=DIR
+    two CPU cores: under a minute; a meaningless policy
+python main.py --config=configs/maze.py --workdir=DIR
+    preset paper, for an accelerator: not measured yet
+"""
+
+from configs import base
+
+
+def get_config(preset: str = "paper"):
+    config = base.get_config("maze", preset)
+    config.task = "maze_" + config.maze.get_oneway_ref("actuators").to_str()  # follows the field wherever it is set
+    config.data.num_workers = 0  # a step costs less than to send it to a process
+    config.eval.update(episodes=100, final_episodes=1000)  # they are played on the device, all at once
+    if preset == "quick":
+        config.data.level = "medium-expert"
+        config.asm.num_epochs = 8
+        config.train.n_step = 5
+    if preset == "smoke":
+        config.eval.update(episodes=2, final_episodes=2)
+    return config
