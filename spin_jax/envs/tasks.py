@@ -75,3 +75,8 @@ TASKS: dict[str, Task] = {
     **MAZES,
     "traffic": Task(3 * sum(PHASES) + len(PHASES), PHASES, 180, {}, RULES),
 }
+
+
+def family(task: str) -> str:
+    """The name of a task without its size, which is that of its file in configs/: maze for maze_7."""
+    return "maze" if task in MAZES else task

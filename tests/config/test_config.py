@@ -9,7 +9,8 @@ from math import inf, nan
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from configs import log
 from configs.cheetah_run import get_config
@@ -17,6 +18,7 @@ from spin_jax.command import explain_flag_error
 from spin_jax.config.auto import resolve, worker_processes
 from spin_jax.config.build import build, did_you_mean, stages_of
 from spin_jax.config.sections import RunConfig
+from spin_jax.envs.tasks import family
 from spin_jax.errors import ConfigError
 from spin_jax.fields import KINDS
 from spin_jax.logs.column_map import ColumnConfig
@@ -24,14 +26,33 @@ from spin_jax.record.workdir import flat
 from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.stages import STAGES
 
-CONFIGS = sorted(p.stem for p in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py") if p.stem != "base")
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "base")
 
 
 @pytest.mark.parametrize("preset", ["paper", "quick", "smoke"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_shipped_config_builds(name, preset):
     run = build(resolve(importlib.import_module(f"configs.{name}").get_config(preset)))
-    assert run.task == name
+    assert family(run.task) == name
+
+
+def test_the_number_of_actuators_names_the_maze(monkeypatch):
+    """Also from the command line, where the file has run before the flag is read."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    arguments = ["main.py", f"--config={ROOT / 'configs' / 'maze.py'}:smoke", "--config.maze.actuators=7"]
+    monkeypatch.setattr("sys.argv", arguments)  # config_flags reads it
+    values(arguments)
+    assert build(resolve(values.config)).task == "maze_7"
+
+
+@pytest.mark.parametrize("actuators", [2, 16])
+def test_a_maze_of_a_wrong_size_is_refused_by_the_field(actuators):
+    config = importlib.import_module("configs.maze").get_config("smoke")
+    config.maze.actuators = actuators
+    with pytest.raises(ConfigError, match=rf"config.maze.actuators must lie in \[3, 15\], got {actuators}"):
+        build(resolve(config))
 
 
 def test_paper_is_the_published_method_and_quick_is_the_warm_start():
