@@ -38,7 +38,7 @@ def test_neighbours_reach_as_far_as_any_joint_action_in_every_direction(n):
     ways = np.stack([np.cos(np.linspace(0, 2 * np.pi, 360)), np.sin(np.linspace(0, 2 * np.pi, 360))])
     few, every = neighbouring(n) @ pulls(n) @ ways, joint_actions(n) @ pulls(n) @ ways
     np.testing.assert_allclose(few.max(0), every.max(0), atol=2 * n)
-    assert len(few) == len(np.unique(neighbouring(n), axis=0)) <= n * n
+    assert len(few) == 1 + n * (n - 1 if n % 2 else n // 2)  # each sum once
 
 
 def test_a_plan_over_all_joint_actions_is_worth_no_more():
@@ -53,6 +53,7 @@ def test_values_are_the_returns_of_the_plan(n):
     returns, value = returns_of(n, plan.best, 1_000), plan.value(np.array([START]))[0]
     assert abs(returns.mean() - value) < 0.03 + 4 * returns.std() / 1_000**0.5
     assert returns.min() > 97
+    assert plan.values.min() > 99.2  # no position is lost, also where noise pushes into a wall
 
 
 def test_no_value_is_above_what_the_distance_to_the_goal_allows():

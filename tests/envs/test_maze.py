@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from spin_jax.envs import maze
-from spin_jax.envs.maze import MOVE, UNIT, MazeEnv, MazeState, in_units, make_maze, pulls
+from spin_jax.envs.maze import MOVE, START, UNIT, MazeEnv, MazeState, in_units, make_maze, pulls
 from spin_jax.envs.pure import advance, begin, seed_data
 from spin_jax.envs.vector import VectorEnv, play_episodes
 from spin_jax.evaluation.on_device import make_roll_out
@@ -23,9 +23,7 @@ def still():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maze, "NOISE_SHARE", 0.0)
         step = jax.jit(make_maze.__wrapped__("maze_4").step)
-        step(
-            MazeState(jnp.asarray(in_units((0.7, 0.5))), 0), jnp.array(UP), jax.random.key(0)
-        )  # reads it while tracing
+        step(MazeState(jnp.asarray(in_units(START)), 0), jnp.array(UP), jax.random.key(0))  # is traced here
 
     def play(position, action, steps=0):
         state, *found = step(MazeState(jnp.asarray(in_units(position)), steps), jnp.array(action), jax.random.key(0))
@@ -49,7 +47,7 @@ def test_the_longest_sum_of_any_joint_action_is_a_small_move(n):
         ((0.7, 0.5), BOTH, (0.7 + 4 * SINGLE, 0.5 + 4 * SINGLE)),
         ((0.7, 0.5), (1, 1, 1, 1), (0.7, 0.5)),
         ((0.25, 0.20), UP, (0.25, 0.20 + SINGLE)),  # the second small move would end in the first wall
-        ((0.25, 0.31), DOWN, (0.25, 0.31)),  # the same wall from above
+        ((0.25, 0.34), DOWN, (0.25, 0.34 - SINGLE)),  # the same wall from above
         ((0.45, 0.60), RIGHT, (0.45 + SINGLE, 0.60)),  # the second wall from the left
         ((0.60, 0.60), LEFT, (0.60 - SINGLE, 0.60)),  # and from the right
         ((0.45, 0.85), RIGHT, (0.45 + 4 * SINGLE, 0.85)),  # above it
@@ -78,8 +76,8 @@ def test_the_time_limit_is_a_truncation_and_the_goal_in_the_last_step_is_none(st
 
 
 def test_a_tenth_of_the_small_moves_goes_up_and_to_the_right():
-    """All actuators off, 20 000 steps: share without noise 0.9^4, mean and largest way of noise; 4 sigma."""
-    env, n = make_maze("maze_4"), 20_000
+    """All actuators off, 100 000 steps: share without noise 0.9^4, mean and largest way of noise; 4 sigma."""
+    env, n = make_maze("maze_4"), 100_000
     start = MazeState(jnp.asarray(in_units((0.7, 0.5))), 0)
     keys = jax.random.split(jax.random.key(3), n)
     step = jax.jit(jax.vmap(lambda key: env.step(start, jnp.zeros(4, int), key)[0].position))
@@ -94,6 +92,7 @@ def test_a_tenth_of_the_small_moves_goes_up_and_to_the_right():
 def test_alone_in_a_batch_without_compiling_and_behind_the_protocol_an_episode_is_the_same_bit_for_bit():
     env, steps, seeds = make_maze("maze_5"), 12, [7, 2**40 + 7, 9]
     actions = np.random.default_rng(0).integers(0, 2, (steps, len(seeds), 5))
+    actions[:, 1] = actions[:, 0]
     data = np.stack([seed_data(seed) for seed in seeds])
 
     def play(data, actions):
@@ -111,6 +110,16 @@ def test_alone_in_a_batch_without_compiling_and_behind_the_protocol_an_episode_i
         host.reset(seed)
         observation = [host.step(action)[0] for action in actions[:, i]][-1]
         np.testing.assert_array_equal(batch[i], observation)
+
+
+def test_every_step_of_an_episode_has_noise_of_its_own():
+    """All actuators off: a third of the steps moves, and no two by the same way."""
+    env = MazeEnv("maze_4", 2)
+    position = np.stack([env.reset(1), *(env.step(np.zeros(4))[0] for _ in range(40))])
+    ways = np.diff(position, axis=0)
+    moved = ways[ways.max(-1) > 2 / UNIT]
+    assert 5 < len(moved) < 25
+    assert len(np.unique(moved, axis=0)) == len(moved)
 
 
 @pytest.mark.slow
