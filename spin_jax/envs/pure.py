@@ -82,7 +82,7 @@ class HostEnv:
         action = np.asarray(action, np.int32)
         self._state, found = self._following(self._state, action, self._data, self._t)
         self._t += 1
-        observation, reward, terminal, last = jax.device_get(found)
+        observation, reward, terminal, last = map(np.asarray, found)
         return observation, float(reward), bool(terminal), bool(last)
 
     @property
