@@ -80,3 +80,9 @@ TASKS: dict[str, Task] = {
 def family(task: str) -> str:
     """The name of a task without its size, which is that of its file in configs/: maze for maze_7."""
     return "maze" if task in MAZES else task
+
+
+def flags_of(task: str, preset: str = "") -> str:
+    """The flags of main.py that choose a task: its file in configs/, with a preset or without, and its size."""
+    size = f" --config.maze.actuators={TASKS[task].num_slots}" if task in MAZES else ""
+    return f"--config=configs/{family(task)}.py{':' if preset else ''}{preset}{size}"

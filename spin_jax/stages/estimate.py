@@ -12,7 +12,7 @@ import numpy as np
 
 from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import TASKS, family
+from spin_jax.envs.tasks import TASKS, flags_of
 from spin_jax.errors import CheckpointError
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import find_epoch
@@ -58,7 +58,7 @@ def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
         log.info(
             f"This run takes about {total} on this machine. It begins now; it can be stopped at any time, and the same "
             f"command resumes it. Preset quick of the same task ends in minutes:\n"
-            f"  python main.py --config=configs/{family(run.task)}.py:quick --workdir=ANOTHER_DIRECTORY"
+            f"  python main.py {flags_of(run.task, 'quick')} --workdir=ANOTHER_DIRECTORY"
         )
 
 

@@ -18,7 +18,7 @@ from spin_jax.command import explain_flag_error
 from spin_jax.config.auto import resolve, worker_processes
 from spin_jax.config.build import build, did_you_mean, stages_of
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import family
+from spin_jax.envs.tasks import TASKS, family, flags_of
 from spin_jax.errors import ConfigError
 from spin_jax.fields import KINDS
 from spin_jax.logs.column_map import ColumnConfig
@@ -37,14 +37,16 @@ def test_every_shipped_config_builds(name, preset):
     assert family(run.task) == name
 
 
-def test_the_number_of_actuators_names_the_maze(monkeypatch):
-    """Also from the command line, where the file has run before the flag is read."""
+@pytest.mark.parametrize("task", TASKS)
+def test_the_flags_that_a_message_names_choose_the_task(task, monkeypatch):
+    """As from the command line, where the file of a maze has run before the flag of its size is read."""
+    arguments = ["main.py", *flags_of(task, "smoke").replace("configs", str(ROOT / "configs")).split()]
+    monkeypatch.setattr("sys.argv", arguments)  # config_flags reads it
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values)
-    arguments = ["main.py", f"--config={ROOT / 'configs' / 'maze.py'}:smoke", "--config.maze.actuators=7"]
-    monkeypatch.setattr("sys.argv", arguments)  # config_flags reads it
     values(arguments)
-    assert build(resolve(values.config)).task == "maze_7"
+    assert build(resolve(values.config)).task == task
+    assert values.config.asm.width == 16
 
 
 @pytest.mark.parametrize("actuators", [2, 16])
