@@ -18,8 +18,7 @@ def get_config(preset: str = "paper"):
     config.eval.update(episodes=100, final_episodes=1000)  # they are played on the device, all at once
     if preset == "quick":
         config.data.level = "medium-expert"
-        config.asm.num_epochs = 8
-        config.train.n_step = 5
+        config.train.update(num_steps=10_000, n_step=5)
     if preset == "smoke":
         config.eval.update(episodes=2, final_episodes=2)
     return config
