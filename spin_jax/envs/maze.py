@@ -7,9 +7,10 @@ it must go around two walls to the goal. The actuators are spread evenly around 
 joint action has length 1.
 
 A step is MOVES small moves of MOVE times that. A small move into a wall or across the border is not made and ends the
-step; one into the goal ends the episode. Only where it ends counts, so the corner of a wall may be cut. With probability NOISE_SHARE a small move goes up and to the right instead, by
-a vector that is uniform in [0, MOVE / sqrt 2]^2. Every step costs 0.05 and the goal pays 100. After 150 steps a time
-limit ends the episode. The observation is the position (S = 2).
+step; one into the goal ends the episode. Only where it ends counts, so the corner of a wall may be cut. With
+probability NOISE_SHARE a small move goes up and to the right instead, by a vector that is uniform in
+[0, MOVE / sqrt 2]^2. Every step costs 0.05 and the goal pays 100. After 150 steps a time limit ends the episode. The
+observation is the position (S = 2).
 
 Positions are whole numbers of 1 / UNIT. So nothing is ever rounded: compiled or not, alone or in a batch, on every
 device an episode is the same to the last bit.
