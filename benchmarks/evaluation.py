@@ -4,6 +4,9 @@ Environment steps a second of `--episodes` episodes with SPIN's policy in its pu
 state after another; all episodes in one batched call, with the environments in this process; the same with the
 environments in worker processes. --eager (needs torch) adds the published style, one state after another through eager
 PyTorch. Interleaved; each measurement plays the first `--steps` steps of every episode.
+
+A task of pure functions (--tasks=maze --steps=150) is also played in one compiled program, as its evaluation is: whole
+episodes, each as long as the longest.
 """
 
 import contextlib
@@ -18,12 +21,17 @@ from benchmarks.measure import interleave, settings, spread, write
 from spin_jax import command
 from spin_jax.config.auto import worker_processes
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import DM_CONTROL
+from spin_jax.envs.pure import seed_data
+from spin_jax.envs.tasks import TASKS
 from spin_jax.envs.vector import VectorEnv, episode_seed
+from spin_jax.evaluation.evaluator import batched_act
+from spin_jax.evaluation.on_device import make_roll_out
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.record.progress import log, setup_logging
+from spin_jax.registry import ENVS, PURE_ENVS
 from spin_jax.stages.estimate import random_frozen
-from spin_jax.types import ActionSpec
+from spin_jax.training.seeds import ONE
+from spin_jax.types import ActionSpec, identity_normaliser
 
 
 def eager_act(run: RunConfig, num_features: int, spec: ActionSpec) -> Callable[[np.ndarray], np.ndarray]:
@@ -48,10 +56,11 @@ def measures(open_envs: Callable, task: str, policy: str, episodes: int, steps: 
     open_envs registers the environments, so that the caller closes them.
     """
     run = settings(task, policy=policy)
-    single = open_envs(VectorEnv(task, run.bins, 1))
+    num_features, make_env = TASKS[run.task].num_features, ENVS[run.task]
+    single = open_envs(VectorEnv(run.task, run.bins, 1, 0, make_env))
     learner = make_learner(run, make_policy(run, single.spec), single.spec)
-    frozen = random_frozen(run, single.spec, DM_CONTROL[task].num_features)
-    state = learner.init(jax.random.key(0), frozen, np.zeros((1, DM_CONTROL[task].num_features), np.float32))
+    frozen = random_frozen(run, single.spec, num_features)
+    state = learner.init(jax.random.key(0), frozen, np.zeros((1, num_features), np.float32))
     jitted, key = jax.jit(learner.act), jax.random.key(0)
     seeds = [episode_seed(0, i) for i in range(episodes)]
 
@@ -67,14 +76,18 @@ def measures(open_envs: Callable, task: str, policy: str, episodes: int, steps: 
         for seed in seeds:
             play(single, [seed], act)
 
-    inline, remote = (open_envs(VectorEnv(task, run.bins, episodes, n)) for n in (0, workers))
+    inline, remote = (open_envs(VectorEnv(run.task, run.bins, episodes, n, make_env)) for n in (0, workers))
     found = {
         "one state at a time": one_by_one,
         "batched": lambda: play(inline, seeds),
         f"batched, {workers} workers": lambda: play(remote, seeds),
     }
+    if run.task in PURE_ENVS:
+        roll_out = jax.jit(make_roll_out(PURE_ENVS[run.task](run.task), batched_act(learner.act, ONE, greedy=False)))
+        fixed, data = (state, frozen, identity_normaliser(num_features)), np.stack([seed_data(seed) for seed in seeds])
+        found["one compiled program"] = lambda: np.asarray(roll_out(data, fixed, key, 0))
     if eager:
-        slow = eager_act(run, DM_CONTROL[task].num_features, single.spec)
+        slow = eager_act(run, num_features, single.spec)
         found = {"one state at a time, eager PyTorch": functools.partial(one_by_one, slow)} | found
     return found
 

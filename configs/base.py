@@ -13,7 +13,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
         raise ValueError(f"Unknown preset {preset!r}; presets: paper, quick, smoke.")
     config = ConfigDict()
     config.task = task  # a name in spin_jax.registry.ENVS
-    config.bins = 3  # K, choices of each action dimension, equally spaced in [-1, 1]; no meaning for task traffic
+    config.bins = 3  # K, choices of each action dimension, equally spaced in [-1, 1]; no meaning for tasks with
+    # choices of their own: traffic, maze_…
     config.policy = "spin"  # a name in spin_jax.registry.POLICIES
     config.learner = "iql"  # a name in spin_jax.registry.LEARNERS
     config.seed = 0  # of both training stages and of evaluation
@@ -201,6 +202,9 @@ def get_config(task: str, preset: str) -> ConfigDict:
     ope.width = 128  # units of each of a critic's two hidden layers
     ope.draws = 4  # actions of the policy drawn in each next state
     ope.clone_steps = 5_000  # most gradient steps of the behaviour's clone
+
+    config.maze = maze = ConfigDict()  # of configs/maze.py, which makes the task's name of it
+    maze.actuators = 5  # N, from 3 to 15
 
     if preset in ("quick", "smoke"):
         config.update(policy="spin_warm", precision="auto")

@@ -7,10 +7,11 @@ import optax
 
 from spin_jax.config.sections import RunConfig
 from spin_jax.evaluation.evaluator import Evaluator
+from spin_jax.evaluation.on_device import OnDeviceEvaluator
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.learners.base import Learner
 from spin_jax.policies.base import Policy
-from spin_jax.registry import LEARNERS, POLICIES
+from spin_jax.registry import LEARNERS, POLICIES, PURE_ENVS
 from spin_jax.training.seeds import Seeds
 from spin_jax.types import ActionSpec
 
@@ -43,9 +44,13 @@ def make_evaluator(
     episodes: int,
     beside_training: bool,
 ) -> Evaluator:
-    """The evaluator of all seeds; beside training, the evaluated policy computes on config.eval.device."""
+    """The evaluator of all seeds, inside one program if the task's environment is made of pure functions.
+
+    Beside training, the evaluated policy computes on config.eval.device.
+    """
     on_host = beside_training and run.eval.device == "cpu" and jax.default_backend() != "cpu"
-    return Evaluator(
+    kind = OnDeviceEvaluator if run.task in PURE_ENVS else Evaluator
+    return kind(
         learner.act,
         seeds.bundle_frozen([asm.params for asm in asms]),
         asms[0].normaliser,

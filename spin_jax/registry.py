@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 
 from spin_jax.envs.base import MakeEnv
 from spin_jax.envs.dm_control import DMControlEnv
-from spin_jax.envs.tasks import DM_CONTROL
+from spin_jax.envs.maze import MazeEnv, make_maze
+from spin_jax.envs.pure import PureEnv
+from spin_jax.envs.tasks import DM_CONTROL, MAZES
 from spin_jax.envs.traffic import TrafficEnv
 from spin_jax.learners.awac import AWACConfig, make_awac
 from spin_jax.learners.base import Learner, LearnerConfig
@@ -90,4 +92,9 @@ LEARNERS = {
     "bc": LearnerEntry(make_bc, BCConfig, "bc"),
 }
 LOG = "log"  # the task of a log of one's own: its facts are in the data set, and there is no environment
-ENVS: dict[str, MakeEnv] = {**dict.fromkeys(DM_CONTROL, DMControlEnv), "traffic": TrafficEnv}
+ENVS: dict[str, MakeEnv] = {
+    **dict.fromkeys(DM_CONTROL, DMControlEnv),
+    **dict.fromkeys(MAZES, MazeEnv),
+    "traffic": TrafficEnv,
+}
+PURE_ENVS: dict[str, Callable[[str], PureEnv]] = dict.fromkeys(MAZES, make_maze)  # they are evaluated on the device

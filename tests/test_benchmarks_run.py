@@ -19,7 +19,7 @@ SMALLEST = {
     "coherence": "--share=0",
     "data_rates": "--task=finger_spin --episodes=2 --repeats=1 --most=25600 --data_dir=ROOT_DIR",
     "eager_reference": "--task=finger_spin --policies=factored --batch=4 --rounds=1",
-    "evaluation": "--tasks=finger_spin --policy=factored --episodes=2 --steps=2 --rounds=1 --workers=1",
+    "evaluation": "--tasks=finger_spin,maze --policy=factored --episodes=2 --steps=2 --rounds=1 --workers=1",
     "faults": "--only=hostile --every=2 --root=ROOT_DIR",
     "kills": "--kills=1 --policy=factored --option=--config.eval.episodes=1 --root=ROOT_DIR",
     "off_policy": "--task=finger_spin --preset=smoke --steps=10 --first=1 --root=ROOT_DIR --data_dir=ROOT_DIR/data",

@@ -2,7 +2,12 @@
 
 from spin_jax.collect.behaviour import Behaviour
 from spin_jax.collect.behaviour_policy import SHIPPED
+from spin_jax.collect.maze_planner import MAZE_PLANNER
 from spin_jax.collect.traffic_rules import TRAFFIC_RULES
-from spin_jax.envs.tasks import DM_CONTROL
+from spin_jax.envs.tasks import DM_CONTROL, MAZES
 
-BEHAVIOURS: dict[str, Behaviour] = {**dict.fromkeys(DM_CONTROL, SHIPPED), "traffic": TRAFFIC_RULES}
+BEHAVIOURS: dict[str, Behaviour] = {
+    **dict.fromkeys(DM_CONTROL, SHIPPED),
+    **dict.fromkeys(MAZES, MAZE_PLANNER),
+    "traffic": TRAFFIC_RULES,
+}

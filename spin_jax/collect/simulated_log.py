@@ -18,7 +18,7 @@ from spin_jax.collect.behaviours import BEHAVIOURS
 from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
 from spin_jax.data.cards import read_cards
 from spin_jax.data.rlds import LocalInfo, rlds_features, to_rlds, write_shards
-from spin_jax.envs.tasks import DM_CONTROL, TASKS
+from spin_jax.envs.tasks import DM_CONTROL, MAZES, TASKS
 from spin_jax.errors import DataError
 from spin_jax.record.lock import waiting
 from spin_jax.record.progress import Progress, log
@@ -75,13 +75,23 @@ class FactorisedDmc(SimulatedLog):
     BUILDER_CONFIGS = [SimulatedConfig(task=name) for name in DM_CONTROL]
 
 
+class MazeNavigation(SimulatedLog):
+    """A point in a maze that actuators pull (Chandak et al., ICML 2019), made by a planner."""
+
+    BUILDER_CONFIGS = [SimulatedConfig(task=name) for name in MAZES]
+
+
 class TrafficSignals(SimulatedLog):
     """Traffic signals of a generated network in SUMO, made by rules."""
 
     BUILDER_CONFIGS = [SimulatedConfig(task="traffic")]
 
 
-BUILDERS: dict[str, type[SimulatedLog]] = {**dict.fromkeys(DM_CONTROL, FactorisedDmc), "traffic": TrafficSignals}
+BUILDERS: dict[str, type[SimulatedLog]] = {
+    **dict.fromkeys(DM_CONTROL, FactorisedDmc),
+    **dict.fromkeys(MAZES, MazeNavigation),
+    "traffic": TrafficSignals,
+}
 
 
 def dataset_directory(data_dir: pathlib.Path, config: SimulatedConfig) -> pathlib.Path:

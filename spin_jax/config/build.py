@@ -11,6 +11,7 @@ from spin_jax.config.sections import (
     ASMSection,
     DataConfig,
     EvalConfig,
+    MazeConfig,
     MeshConfig,
     OffPolicyConfig,
     RunConfig,
@@ -40,6 +41,7 @@ def build(config: ConfigDict) -> RunConfig:
     for field in (field.name for field in dataclasses.fields(RunConfig) if field.name not in CHOSEN):
         if field not in config:
             raise ConfigError(f"config.{field} is missing; configs/base.py has all fields.")
+    maze = _section(config, "maze", MazeConfig)  # first: a wrong size makes a wrong name of a task
     for field, table in (("task", (*ENVS, LOG)), ("policy", POLICIES), ("learner", LEARNERS)):
         if config[field] not in table:
             raise ConfigError(f"config.{field} is {config[field]!r}.{did_you_mean(config[field], table)}")
@@ -66,6 +68,7 @@ def build(config: ConfigDict) -> RunConfig:
             mesh=_section(config, "mesh", MeshConfig),
             eval=_section(config, "eval", EvalConfig),
             ope=_section(config, "ope", OffPolicyConfig),
+            maze=maze,
         )
         if run.simulated and not run.data.path:
             split_expression(run.data.level, run.data.episodes, TASKS[run.task].levels)

@@ -162,6 +162,13 @@ class OffPolicyConfig(FittedQConfig):
 
 
 @dataclasses.dataclass(frozen=True)
+class MazeConfig(Section, where="config.maze."):
+    """The size of the mazes; configs/maze.py makes the task's name of it."""
+
+    actuators: Annotated[int, Range(3, 15)]
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig(Section, where="config."):
     """All settings of a run; `policy_config` and `learner_config` belong to the chosen policy and learner."""
 
@@ -181,6 +188,7 @@ class RunConfig(Section, where="config."):
     mesh: MeshConfig
     eval: EvalConfig
     ope: OffPolicyConfig
+    maze: MazeConfig
 
     def agree(self) -> None:
         if self.simulated and self.bins < 2:

@@ -19,6 +19,27 @@ def evaluation_seed(seed: int, index: int) -> int:
     return episode_seed(seed, number("evaluate/episodes"), index)
 
 
+def batched_act(act: Callable, seeds: Seeds, greedy: bool) -> Callable:
+    """policy(state, frozen, normaliser, observation, keys, step, t) -> actions [B, N] of all episodes of all seeds.
+
+    observation [B, S]: the episodes of the first seed, then those of the next, …; state, frozen and keys are bundled.
+    """
+    axes = (0, 0 if seeds.own_frozen else None, None, 0, 0, None, None)
+
+    def one(state, frozen, normaliser, observation, key, step, t):
+        key = None if greedy else action_key(key, step, t)
+        return act(state, frozen, normalise(normaliser, observation), key)
+
+    def policy(state, frozen, normaliser, observation, keys, step, t):
+        if seeds.num == 1:
+            return one(state, frozen, normaliser, observation, keys, step, t)
+        observation = observation.reshape(seeds.num, -1, observation.shape[-1])
+        action = jax.vmap(one, axes)(state, frozen, normaliser, observation, keys, step, t)
+        return action.reshape(-1, action.shape[-1])
+
+    return policy
+
+
 class Evaluator:
     """Plays `episodes` episodes for each seed, all at once; the environments are kept until `close`.
 
@@ -47,36 +68,29 @@ class Evaluator:
     ):
         self._task, self._bins, self._num, self._device = task, bins, len(run_seeds), device
         self._episode_seeds = [evaluation_seed(seed, i) for seed in run_seeds for i in range(episodes)]
-        self._keys = seeds.bundle([stream(seed, "evaluate/actions") for seed in run_seeds])
-        self._frozen, self._normaliser = self._place((frozen, normaliser))
-        self._envs = VectorEnv(task, bins, len(self._episode_seeds), num_workers, ENVS[task])
-        axes = (0, 0 if seeds.own_frozen else None, None, 0, 0, None, None)
+        keys = seeds.bundle([stream(seed, "evaluate/actions") for seed in run_seeds])
+        self._frozen, self._normaliser, self._keys = self._place((frozen, normaliser, keys))
+        self._open(batched_act(act, seeds, greedy), num_workers)
 
-        def one(state, frozen, normaliser, observation, key, step, t):
-            key = None if greedy else action_key(key, step, t)
-            return act(state, frozen, normalise(normaliser, observation), key)
-
-        @jax.jit
-        def policy(state, frozen, normaliser, observation, keys, step, t):
-            if seeds.num == 1:
-                return one(state, frozen, normaliser, observation, keys, step, t)
-            observation = observation.reshape(seeds.num, -1, observation.shape[-1])
-            action = jax.vmap(one, axes)(state, frozen, normaliser, observation, keys, step, t)
-            return action.reshape(-1, action.shape[-1])
-
-        self._policy = policy
+    def _open(self, policy: Callable, num_workers: int):
+        self._policy = jax.jit(policy)
+        self._envs = VectorEnv(self._task, self._bins, len(self._episode_seeds), num_workers, ENVS[self._task])
 
     def _place(self, tree):
         return tree if self._device is None else jax.device_put(tree, self._device)
 
     def __call__(self, step: int, state) -> list[Score]:
         """The score of each seed; `state` is bundled and has taken `step` gradient steps."""
-        fixed, keys = (self._place(state), self._frozen, self._normaliser), self._place(self._keys)
-        episodes = play_episodes(
-            self._envs, lambda observation, t: self._policy(*fixed, observation, keys, step, t), self._episode_seeds
-        )
-        returns = np.array([e.reward.sum() for e in episodes]).reshape(self._num, -1)
+        returns = self._play(self._place(state), step).reshape(self._num, -1)
         return [score(row, self._task, self._bins) for row in returns]
+
+    def _play(self, state, step: int) -> np.ndarray:
+        """The return of every episode."""
+
+        def act(observation, t):
+            return self._policy(state, self._frozen, self._normaliser, observation, self._keys, step, t)
+
+        return np.array([e.reward.sum() for e in play_episodes(self._envs, act, self._episode_seeds)])
 
     def close(self) -> None:
         self._envs.close()

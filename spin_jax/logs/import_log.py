@@ -12,7 +12,7 @@ import re
 from absl import flags
 
 from spin_jax import command
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import TASKS, flags_of
 from spin_jax.errors import DataError
 from spin_jax.logs.column_map import BY_USUAL_NAMES, ColumnConfig
 from spin_jax.logs.data_set import data_set_directory
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> None:
         task = FLAGS.task.replace("-", "_")  # cheetah-run in the suite's names
         directory = import_log(paths, data_dir, task, FLAGS.level, FLAGS.bins, columns, FLAGS.name)
         bins = f"--config.bins={FLAGS.bins} " if FLAGS.bins else ""
-        use = f"--config=configs/{task}.py {bins}--config.data.path={directory}"
+        use = f"{flags_of(task)} {bins}--config.data.path={directory}"
         log.info(f"use it with: python main.py {use} --config.data.level=train")
         return
     if len(paths) != 1:

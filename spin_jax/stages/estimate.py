@@ -12,7 +12,7 @@ import numpy as np
 
 from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import TASKS, flags_of
 from spin_jax.errors import CheckpointError
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import find_epoch
@@ -24,7 +24,7 @@ from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
 from spin_jax.record.progress import duration, log
 from spin_jax.record.workdir import Workdir
-from spin_jax.registry import ENVS, POLICIES
+from spin_jax.registry import ENVS, POLICIES, PURE_ENVS
 from spin_jax.stages.make_data import directory_of, episode_steps, expected_transitions, spaces_of
 from spin_jax.stages.members import members, seeds_of
 from spin_jax.stages.stage import Stage
@@ -58,7 +58,7 @@ def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
         log.info(
             f"This run takes about {total} on this machine. It begins now; it can be stopped at any time, and the same "
             f"command resumes it. Preset quick of the same task ends in minutes:\n"
-            f"  python main.py --config=configs/{run.task}.py:quick --workdir=ANOTHER_DIRECTORY"
+            f"  python main.py {flags_of(run.task, 'quick')} --workdir=ANOTHER_DIRECTORY"
         )
 
 
@@ -185,6 +185,8 @@ class Estimate:
         state = _blank_state(self._learner, self._frozen, observation[:1])
         act = jax.jit(self._learner.act)
         call = _seconds_of(lambda: np.asarray(act(state, self._frozen, observation, stream(0, "estimate"))))
+        if self._run.task in PURE_ENVS:  # the compiled roll-out is hardly more than its calls of the policy
+            return episode_steps(self._run) * call
         playing = len(observation) * self._control_seconds / max(self._run.eval.num_workers, 1)
         return episode_steps(self._run) * (playing + call)
 

@@ -9,7 +9,8 @@ from math import inf, nan
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from configs import log
 from configs.cheetah_run import get_config
@@ -17,6 +18,7 @@ from spin_jax.command import explain_flag_error
 from spin_jax.config.auto import resolve, worker_processes
 from spin_jax.config.build import build, did_you_mean, stages_of
 from spin_jax.config.sections import RunConfig
+from spin_jax.envs.tasks import TASKS, family, flags_of
 from spin_jax.errors import ConfigError
 from spin_jax.fields import KINDS
 from spin_jax.logs.column_map import ColumnConfig
@@ -24,14 +26,35 @@ from spin_jax.record.workdir import flat
 from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.stages import STAGES
 
-CONFIGS = sorted(p.stem for p in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py") if p.stem != "base")
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "base")
 
 
 @pytest.mark.parametrize("preset", ["paper", "quick", "smoke"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_shipped_config_builds(name, preset):
     run = build(resolve(importlib.import_module(f"configs.{name}").get_config(preset)))
-    assert run.task == name
+    assert family(run.task) == name
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_flags_that_a_message_names_choose_the_task(task, monkeypatch):
+    """As from the command line, where the file of a maze has run before the flag of its size is read."""
+    arguments = ["main.py", *flags_of(task, "smoke").replace("configs", str(ROOT / "configs")).split()]
+    monkeypatch.setattr("sys.argv", arguments)  # config_flags reads it
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    values(arguments)
+    assert build(resolve(values.config)).task == task
+    assert values.config.asm.width == 16
+
+
+@pytest.mark.parametrize("actuators", [2, 16])
+def test_a_maze_of_a_wrong_size_is_refused_by_the_field(actuators):
+    config = importlib.import_module("configs.maze").get_config("smoke")
+    config.maze.actuators = actuators
+    with pytest.raises(ConfigError, match=rf"config.maze.actuators must lie in \[3, 15\], got {actuators}"):
+        build(resolve(config))
 
 
 def test_paper_is_the_published_method_and_quick_is_the_warm_start():
