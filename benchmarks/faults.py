@@ -75,7 +75,7 @@ def outcome(kind: str, fault: str, run: Run, base: Base, *extra: str) -> Row:
     """Runs the command and says how it ended."""
     code, lines = told(run, *extra)
     errors = [line for line in lines if line.startswith("error: ")]
-    traceback = any("Traceback" in line or "unexpected" in line for line in lines)
+    traceback = any("Traceback" in line or line.startswith("error: unexpected") for line in lines)
     if code == 0:
         same = {name: fact for name, fact in run.facts().items() if base.facts.get(name) != fact}
         warned = [line for line in lines if "anew" in line or "left out" in line or "not kept" in line]
