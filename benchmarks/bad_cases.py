@@ -157,19 +157,15 @@ def data_sets() -> dict[str, dict[str, str]]:
 def fields() -> Iterator[Case]:
     """Values of a wrong type or out of range for every field of a configuration, from what it declares."""
     from configs.cheetah_run import get_config
+    from spin_jax.config.build import sections
     from spin_jax.config.sections import RunConfig
     from spin_jax.logs.column_map import ColumnConfig
-    from spin_jax.registry import LEARNERS, POLICIES
 
-    sections: dict[str, type] = {"": RunConfig, "data.columns": ColumnConfig}
-    sections |= {f.name: f.type for f in dataclasses.fields(RunConfig) if dataclasses.is_dataclass(f.type)}  # type: ignore[misc]
-    sections |= {policy.section: policy.config for policy in POLICIES.values()}
-    sections |= {learner.section: learner.config for learner in LEARNERS.values()}
     known = get_config("paper")
-    for section, kind in sections.items():
+    for section, kind in (sections() | {"": RunConfig, "data.columns": ColumnConfig}).items():
         for field in dataclasses.fields(kind):
             path = f"{section}.{field.name}".lstrip(".")
-            if "from" in field.metadata or section in ("policy_config", "learner_config") or path not in _leaves(known):
+            if "from" in field.metadata or path not in _leaves(known):
                 continue
             for value in bad_values(field.type):
                 yield Case(

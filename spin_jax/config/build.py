@@ -8,14 +8,8 @@ from collections.abc import Iterable, Sequence
 from ml_collections import ConfigDict
 
 from spin_jax.config.sections import (
-    ASMSection,
-    DataConfig,
-    EvalConfig,
     MazeConfig,
-    MeshConfig,
-    OffPolicyConfig,
     RunConfig,
-    TrainConfig,
 )
 from spin_jax.data.dataset import split_expression
 from spin_jax.envs.tasks import TASKS
@@ -33,42 +27,33 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
 
 
+def sections() -> dict[str, type]:
+    """{name: dataclass} of every section of a configuration, those of all policies and learners included."""
+    fixed = {f.name: f.type for f in dataclasses.fields(RunConfig) if f.name not in CHOSEN}
+    named = {name: kind for name, kind in fixed.items() if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
+    named |= {policy.section: policy.config for policy in POLICIES.values()}
+    return named | {learner.section: learner.config for learner in LEARNERS.values()}
+
+
 def build(config: ConfigDict) -> RunConfig:
     """Checks and freezes a resolved configuration; raises ConfigError with the wrong field and what it accepts.
 
     What a field may hold stands where the field is declared (spin_jax.fields).
     """
-    for field in (field.name for field in dataclasses.fields(RunConfig) if field.name not in CHOSEN):
-        if field not in config:
-            raise ConfigError(f"config.{field} is missing; configs/base.py has all fields.")
-    maze = _section(config, "maze", MazeConfig)  # first: a wrong size makes a wrong name of a task
+    names = [field.name for field in dataclasses.fields(RunConfig) if field.name not in CHOSEN]
+    for name in names:
+        if name not in config:
+            raise ConfigError(f"config.{name} is missing; configs/base.py has all fields.")
+    _section(config, "maze", MazeConfig)  # first: a wrong size makes a wrong name of a task
     for field, table in (("task", (*ENVS, LOG)), ("policy", POLICIES), ("learner", LEARNERS)):
         if config[field] not in table:
             raise ConfigError(f"config.{field} is {config[field]!r}.{did_you_mean(config[field], table)}")
-    policy, learner = POLICIES[config.policy], LEARNERS[config.learner]
-    for other in POLICIES.values():  # also the sections that this run does not use
-        _section(config, other.section, other.config)
-    for algorithm in LEARNERS.values():
-        _section(config, algorithm.section, algorithm.config)
     try:
+        built = {name: _section(config, name, kind) for name, kind in sections().items()}  # also those of others
         run = RunConfig(
-            task=config.task,
-            bins=config.bins,
-            policy=config.policy,
-            learner=config.learner,
-            seed=config.seed,
-            num_seeds=config.num_seeds,
-            seeds_per_batch=config.seeds_per_batch,
-            precision=config.precision,
-            data=_section(config, "data", DataConfig),
-            asm=_section(config, "asm", ASMSection),
-            policy_config=_section(config, policy.section, policy.config),
-            learner_config=_section(config, learner.section, learner.config),
-            train=_section(config, "train", TrainConfig),
-            mesh=_section(config, "mesh", MeshConfig),
-            eval=_section(config, "eval", EvalConfig),
-            ope=_section(config, "ope", OffPolicyConfig),
-            maze=maze,
+            policy_config=built[POLICIES[config.policy].section],
+            learner_config=built[LEARNERS[config.learner].section],
+            **{name: built[name] if name in built else config[name] for name in names},
         )
         if run.simulated and not run.data.path:
             split_expression(run.data.level, run.data.episodes, TASKS[run.task].levels)

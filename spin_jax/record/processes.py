@@ -18,6 +18,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+from spin_jax.command import RESUMES
 from spin_jax.errors import ConfigError, UserError
 
 NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
@@ -128,7 +129,7 @@ def end_on_sigterm() -> None:
     """
 
     def stop(number, frame):
-        raise Preempted("SIGTERM. The same command goes on from what is saved.")
+        raise Preempted(f"SIGTERM. {RESUMES}")
 
     if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stop)

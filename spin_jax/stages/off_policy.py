@@ -67,6 +67,7 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
     if run.train.n_step != 1:
         dataset = load_data(dataclasses.replace(run, train=dataclasses.replace(run.train, n_step=1)))
     fitted, measured = logs(dataset)
+    draws_key = stream(run.seed, "ope/draws")
     settings = {"ope": dataclasses.asdict(config), "mode": run.eval.mode, "log": dataset.fingerprint}
 
     @functools.cache  # nothing is cloned where everything was judged before
@@ -74,14 +75,13 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
         key = stream(run.seed, "ope/clone")
         behaviour = clone_behaviour(fitted, measured, spec, dataset.normaliser, run.asm.model, config.clone_steps, key)
         target = Target("behaviour, cloned", behaviour.act, behaviour.probabilities)
-        return behaviour, target, target.marginals(measured.data.observation, spec, stream(run.seed, "ope/draws"))
+        return behaviour, target, target.marginals(measured.data.observation, spec, draws_key)
 
     def judge(target: Target) -> dict:
         what, key = f"ope: {target.name}", stream(run.seed, "ope/fit")
         _, _, theirs = cloned()
         value = fitted_value(target.act, fitted, measured, spec, dataset.normaliser, config, key, what)
         message.info(f"{what}: value {value.mean:.2f} ({value.low:.2f} to {value.high:.2f})")
-        draws_key = stream(run.seed, "ope/draws")
         return value._asdict() | judged(target, theirs, fitted, measured, dataset, config.gamma, draws_key)
 
     def judge_clone() -> dict:

@@ -94,12 +94,13 @@ class Stage:
         encode: the policy's, if it has one. Raises ConfigError if the state or a batch cannot fit in memory.
         """
         observation, at_once = facts.blank, math.ceil(self.seeds.at_once / self.layout.groups)
+        like = state_like(learner, frozen[0], observation)  # the same of every seed
         check_update_fits(
             self.name,
             learner,
+            like,
             frozen[0],
-            observation,
-            facts.spec.num_slots,
+            (observation.shape[1], facts.spec.num_slots),
             math.ceil(self._batch_size / self.layout.shards),
             at_once,
             encode,
@@ -110,8 +111,7 @@ class Stage:
             return self._place([learner.init(key, arrays, observation) for key, arrays in starts])
         if self.start < num_steps:
             log.info(f"{self.name}: resuming from step {self.start} of {num_steps}")
-        likes = [state_like(learner, arrays, observation) for arrays in frozen]
-        return self._place([s.restore(like, self.start) for s, like in zip(self._stores, likes, strict=True)])
+        return self._place([store.restore(like, self.start) for store in self._stores])
 
     def _place(self, trees: Sequence[Any]) -> Any:
         return self.layout.put(self.seeds.bundle(trees), *self.seeds.axes)

@@ -8,7 +8,7 @@ import numpy as np
 
 from spin_jax.data.memory import free_memory
 from spin_jax.errors import ConfigError
-from spin_jax.learners.base import Learner, state_like
+from spin_jax.learners.base import Learner
 from spin_jax.types import Transition
 
 ORDINARY = 1 << 27  # bytes of a batch up to which an update is not looked at: tracing one takes seconds
@@ -17,25 +17,23 @@ ORDINARY = 1 << 27  # bytes of a batch up to which an update is not looked at: t
 def check_update_fits(
     what: str,
     learner: Learner,
+    state: Any,
     frozen: Any,
-    observation: np.ndarray,
-    num_slots: int,
+    widths: tuple[int, int],
     batch_size: int,
     seeds: int = 1,
     encode: Callable | None = None,
 ) -> None:
     """Raises ConfigError, naming both sizes, if the state or the largest array of an update exceeds the free memory.
 
-    observation [1, S]: of it only the width counts. seeds: that are trained at once. encode: the policy's, if it has
-    one (policies.base.Policy). An update needs more than its largest array, so what passes may still not fit; then XLA
-    says so when it allocates.
+    state: of one seed, arrays or their shapes. widths: (S, N) of the log. seeds: that are trained at once. encode: the
+    policy's, if it has one (policies.base.Policy). An update needs more than its largest array, so what passes may
+    still not fit; then XLA says so when it allocates.
     """
-    state = state_like(learner, frozen, observation)
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     noise = 0 if learner.greedy_noise is None else learner.greedy_noise.size
-    largest = 4 * batch_size * (2 * observation.shape[1] + num_slots + noise)
+    largest = 4 * batch_size * (2 * widths[0] + widths[1] + noise)
     if largest > ORDINARY:
-        widths = observation.shape[1], num_slots
         largest = max([largest, *_sizes(_traced(learner, state, frozen, widths, batch_size, encode))])
     need, free = seeds * (held + largest), min(free_memory().values(), default=float("inf"))
     if need > free:

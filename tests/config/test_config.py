@@ -16,14 +16,13 @@ from configs import log
 from configs.cheetah_run import get_config
 from spin_jax.command import explain_flag_error
 from spin_jax.config.auto import resolve, worker_processes
-from spin_jax.config.build import build, did_you_mean, stages_of
+from spin_jax.config.build import build, did_you_mean, sections, stages_of
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS, family, flags_of
 from spin_jax.errors import ConfigError
 from spin_jax.fields import KINDS
 from spin_jax.logs.column_map import ColumnConfig
 from spin_jax.record.workdir import flat
-from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.stages import STAGES
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -116,14 +115,6 @@ def test_a_value_out_of_range_is_named(changes, message):
     assert message in str(error.value)
 
 
-def sections():
-    """(name, dataclass) of every section of a configuration."""
-    named = {"": RunConfig, "data.columns": ColumnConfig}
-    named |= {field.name: field.type for field in dataclasses.fields(RunConfig) if dataclasses.is_dataclass(field.type)}
-    named |= {entry.section: entry.config for entry in (*POLICIES.values(), *LEARNERS.values())}
-    return {name: kind for name, kind in named.items() if name not in ("policy_config", "learner_config")}
-
-
 def bad_values(declared):
     """Values of wrong types, and just outside of the declared range; none for a field without a rule."""
     if get_origin(declared) is Literal:
@@ -139,7 +130,7 @@ def bad_values(declared):
 AUTO = {"seeds_per_batch": 0, "factored.dropout": -1, "iql.extract_after": -1}  # decided before they are checked
 FIELDS = [
     pytest.param(f"{name}.{field.name}".lstrip("."), field.type, id=f"{name}.{field.name}")
-    for name, kind in sections().items()
+    for name, kind in (sections() | {"": RunConfig, "data.columns": ColumnConfig}).items()
     for field in dataclasses.fields(kind)
     if "from" not in field.metadata and not dataclasses.is_dataclass(field.type) and field.type is not Any
 ]

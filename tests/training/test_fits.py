@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spin_jax.errors import ConfigError
+from spin_jax.learners.base import state_like
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.policies.factored import FactoredConfig, make_factored
 from spin_jax.training import fits
@@ -26,7 +27,7 @@ def free(monkeypatch):
 
 
 def check(made, batch_size=256, **options):
-    check_update_fits("policy", made, (), BLANK, 6, batch_size, **options)
+    check_update_fits("policy", made, state_like(made, (), BLANK), (), (17, 6), batch_size, **options)
 
 
 def test_ordinary_sizes_fit_and_are_not_traced(monkeypatch):
