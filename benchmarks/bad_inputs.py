@@ -16,18 +16,20 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from absl import flags
 
-from benchmarks.bad_cases import Case, all_cases, prepare
+from benchmarks.bad_cases import Case, fields, flags_of_main, workdirs
+from benchmarks.bad_commands import collecting, imports, launching, measuring, policies
+from benchmarks.bad_files import prepare
 from benchmarks.measure import write
 from spin_jax import command
-from spin_jax.record.progress import Progress
+from spin_jax.record.progress import watched
 
 ROOT = pathlib.Path(__file__).parents[1]
 OURS = ("only", "every", "json")  # flags that commands may define again
+KINDS = (fields, flags_of_main, workdirs, imports, policies, collecting, launching, measuring)
 LIMIT_S = 120  # a command that has not ended by then hangs
 
 
@@ -114,14 +116,6 @@ def contents(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
     return {str(p): (p.lstat().st_size, 0 if p.is_dir() else p.lstat().st_mtime_ns) for p in found}
 
 
-def ends(cases: list[Case], folder: pathlib.Path) -> Iterator[End]:
-    """Runs the cases one after the other."""
-    with Progress("bad inputs", len(cases), unit="case") as progress:
-        for number, case in enumerate(cases, 1):
-            yield run_case(case, folder)
-            progress.update(number)
-
-
 def table(found: list[End]) -> str:
     """A line for each kind of input."""
     kinds = collections.defaultdict(list)
@@ -149,8 +143,8 @@ def main(_: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch).resolve()
         prepare(folder)
-        cases = [case for case in all_cases(folder) if FLAGS.only in case.kind]
-        found = list(ends(cases[:: FLAGS.every], folder))
+        cases = [case for kind in KINDS for case in kind() if FLAGS.only in case.kind][:: FLAGS.every]
+        found = [run_case(case, folder) for case in watched(cases, "bad inputs", "case")]
     wrong = [end for end in found if end.problem]
     print(table(found))
     for end in wrong:

@@ -37,15 +37,15 @@ LONGEST = 600  # seconds of one start
 
 
 class Run:
-    """The smoke run in the folder `root`, with a temporary directory of its own."""
+    """The smoke run in the folder `root`, with a temporary directory of its own; data: its data sets, if elsewhere."""
 
-    def __init__(self, root: pathlib.Path, options: list[str], processes: int = 1):
+    def __init__(self, root: pathlib.Path, options: list[str], processes: int = 1, data: pathlib.Path | None = None):
         self.root, self._processes = root, processes
-        self.work, self.data, self._tmp = (root / name for name in ("work", "data", "tmp"))
+        self.work, self.data, self._tmp = root / "work", data or root / "data", root / "tmp"
         self._tmp.mkdir(parents=True)
         self._before = set(os.listdir(MEMORY))
-        self._command = [sys.executable, str(REPOSITORY / "main.py"), f"--workdir={self.work}"]
-        self._command += [*options, f"--config.data.dir={self.data}"]
+        self.command = [sys.executable, str(REPOSITORY / "main.py"), f"--workdir={self.work}"]
+        self.command += [*options, f"--config.data.dir={self.data}"]
 
     def start(self) -> list[subprocess.Popen]:
         """Starts the command; what it says is added to the file `told`."""
@@ -54,9 +54,9 @@ class Run:
         os.environ |= {"TMPDIR": str(self._tmp), "PYTHONPATH": os.pathsep.join(paths)}
         try:
             if self._processes > 1:
-                return start(self._command, self._processes)
+                return start(self.command, self._processes)
             with (self.root / "told").open("ab") as told:
-                return [subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=told, stderr=told)]
+                return [subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=told, stderr=told)]
         finally:
             for name, value in here.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -86,7 +86,7 @@ class Run:
             seen, names = seen + (now != names), now
             time.sleep(0.002)
         if any(child.returncode for child in children):
-            raise RuntimeError(f"{self._command} failed: {(self.root / 'told').read_text(errors='replace')[-3000:]}")
+            raise RuntimeError(f"{self.command} failed: {(self.root / 'told').read_text(errors='replace')[-3000:]}")
         return False, seen
 
     def facts(self) -> dict[str, Any]:

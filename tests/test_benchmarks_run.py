@@ -31,7 +31,8 @@ SMALLEST = {
     "wallclock_vs_saint": "--preset=smoke --seeds=1 --systems=saint,spin_cached --root=ROOT_DIR"
     " --figure=ROOT_DIR/curves.png -- --config.data.dir=ROOT_DIR/data --config.data.level=expert",
 }
-PARTS = {"__init__", "measure", "flops", "eager_torch", "bad_cases"}  # of the others, not programs
+PARTS = {"__init__", "measure", "flops", "eager_torch", "bad_cases", "bad_commands", "bad_files"}
+PARTS |= {"fault_base", "fault_files", "fault_processes"}  # of the others, not programs
 
 
 def test_every_program_has_its_smallest_size():
