@@ -52,6 +52,29 @@ def lstm_step(params: dict, carry: tuple[jax.Array, jax.Array], projected: jax.A
     return _cell(projected + h @ params["kernel_hidden"] + _bias(params), c)[0]
 
 
+def over_steps(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The sum over t and b of the outer products of x[t, b] and y[t, b]: x [T, B, I], y [T, B, O] -> [I, O].
+
+    Both axes are summed over by one product and never merged: merging would move a batch that is split over devices.
+    XLA copies the first operand, so the narrower one belongs there.
+    """
+    return jax.lax.dot_general(x, y, (((0, 1), (0, 1)), ((), ())))
+
+
+@jax.custom_vjp
+def project(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [T, B, I] @ kernel [I, O] -> [T, B, O]; the kernel's gradient is `over_steps`, not XLA's slower choice."""
+    return x @ kernel
+
+
+def _project_backward(kept, of_projected):
+    x, kernel = kept
+    return of_projected @ kernel.T, over_steps(x, of_projected)
+
+
+project.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _project_backward)
+
+
 @jax.custom_vjp
 def _recur(kernel: jax.Array, constant: jax.Array, projected: jax.Array) -> jax.Array:
     """The outputs h [T, B, width] of a layer.
@@ -95,9 +118,7 @@ def _recur_backward(kept, of_h):
 
     blank = (jnp.zeros_like(h[0]), jnp.zeros_like(c[0]))
     _, of_gates = jax.lax.scan(step, blank, (of_h, activated, c, c_before), reverse=True)
-    width = len(kernel)
-    # B leads where axes are merged, so that a batch that is split over devices stays where it is
-    of_kernel = h_before.swapaxes(0, 1).reshape(-1, width).T @ of_gates.swapaxes(0, 1).reshape(-1, 4 * width)
+    of_kernel = over_steps(h_before, of_gates)
     return of_kernel, of_gates.sum(0), of_gates
 
 

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from spin_jax.fields import Section, Size
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASMConfig
-from spin_jax.models.dense import product
 from spin_jax.models.gumbel import for_draws, split
 from spin_jax.models.initialisers import normal, uniform
-from spin_jax.models.lstm import blank_carry, init_lstm, lstm, lstm_step
+from spin_jax.models.lstm import blank_carry, init_lstm, lstm, lstm_step, project
 from spin_jax.policies.base import Policy, sampled_policy
 from spin_jax.types import ActionSpec
 
@@ -81,9 +80,9 @@ def _project_state(params, config: AutoregressiveConfig, observation):
     return state @ params["lstm"]["layer_0"]["kernel_in"][: config.state_width]
 
 
-def _project_choice(params, config: AutoregressiveConfig, embedding):
-    """The previous choice's part of the first layer's gates, [..., 4 width], from its embedding [..., C]."""
-    return product(embedding, params["lstm"]["layer_0"]["kernel_in"][config.state_width :])
+def _project_choices(params, config: AutoregressiveConfig):
+    """Every previous choice's part of the first layer's gates, [K + 1, 4 width]."""
+    return params["choices"] @ params["lstm"]["layer_0"]["kernel_in"][config.state_width :]
 
 
 def forced_logits(params: Any, config: AutoregressiveConfig, observation: jax.Array, actions: jax.Array) -> jax.Array:
@@ -94,11 +93,11 @@ def forced_logits(params: Any, config: AutoregressiveConfig, observation: jax.Ar
     start = len(params["choices"]) - 1
     previous = jnp.pad(actions[:, :-1], ((0, 0), (1, 0)), constant_values=start)  # [B, N]: slot i-1's choice
     first, *others = _layers(params, config)
-    # B leads where axes are merged, so that a batch that is split over devices stays where it is
-    projected = _project_choice(params, config, params["choices"][previous]).swapaxes(0, 1)  # [N, B, 4 width]
-    h = lstm(first, projected, _project_state(params, config, observation))
+    choices = _project_choices(params, config)
+    one_hot = jax.nn.one_hot(previous.T, len(choices), dtype=choices.dtype)  # [N, B, K + 1]
+    h = lstm(first, project(one_hot, choices), _project_state(params, config, observation))
     for layer in others:
-        h = lstm(layer, product(h.swapaxes(0, 1), layer["kernel_in"]).swapaxes(0, 1))
+        h = lstm(layer, project(h, layer["kernel_in"]))
     return jnp.einsum("nbh,nhk->bnk", h, params["heads"]["kernel"]) + params["heads"]["bias"][None]
 
 
@@ -108,14 +107,14 @@ def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation,
     pick(sources[i], logits [B count, 1, K], valid [1, K]) -> choice [B count, 1] of slot i.
     """
     first, *others = _layers(params, config)
+    choices = _project_choices(params, config)
     state = jnp.repeat(_project_state(params, config, observation), count, axis=0)
     carries = [blank_carry(layer, state.shape[0]) for layer in (first, *others)]
 
     def step(carry, slot):
         previous, carries = carry
         head, valid, source = slot
-        embedding = params["choices"][previous]
-        after = [lstm_step(first, carries[0], state + _project_choice(params, config, embedding))]
+        after = [lstm_step(first, carries[0], state + choices[previous])]
         for layer, before in zip(others, carries[1:], strict=True):
             after.append(lstm_step(layer, before, after[-1][0] @ layer["kernel_in"]))
         logits = after[-1][0] @ head["kernel"] + head["bias"][None]
@@ -123,5 +122,5 @@ def _decode(params, config: AutoregressiveConfig, spec: ActionSpec, observation,
         return (choice, after), choice
 
     start = jnp.full(state.shape[0], spec.num_choices, jnp.int32)
-    _, choices = jax.lax.scan(step, (start, carries), (params["heads"], jnp.asarray(spec.valid), sources))
-    return choices.T
+    _, chosen = jax.lax.scan(step, (start, carries), (params["heads"], jnp.asarray(spec.valid), sources))
+    return chosen.T
