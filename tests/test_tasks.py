@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from pairs import EVERY_PAIR
 
 from spin_jax import run as main
 from spin_jax.collect.policy_table import shipped
@@ -16,6 +17,7 @@ from spin_jax.stages import STAGES, estimate
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 FILES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem not in ("base", "__init__"))
+LIKE_OTHERS = {"finger_spin", "fish_swim", "humanoid_stand", "quadruped_walk"}  # as cheetah_run and dog_trot
 FEW_STEPS = {
     "data.episodes": 2, "asm.num_epochs": 1, "train.num_steps": 20, "train.checkpoint_every_steps": 20,
     "eval.every_steps": 20, "eval.episodes": 1, "eval.final_episodes": 1,
@@ -45,8 +47,8 @@ def test_a_file_opens_with_command_hardware_time_and_return(name):
     assert "return" in text or "not measured yet" in text
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(FILES) - {"log"}))  # a log of one's own: test_main_log.py
+@pytest.mark.slow  # a log of one's own: test_main_log.py
+@pytest.mark.parametrize("name", [name for name in FILES if name != "log" and (EVERY_PAIR or name not in LIKE_OTHERS)])
 def test_quick_runs_end_to_end_in_few_steps(name, tmp_path, monkeypatch):
     """The preset's own networks, data from the task's shipped policies, all stages."""
     monkeypatch.setattr(estimate, "announce", lambda *_: None)  # tests/stages/test_estimate.py

@@ -44,6 +44,7 @@ SETTINGS = {  # whatever is registered needs a line here
     "bc": dict(learning_rate=0.01),
 }
 SMALL, WIDE = ActionSpec((2, 3, 2)), ActionSpec((2, 7, 100))
+REPEATED = [(name, "spin_cached") for name in LEARNERS] + [("iql", "spin"), ("awac", "autoregressive")]
 WIDE_PAIRS = {("bcq", "spin_cached"), ("bc", "spin_decode")}
 
 
@@ -181,6 +182,11 @@ def test_actions_are_in_range_and_follow_from_the_key(made):
         np.testing.assert_array_equal(*actions)
 
 
+repeated = pytest.mark.parametrize(
+    "made", [pytest.param((*pair, SMALL), id="-".join(pair)) for pair in REPEATED], indirect=True
+)
+
+
 def assert_close(found, expected):
     """Of the policy the moments alone: Adam makes whole steps of gradients that are rounding errors."""
     (state, metrics), (other, other_metrics) = found, expected
@@ -189,6 +195,7 @@ def assert_close(found, expected):
 
 
 @pytest.mark.slow
+@repeated
 def test_a_scan_of_three_equals_three_steps(made):
     def step(state, inputs):
         number, batch = inputs
@@ -200,6 +207,7 @@ def test_a_scan_of_three_equals_three_steps(made):
 
 
 @pytest.mark.slow
+@repeated
 def test_jit_equals_no_jit(made):
     found = made.learner.update(made.states[0], made.frozen, made.batches[0], jax.random.key(0))
     assert_close(found, (made.states[1], made.metrics[0]))

@@ -21,9 +21,9 @@ from spin_jax.training.mesh import ONE_DEVICE, Layout, make_layout
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = [f"{learner}-{policy}" for learner, policy in PAIRS] + ["asm-asm"]
-ON_EVERY_MESH, COMPILED = ("iql-spin", "awac-autoregressive", "asm-asm"), ("iql-spin", "asm-asm")
+ON_EVERY_MESH = COMPILED = ("iql-spin", "asm-asm")
 if EVERY_PAIR:
-    ON_EVERY_MESH += ("iql-saint", "bcq-spin_cached", "cql-spin_warm")
+    ON_EVERY_MESH += ("awac-autoregressive", "iql-saint", "bcq-spin_cached", "cql-spin_warm")
     COMPILED += ("awac-autoregressive", "bcq-spin_cached")
 NEAR = 1e-5  # of a leaf's norm: other sums, so other rounding
 pytestmark = pytest.mark.slow
