@@ -23,7 +23,7 @@ from spin_jax import command
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.config.sections import RunConfig
-from spin_jax.envs.tasks import TASKS
+from spin_jax.envs.tasks import TASKS, family
 from spin_jax.envs.vector import VectorEnv, play_episodes
 from spin_jax.evaluation.behaviour import clone_behaviour
 from spin_jax.evaluation.evaluator import evaluation_seed
@@ -48,9 +48,9 @@ def levels() -> list[str]:
 
 def settings(level: str, learner: str) -> tuple[RunConfig, ConfigDict]:
     """A run of preset quick, and its resolved configuration."""
-    config = importlib.import_module(f"configs.{FLAGS.task}").get_config(FLAGS.preset)
+    config = importlib.import_module(f"configs.{family(FLAGS.task)}").get_config(FLAGS.preset)
     steps = FLAGS.steps
-    config.update(policy="factored", learner=learner)
+    config.update(task=FLAGS.task, policy="factored", learner=learner)
     config.data.update(level=level, dir=FLAGS.data_dir)
     config.train.update(num_steps=steps, checkpoint_every_steps=steps // 5, keep_policies=5)
     config.eval.update(every_steps=steps, episodes=2)
@@ -143,7 +143,7 @@ def main(_: list[str]) -> None:
 FLAGS = flags.FLAGS
 if __name__ == "__main__":
     flags.DEFINE_string("root", None, "folder of the runs", required=True)
-    flags.DEFINE_string("task", "cheetah_run", "task")
+    flags.DEFINE_enum("task", "cheetah_run", list(TASKS), "task")
     flags.DEFINE_string("preset", "quick", "preset of the configuration")
     flags.DEFINE_integer("steps", 5000, "gradient steps of each policy; a multiple of 5", lower_bound=5)
     flags.DEFINE_integer("first", None, "only the first runs of the list", lower_bound=1)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # shapes are made on the host; TPUs are only compiled for
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no TPU is used, so its lock file is nothing to wait for
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would ask the cloud which machine this is
 
 import jax
@@ -47,6 +48,7 @@ from spin_jax.types import Transition
 
 COLLECTIVES = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8, "u64": 8}  # else 4
+WAY_OUT = "Use more devices along 'data', a smaller batch or fewer seeds a device, or data.mode=stream."
 CHUNK = 100  # gradient steps in the compiled program; a loop's size does not depend on it
 
 
@@ -204,7 +206,10 @@ def measure(work: Work, layout: Layout, shards: int, gflop: float, chip: Chip | 
 
 
 def check_stage(name: str, work: Work, devices: Sequence[Any], chip: Chip | None) -> dict[str, Any]:
-    """The figures of a stage, its rows in shards where they do not fit on every device; `fits`: whether it does."""
+    """The figures of a stage, its rows in shards where they do not fit on every device; `fits`: whether it does.
+
+    Raises ConfigError with the compiler's figures if that refuses the program for its memory.
+    """
     run = work.run
     layout = make_layout(run.num_seeds, work.batch_size, run.mesh.seed, run.mesh.data, devices)
     if layout.mesh is None:  # one device, which need not be one of this machine
@@ -212,11 +217,20 @@ def check_stage(name: str, work: Work, devices: Sequence[Any], chip: Chip | None
         layout = Layout(jax.make_mesh((1, 1), ("seed", "data"), axis_types=axes, devices=devices))
     seeds_here = run.num_seeds / layout.groups
     gflop = seeds_here * xla_gflop(work.learner, work.frozen, work.log, work.batch_size) / layout.shards
+    row = None
     for shards in [run.data.shards] if run.data.shards else sorted({1, layout.shards}):
-        row = measure(work, layout, shards, gflop, chip)
+        try:
+            row = measure(work, layout, shards, gflop, chip)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            refused = next(part for part in str(error).splitlines() if "RESOURCE_EXHAUSTED" in part)
+            continue
         fits = chip is None or row["peak_mib"] <= row["memory_mib"]
         if fits:
             break
+    if row is None:
+        raise ConfigError(f"stage {name} does not fit on mesh {layout.groups}×{layout.shards}: {refused} {WAY_OUT}")
     return {"stage": name, "shards": shards, **row, "fits": fits}
 
 
@@ -256,8 +270,7 @@ def main(_: list[str]) -> None:
     for row in rows:
         if not row["fits"]:
             raise ConfigError(
-                f"stage {row['stage']} needs {row['peak_mib']} MiB of a chip that has {row['memory_mib']}. Use "
-                f"more devices along 'data', a smaller batch or fewer seeds a device, or data.mode=stream."
+                f"stage {row['stage']} needs {row['peak_mib']} MiB of a chip that has {row['memory_mib']}. {WAY_OUT}"
             )
 
 

@@ -77,6 +77,36 @@ def test_a_stage_that_does_not_fit_is_marked():
     assert row["bound_by"] in ("operations", "memory")
 
 
+def test_a_program_that_the_compiler_refuses_for_its_memory_is_tried_in_shards_then_refused_with_the_figures(
+    monkeypatch,
+):
+    told = "RESOURCE_EXHAUSTED: the memory required (59.60G) exceeds available HBM (15.75G)."
+    tried = []
+
+    def refuse(work, layout, shards, *_):
+        tried.append(shards)
+        if shards == 1 or most == 1:
+            raise preflight.jax.errors.JaxRuntimeError(f"in a module\n{told}\nmore")
+        return {"peak_mib": 1, "memory_mib": 2}
+
+    monkeypatch.setattr(preflight, "measure", refuse)
+    monkeypatch.setattr(preflight, "xla_gflop", lambda *_: 1.0)
+    monkeypatch.setattr(preflight, "make_layout", lambda *_: preflight.Layout(Mesh()))
+    work = preflight.works(small("factored"))["policy"]
+    most, chip = 8, preflight.CHIPS["v5e"]
+    assert preflight.check_stage("policy", work, [], chip) | {"fits": True, "shards": 8, "stage": "policy"}
+    assert tried == [1, 8]
+    most = 1
+    with pytest.raises(ConfigError, match=r"stage policy does not fit on mesh 1×8: .*59.60G.*15.75G.*more devices"):
+        preflight.check_stage("policy", work, [], chip)
+
+
+class Mesh:
+    """A mesh of 8 devices as far as Layout asks."""
+
+    shape = {"seed": 1, "data": 8}
+
+
 @pytest.mark.slow
 def test_it_runs_as_a_user_starts_it(tmp_path):
     command = [sys.executable, "-m", "launch.preflight", "--config=configs/cheetah_run.py:smoke", "--topology=local"]
