@@ -24,6 +24,8 @@ KINDS = {
 
 
 def main(_: list[str]) -> int:
+    if FLAGS.root:
+        pathlib.Path(FLAGS.root).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FLAGS.root) as folder:
         root = pathlib.Path(folder)
         base = Base(root / "base")

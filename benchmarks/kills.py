@@ -150,6 +150,8 @@ def main(_: list[str]) -> None:
     options = [f"--config={REPOSITORY}/configs/{FLAGS.task}.py:smoke", f"--config.policy={FLAGS.policy}"]
     options += [f"--config.num_seeds={FLAGS.num_seeds}", f"--config.data.mode={'stream' if FLAGS.stream else 'memory'}"]
     options += FLAGS.option
+    if FLAGS.root:
+        pathlib.Path(FLAGS.root).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FLAGS.root) as folder:
         whole = Run(pathlib.Path(folder) / "whole", options, FLAGS.processes)
         changes = whole.go()[1]

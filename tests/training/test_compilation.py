@@ -1,7 +1,12 @@
 """Where compiled programs are kept."""
 
+import os
+import pathlib
 import subprocess
 import sys
+import zlib
+
+from spin_jax.training import compilation
 
 PROGRAM = """
 import time, jax, jax.numpy as jnp
@@ -18,6 +23,7 @@ def run(**environment):
         [sys.executable, "-c", PROGRAM], env=environment | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True
     )
     assert found.returncode == 0, found.stderr
+    assert not found.stderr
     return found.stdout.strip()
 
 
@@ -34,3 +40,30 @@ def test_a_place_that_the_user_chose_is_kept(tmp_path):
     chosen = str(tmp_path / "mine")
     assert run(XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_DIR=chosen) == chosen
     assert not (tmp_path / "spin_jax").exists()
+
+
+def test_a_program_that_was_cut_off_is_removed_and_made_anew(tmp_path):
+    directory = pathlib.Path(run(XDG_CACHE_HOME=str(tmp_path)))
+    cut, *others = sorted(directory.glob("*-cache"))
+    cut.write_bytes(cut.read_bytes()[:-1])
+    assert run(XDG_CACHE_HOME=str(tmp_path)) == str(directory)  # without JAX's warning
+    assert sorted(directory.glob("*-cache")) == [cut, *others]
+    zlib.decompress(cut.read_bytes())
+
+
+def test_a_program_is_looked_at_once(tmp_path):
+    program = tmp_path / "jit_f-1-cache"
+    program.write_bytes(zlib.compress(b"a program"))
+    compilation.remove_damaged(tmp_path)
+    program.write_bytes(b"damaged")
+    os.utime(program, (0, 0))  # as if it had been so for long
+    compilation.remove_damaged(tmp_path)
+    assert program.exists()
+    program.touch()
+    compilation.remove_damaged(tmp_path)
+    assert not program.exists()
+
+
+def test_a_folder_that_is_not_there_or_may_not_be_written_is_no_error(tmp_path):
+    compilation.remove_damaged(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
