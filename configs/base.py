@@ -163,6 +163,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
 
     config.bc = bc = ConfigDict()
     bc.learning_rate = 3e-4  # Adam
+    bc.top_fraction = 1.0  # share of the episodes, those of the highest returns, that is cloned (percentile cloning)
 
     config.train = train = ConfigDict()
     train.num_steps = 1_000_000  # gradient steps of stage 2
