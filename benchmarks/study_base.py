@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from launch.sweep import field_names
 from spin_jax.config.auto import resolve
-from spin_jax.config.build import build
+from spin_jax.config.build import build, did_you_mean
 from spin_jax.config.sections import RunConfig
 from spin_jax.errors import ConfigError
 
@@ -79,15 +80,18 @@ def settings(run: Run) -> dict[str, Any]:
 
 
 def config_of(run: Run) -> ConfigDict:
-    """The resolved configuration, as for a machine without accelerator; raises ConfigError on an unknown field."""
+    """The resolved configuration, as for a machine without accelerator; raises ConfigError on a wrong one."""
     try:
         config = importlib.import_module(f"configs.{run['config']}").get_config(run["preset"])
     except ModuleNotFoundError as error:
         raise ConfigError(f"There is no configuration configs/{run['config']}.py.") from error
+    known = field_names(config, "")
     for name, value in settings(run).items():
+        if name not in known:
+            raise ConfigError(f"A run of configs/{run['config']}.py: no field {name!r}.{did_you_mean(name, known)}")
         try:
             config.update_from_flattened_dict({name: value})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except TypeError as error:
             raise ConfigError(f"A run of configs/{run['config']}.py: config.{name}={value!r}: {error}") from error
     return resolve(config, accelerated=False)
 

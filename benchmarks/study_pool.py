@@ -36,9 +36,8 @@ class Pool:
         try:
             for thread in threads:
                 thread.start()
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.5)  # short, so that a signal is heard
+            while any(thread.is_alive() for thread in threads) and not self._errors:
+                time.sleep(0.1)  # the main thread hears signals
         finally:
             self._stop()
             for thread in threads:

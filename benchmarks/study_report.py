@@ -85,7 +85,7 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
                 mean, low, high = np.array([line[x][:3] for x in shown]).T
                 axis.errorbar(at, mean, [mean - low, high - mean], marker="o", ms=3, lw=1, capsize=2, label=name)
             axis.set_xticks(range(len(ticks)), ticks)
-            axis.set(xlabel=study.x, ylabel=MEASURES[measure])
+            axis.set(xlabel=study.x, ylabel=MEASURES[measure], xlim=(-0.5, len(ticks) - 0.5))
             axis.set_title(panel, fontsize="medium")
             axis.grid(alpha=0.3)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
@@ -97,15 +97,16 @@ def page(study: Study, found: dict) -> str:
     """The page of a study in Markdown; findings are written by hand in benchmarks/studies/findings/NAME.md."""
     rows, machine = found["runs"], found["runs"][-1]["machine"]
     findings = FINDINGS / f"{study.name}.md"
-    size = ", ".join(f"`{name}={value}`" for name, value in study.size.items())
+    size = ", ".join(f"`{name}={value}`" for name, value in found["size"].items())
+    smallest = " --smallest" * (found["size"].get("preset") == "smoke")
     per_run = f"{found['seeds']} seed{'s' * (found['seeds'] > 1)}"
     spent = duration(sum(sum(row["seconds"].values()) for row in rows))
     parts = [
         f"# Study {study.name}",
         study.question,
         *([findings.read_text().strip()] if findings.exists() else []),
-        f"`python -m benchmarks.study {study.name} --root=DIR`: {len(rows)} of {len(study.runs)} runs, {per_run} each, "
-        f"{spent} of processes that had a share of {machine['cores']} cores ({machine['processor']}), "
+        f"`python -m benchmarks.study {study.name} --root=DIR{smallest}`: {len(rows)} of {len(study.runs)} runs, "
+        f"{per_run} each, {spent} of processes that had a share of {machine['cores']} cores ({machine['processor']}), "
         f"JAX {machine['versions']['jax']}, commit {machine['commit'][:10]}. Size: {size or 'of the preset'}. "
         "Each figure is the interquartile mean over seeds, with its 95 % stratified bootstrap interval; "
         "the seeds of a run share one log and one ASM.",

@@ -1,9 +1,8 @@
 """Problems with a known optimum: how much slots depend on each other, how many they are, and what the log covers."""
 
-from benchmarks.studies.tasks import EVERY_POLICY, JOINT, SMALL
+from benchmarks.studies.tasks import EIGHT_SLOTS, EVERY_POLICY, JOINT, SMALL
 from benchmarks.study_base import Study, grid
 
-FOUR_CHOICES = {"structured.slots": 8, "structured.choices": 4}
 COVERED = ("factored", "spin", "spin_warm", "spin_decode", "saint", "autoregressive")
 
 STUDIES = [
@@ -11,7 +10,7 @@ STUDIES = [
         name="structure",
         question="From which dependence between slots on does the ASM pay, and where does a product suffice?",
         runs=grid(config=("structured",), structured__dependence=(0.0, 0.25, 0.5, 0.75, 1.0), policy=EVERY_POLICY),
-        size=SMALL | FOUR_CHOICES,
+        size=SMALL | EIGHT_SLOTS,
         x="structured.dependence",
     ),
     Study(
@@ -34,7 +33,7 @@ STUDIES = [
         name="coverage",
         question="How does SPIN's advantage over a product depend on the share of the best joint patterns in the log?",
         runs=grid(task=(JOINT,), structured__coverage=(0.1, 0.25, 0.5, 1.0), policy=COVERED),
-        size=SMALL | FOUR_CHOICES,
+        size=SMALL,
         x="structured.coverage",
         measures=("return", "exact_match"),
     ),

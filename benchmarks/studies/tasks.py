@@ -6,9 +6,12 @@ EVERY_POLICY = tuple(dict.fromkeys(("factored", *POLICIES)))  # the cheapest fir
 
 MAZE = {"config": "maze", "maze.actuators": 7}
 CHEETAH = {"config": "cheetah_run", "train.n_step": 10}
-JOINT = {"config": "structured", "structured.dependence": 1.0}
+EIGHT_SLOTS = {"structured.slots": 8, "structured.choices": 4}
+JOINT = {"config": "structured", **EIGHT_SLOTS, "structured.dependence": 1.0}
 
+VALUES = [f"{learner}.{net}_width" for learner in ("iql", "awac", "cql") for net in ("critic", "value")]
 SMALL = {
+    **dict.fromkeys((*VALUES, "bcq.critic_width"), 128),
     "data.level": "medium-expert",
     "asm.width": 32,
     "asm.num_epochs": 12,
