@@ -133,7 +133,8 @@ def main(names: list[str]) -> int:
     for study in studies:
         found = read_json(paths[study.name], UserError, WAY_OUT, {"runs": list, "seeds": int})
         if found["runs"]:
-            print(report(study, found, docs))
+            path = report(study, found, docs)
+            print(f"{path.read_text()}\nwritten: {paths[study.name]}, {path}")
     for name, why in failed.items():
         log.error(f"failed: {name} ({root / 'logs' / name}.log): {why}")
     return 1 if failed else 0
