@@ -79,11 +79,15 @@ def finished(job: Job) -> dict | None:
 
 
 def finish(job: Job, peak_mb: float) -> None:
-    """Records what the finished process of a job left in its workdir."""
-    results, pretrain = (_read(job.workdir / name) for name in ("results.json", "pretrain/summary.json"))
+    """Records what the finished process of a job found: measures, seconds of its stages, machine."""
+    results = _read(job.workdir / "results.json")
+    pretrain = _read(job.workdir / "pretrain/summary.json") if results is None else None
     measured_on = results or facts()
-    record = {"settings": job.settings, "peak_mb": round(peak_mb), "results": results, "pretrain": pretrain}
-    record |= {"machine": {name: measured_on.get(name) for name in MACHINE}}
+    record = {
+        "settings": job.settings,
+        **(_of_policy(results, peak_mb) if results else _of_asm(pretrain, peak_mb) if pretrain else {}),
+        "machine": {name: measured_on[name] for name in MACHINE},
+    }
     job.done.parent.mkdir(parents=True, exist_ok=True)
     write_json(job.done, record)
 
@@ -92,31 +96,35 @@ def _read(path: pathlib.Path) -> dict | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def _of_policy(results: dict, peak_mb: float) -> dict:
+    """measures: {name of study_base.MEASURES: one value a seed or, of what the seeds share, one value}."""
+    by_seed = results["by_seed"] or {"": results}
+    measures = {
+        "return": [each["return_mean"] for each in by_seed.values()],
+        "ms_per_step": [1000 / results["updates_per_second"]],
+        "peak_mb": [round(peak_mb)],
+    }
+    seconds = {name: each for name, each in results["seconds"].items() if each is not None}
+    return {"measures": measures, "seconds": seconds, "data_return": results["trained_on_return"]}
+
+
+def _of_asm(summary: dict, peak_mb: float) -> dict:
+    measures = {
+        "exact_match": [summary["trained"]["exact_match"]],
+        "exact_match_untrained": [summary["untrained"]["exact_match"]],
+        "accuracy_product": [summary["trained"]["accuracy_product"]],
+        "peak_mb": [round(peak_mb)],
+    }
+    return {"measures": measures, "seconds": {"pretrain": summary["seconds"]}}
+
+
 def row_of(run: Run, jobs: Sequence[Job]) -> dict | None:
     """What a finished run, with these jobs, found, for the study's JSON; None if it is not finished.
 
-    measures: {name of study_base.MEASURES: one value a seed or, of what the seeds share, one value}.
+    What its ASM, the job before, found counts as found by the run.
     """
-    records = {job.name.partition("-")[0]: finished(job) for job in jobs}
-    last = list(records.values())[-1]
-    if last is None:
+    before, own = (finished(job) for job in jobs[-2:])
+    if own is None:
         return None
-    results, pretrain = last["results"] or {}, (records.get("asm") or {}).get("pretrain") or {}
-    measures: dict[str, list[float]] = {"peak_mb": [last["peak_mb"]]}
-    if results:
-        by_seed = results["by_seed"] or {"": results}
-        measures["return"] = [each["return_mean"] for each in by_seed.values()]
-        measures["ms_per_step"] = [1000 / results["updates_per_second"]]
-    if pretrain:
-        measures["exact_match"] = [pretrain["trained"]["exact_match"]]
-        measures["exact_match_untrained"] = [pretrain["untrained"]["exact_match"]]
-        measures["accuracy_product"] = [pretrain["trained"]["accuracy_product"]]
-    seconds = {name: each for name, each in results.get("seconds", {}).items() if each is not None}
-    seconds |= {"pretrain": pretrain["seconds"]} if pretrain else {}
-    return {
-        "settings": dict(run),
-        "measures": measures,
-        "seconds": seconds,
-        "data_return": results.get("trained_on_return"),
-        "machine": last["machine"],
-    }
+    merged = {name: (before or {}).get(name, {}) | own[name] for name in ("measures", "seconds")}
+    return {**own, "settings": dict(run), **merged}

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.studies import STUDIES
 from benchmarks.study_base import Study, checked, config_of, grid, smallest
-from benchmarks.study_jobs import ROOT, Job, all_jobs, finished, jobs_of, row_of
+from benchmarks.study_jobs import MACHINE, ROOT, Job, all_jobs, finish, finished, jobs_of, row_of
 from benchmarks.study_pool import Pool, shares
 from benchmarks.study_report import ALL, cell, cells, page, report, table
 from spin_jax.errors import ConfigError
@@ -236,20 +236,27 @@ def test_sigterm_stops_the_processes_of_a_study(tmp_path):
 
 def test_what_a_finished_run_found(tmp_path):
     """Returns of each seed, milliseconds of a step, and the exact match of its ASM."""
-    jobs, trained = jobs_of(run_of("spin"), tmp_path), {"exact_match": 0.5, "accuracy_product": 0.25}
-    pretrain = {"seconds": 4.0, "trained": trained, "untrained": {"exact_match": 0.0}}
+    run = run_of("spin")
+    jobs, machine = jobs_of(run, tmp_path), dict.fromkeys(MACHINE, "x")
+    trained = {"exact_match": 0.5, "accuracy_product": 0.25}
     results = {
         "by_seed": {"0": {"return_mean": 1.0}, "1": {"return_mean": 3.0}},
         "updates_per_second": 200.0,
         "seconds": {"policy": 10.0, "distill": None},
         "trained_on_return": 2.0,
     }
-    assert row_of(run_of("spin"), jobs) is None
-    for job, found in zip(jobs, ({}, {"pretrain": pretrain}, {"results": results}), strict=True):
-        job.done.parent.mkdir(exist_ok=True)
-        record = {"settings": job.settings, "peak_mb": 700, "machine": {}, "results": None, "pretrain": None, **found}
-        job.done.write_text(json.dumps(record))
-    row = row_of(run_of("spin"), jobs)
+    left = (
+        {},
+        {"pretrain/summary.json": {"seconds": 4.0, "trained": trained, "untrained": {"exact_match": 0.0}}},
+        {"results.json": results | machine},
+    )
+    for job, files in zip(jobs, left, strict=True):
+        assert row_of(run, jobs) is None
+        for name, values in files.items():
+            (job.workdir / name).parent.mkdir(parents=True)
+            (job.workdir / name).write_text(json.dumps(values))
+        finish(job, 700.4)
+    row = row_of(run, jobs)
     assert row["measures"] == {
         "peak_mb": [700],
         "return": [1.0, 3.0],
@@ -259,3 +266,6 @@ def test_what_a_finished_run_found(tmp_path):
         "accuracy_product": [0.25],
     }
     assert row["seconds"] == {"policy": 10.0, "pretrain": 4.0}
+    assert (row["settings"], row["machine"]) == (run, machine)
+    assert row_of({**run, "stage": "pretrain"}, jobs[:2])["measures"]["exact_match"] == [0.5]
+    assert "exact_match" not in row_of(run, jobs[::2])["measures"]
