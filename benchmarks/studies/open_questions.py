@@ -1,6 +1,6 @@
 """What the paper leaves open: conservative penalties, ordered slots, fine-tuning of the ASM."""
 
-from benchmarks.studies.tasks import CHEETAH, JOINT, MAZE, SMALL
+from benchmarks.studies.tasks import CHEETAH, JOINT, MAZE, PLAYED, SMALL
 from benchmarks.study_base import Study, grid
 
 SPIN = ("spin", "spin_warm")
@@ -30,7 +30,7 @@ STUDIES = [
         runs=grid(
             config=("maze",), maze__actuators=(7, 12), policy=SPIN, asm__positions=("none", "learned", "sinusoidal")
         ),
-        size=SMALL,
+        size=SMALL | PLAYED,
         x="asm.positions",
         panel=("maze.actuators",),
         measures=("return", "exact_match"),

@@ -1,6 +1,6 @@
 """Problems with a known optimum: how much slots depend on each other, how many they are, and what the log covers."""
 
-from benchmarks.studies.tasks import EIGHT_SLOTS, EVERY_POLICY, JOINT, SMALL
+from benchmarks.studies.tasks import EIGHT_SLOTS, EVERY_POLICY, JOINT, PLAYED, SMALL
 from benchmarks.study_base import Study, grid
 
 COVERED = ("factored", "spin", "spin_warm", "spin_decode", "saint", "autoregressive")
@@ -10,7 +10,7 @@ STUDIES = [
         name="structure",
         question="From which dependence between slots on does the ASM pay, and where does a product suffice?",
         runs=grid(config=("structured",), structured__dependence=(0.0, 0.25, 0.5, 0.75, 1.0), policy=EVERY_POLICY),
-        size=SMALL | EIGHT_SLOTS,
+        size=SMALL | PLAYED | EIGHT_SLOTS,
         x="structured.dependence",
     ),
     Study(
@@ -24,7 +24,7 @@ STUDIES = [
             policy=EVERY_POLICY,
             config=("structured",),
         ),
-        size=SMALL | {"structured.dependence": 0.5, "train.num_steps": 2000, "asm.num_epochs": 4},
+        size=SMALL | PLAYED | {"structured.dependence": 0.5, "train.num_steps": 2000},
         x="structured.slots",
         measures=("return", "ms_per_step", "peak_mb"),
         seeds=3,
