@@ -18,8 +18,8 @@ STUDIES = [
         question="What do 16 slots of 64 choices and 32 of 128 cost, and what does each policy still reach there?",
         runs=grid(
             size=(
-                {"structured.slots": 16, "structured.choices": 64},
-                {"structured.slots": 32, "structured.choices": 128},
+                {"structured.slots": 16, "structured.choices": "64"},
+                {"structured.slots": 32, "structured.choices": "128"},
             ),
             policy=EVERY_POLICY,
             config=("structured",),
@@ -32,7 +32,7 @@ STUDIES = [
     Study(
         name="coverage",
         question="How does SPIN's advantage over a product depend on the share of the best joint patterns in the log?",
-        runs=grid(task=(JOINT,), structured__coverage=(0.1, 0.25, 0.5, 1.0), policy=COVERED),
+        runs=grid(task=(JOINT,), structured__coverage=(0.25, 0.5, 0.75, 1.0), policy=COVERED),
         size=SMALL,
         x="structured.coverage",
         measures=("return", "exact_match"),
