@@ -17,6 +17,7 @@ SMALL = {
     "asm.width": 32,
     **dict.fromkeys((f"{learner}.learning_rate" for learner in LEARNING), 1e-3),
     **dict.fromkeys((*VALUES, "bcq.critic_width"), 128),
+    "spin_distill.steps": 3000,
     "train.num_steps": 6000,
     "train.batch_size": 128,
     "train.checkpoint_every_steps": 3000,
