@@ -59,7 +59,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     columns.choices = ""  # a JSON file {slot: [choice, …]} with the choices of slots; "" = those that occur
 
     config.asm = asm = ConfigDict()
-    asm.path = ""  # stage 2 loads the ASM from this folder; "" = the ASM that stage 1 saved in the workdir
+    asm.path = ""  # stage 2 loads the ASM from this folder, and no stage 1 runs; "" = the ASM that stage 1 saved in the
+    # workdir
     asm.per_seed = False  # with several seeds: False = all share the first seed's ASM | True = an ASM for each seed
     asm.epoch = -1  # the epoch of the ASM that stage 2 loads; -1 = the last
     asm.other_data = False  # accept an ASM that was trained on other data of the same shape
@@ -163,6 +164,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
 
     config.bc = bc = ConfigDict()
     bc.learning_rate = 3e-4  # Adam
+    bc.top_fraction = 1.0  # share of the episodes, those of the highest returns, that is cloned (percentile cloning)
 
     config.train = train = ConfigDict()
     train.num_steps = 1_000_000  # gradient steps of stage 2

@@ -70,7 +70,7 @@ def fill(app, page, source):
         app.env.note_dependency(str(file))  # so that a change of it alone builds the page again
         text = reference.on_the_site(file.read_text(), file.parent, FROM_ROOT) + "\n\n" + toctrees
     elif file.exists():
-        text = reference.on_the_site(text, DOCS, FROM_ROOT)
+        text = reference.on_the_site(text, file.parent, FROM_ROOT, file.parent)
     source[0] = text
 
 

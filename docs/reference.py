@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import pathlib
 import pkgutil
 import re
@@ -9,13 +10,14 @@ import tokenize
 
 import spin_jax
 
-ROOT = pathlib.Path(__file__).parent.parent
+DOCS = pathlib.Path(__file__).parent
+ROOT = DOCS.parent
 PRESETS = ("paper", "quick", "smoke")
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
-def on_the_site(text: str, folder: pathlib.Path, from_root: dict[str, str]) -> str:
-    """Markdown of `folder` with links as pages in docs/ have them; a root's file that is a page becomes that page."""
+def on_the_site(text: str, folder: pathlib.Path, from_root: dict[str, str], at: pathlib.Path = DOCS) -> str:
+    """Markdown of `folder` with links as pages in `at` have them; a root's file that is a page becomes that page."""
     pages = {file: f"{page}.md" for page, file in from_root.items()}
 
     def link(match):
@@ -24,7 +26,7 @@ def on_the_site(text: str, folder: pathlib.Path, from_root: dict[str, str]) -> s
             return match.group()
         inside = path.relative_to(ROOT).as_posix()
         target = pages.get(inside) or (inside.removeprefix("docs/") if inside.startswith("docs/") else f"../{inside}")
-        return f"]({target}{match.group(2) or ''})"
+        return f"]({os.path.relpath(DOCS / target, at)}{match.group(2) or ''})"
 
     return LINK.sub(link, text)
 

@@ -24,14 +24,15 @@ SMALLEST = {
     "kills": "--kills=1 --policy=factored --option=--config.eval.episodes=1 --root=ROOT_DIR",
     "off_policy": "--task=finger_spin --preset=smoke --steps=10 --first=1 --root=ROOT_DIR --data_dir=ROOT_DIR/data",
     "parity": "--golden=ROOT_DIR",
-    "quick_returns": "--only=factored --preset=smoke --first=1 --root=ROOT_DIR -- --config.data.dir=ROOT_DIR/data",
     "scaling": "--axes=batch --first=1 --policies=spin_cached,saint --width=8 --rounds=1 --figure=ROOT_DIR/scaling.png",
     "step_time": "--tasks=finger_spin --policies=factored,saint --learners=iql --batch=4 --rounds=1 --matmul=64",
+    "study": "maze --smallest --root=ROOT_DIR",
     "traffic_rules": "--episodes=1",
     "wallclock_vs_saint": "--preset=smoke --seeds=1 --systems=saint,spin_cached --root=ROOT_DIR"
     " --figure=ROOT_DIR/curves.png -- --config.data.dir=ROOT_DIR/data --config.data.level=expert",
 }
 PARTS = {"__init__", "measure", "flops", "eager_torch", "bad_cases", "bad_commands", "bad_files"}
+PARTS |= {"study_base", "study_jobs", "study_pool", "study_report"}
 PARTS |= {"fault_base", "fault_files", "fault_processes"}  # of the others, not programs
 
 
@@ -48,12 +49,14 @@ def test_a_benchmark_runs_as_a_user_starts_it(name, tmp_path):
     if name == "parity":
         shutil.copy(ROOT / "tests/parity/bcq-factored.npz", tmp_path)
     arguments = SMALLEST[name].replace("ROOT_DIR", str(tmp_path)).split()
-    arguments.insert(0, f"--json={tmp_path}/result.json")
+    written = tmp_path / ("report/study_maze.json" if name == "study" else "result.json")
+    if name != "study":
+        arguments.insert(0, f"--json={written}")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(done.stdout.splitlines()) > 1
-    result = json.loads((tmp_path / "result.json").read_text())
+    result = json.loads(written.read_text())
     assert {"device", "processor", "cores", "versions", "commit"} < result.keys()
     assert result["commit"]

@@ -11,7 +11,7 @@ from configs import base
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "launch/README.md")]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/results").glob("*.md")])
 TOP = ("spin_jax", "configs", "docs", "benchmarks", "tests", "launch")
 PLACEHOLDER = re.compile(r"[A-Z<…]")  # configs/TASK.py, card_<split>.json
 

@@ -72,15 +72,19 @@ def has_stage(policy: str, stage: str) -> bool:
 def stages_of(run: RunConfig, stages: Sequence[str]) -> list[str]:
     """Those of `stages` that the run has: without a simulator, ope stands in for evaluate.
 
-    Raises ConfigError if the only stage that is asked for is one that the run does not have.
+    Of several stages, pretrain is left out where asm.path names the ASM. Raises ConfigError if the only stage that is
+    asked for is one that the run does not have.
     """
     if len(stages) == 1 and not has_stage(run.policy, stages[0]):
         having = ", ".join(name for name in POLICIES if has_stage(name, stages[0]))
         raise ConfigError(f"--stage={stages[0]}: policy {run.policy} has no such stage. Policies that have: {having}.")
     if stages == ("evaluate",) and not run.simulated:
         raise ConfigError(f"--stage=evaluate: {run.task} has no simulator. --stage=ope judges the policy from the log.")
+    given = {"pretrain"} if run.asm.path and len(stages) > 1 else set()
     return [
-        "ope" if name == "evaluate" and not run.simulated else name for name in stages if has_stage(run.policy, name)
+        "ope" if name == "evaluate" and not run.simulated else name
+        for name in stages
+        if has_stage(run.policy, name) and name not in given
     ]
 
 
@@ -120,6 +124,8 @@ def _check_together(run: RunConfig):
         )
     if policy.encode is not None and run.asm.per_seed:
         raise ConfigError(f"policy {run.policy} keeps what one ASM reads of the log: it needs asm.per_seed=False.")
+    if run.learner_config.best_share < 1 and run.data.mode == "stream":
+        raise ConfigError("A stream reads every episode: bc.top_fraction < 1 needs data.mode='memory'.")
     if run.num_seeds > 1 and run.data.mode == "stream":
         raise ConfigError("A stream comes in one seed's order: num_seeds > 1 needs data.mode='memory'.")
     if run.asm.per_seed and run.asm.path:

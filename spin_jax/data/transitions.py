@@ -23,6 +23,16 @@ def transitions(episodes: Sequence[Episode], n_step: int = 1, gamma: float = 1.0
     )
 
 
+def rows_of_best(returns: np.ndarray, lengths: np.ndarray, share: float) -> np.ndarray:
+    """The rows of the `share` of the episodes with the highest returns, at least one, in the log's order.
+
+    returns, lengths: [episodes]; of equal returns, the earlier episode is taken.
+    """
+    kept = np.zeros(len(returns), bool)
+    kept[np.argsort(-returns, kind="stable")[: max(round(share * len(returns)), 1)]] = True
+    return np.flatnonzero(np.repeat(kept, lengths))
+
+
 def _n_step(episode: Episode, n_step: int, gamma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(reward [T], discount [T], next_observation [T, S]) of an episode's steps; rewards are summed in float64."""
     length = len(episode.reward)

@@ -75,7 +75,8 @@ class HostEnv:
 
     def reset(self, seed: int) -> np.ndarray:
         self._data, self._t = jax.device_put(seed_data(seed), self._cpu), 0
-        self._state, observation = self._first(self._data)
+        found = self._first(self._data)  # uncommitted where reset draws nothing; every step's state is committed
+        self._state, observation = jax.device_put(found, self._cpu)
         return np.asarray(observation)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:

@@ -39,6 +39,17 @@ def interquartile_mean(values: np.ndarray) -> float:
     return float(trim_mean(values, 0.25))
 
 
+def stratified_interval(strata: Sequence[np.ndarray], seed: int = 0, resamples: int = 2_000) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the interquartile mean of all values (Agarwal et al. 2021).
+
+    strata: the values of each task, one for each seed; a resample draws as many of each task as there are.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.concatenate([rng.choice(values, (resamples, len(values))) for values in strata], axis=1)
+    low, high = np.percentile(trim_mean(drawn, 0.25, axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def summary(found: Score) -> dict:
     """A score as a JSON-able dict."""
     return {
@@ -56,11 +67,9 @@ def aggregate_seeds(run_seeds: Sequence[int], scores: Sequence[Score], task: str
     return_iqm: interquartile mean of those means, with a 95 % bootstrap interval over seeds (Agarwal et al. 2021).
     """
     means = np.array([found.mean for found in scores])
-    rng = np.random.default_rng(0)
-    draws = [interquartile_mean(row) for row in rng.choice(means, (2_000, len(means)))]
     return summary(score(means, task, bins)) | {
         "returns": [value for found in scores for value in found.returns.tolist()],
         "return_iqm": interquartile_mean(means),
-        "return_iqm_ci95": tuple(float(v) for v in np.percentile(draws, [2.5, 97.5])),
+        "return_iqm_ci95": stratified_interval([means]),
         "seeds": {str(seed): summary(found) for seed, found in zip(run_seeds, scores, strict=True)},
     }

@@ -25,6 +25,11 @@ class LearnerConfig(Section):
         """The gradient step at which the policy begins to learn."""
         return 0
 
+    @property
+    def best_share(self) -> float:
+        """The share of the log's episodes, those of the highest returns, that the learner is trained on."""
+        return 1.0
+
 
 @dataclasses.dataclass(frozen=True)
 class CriticLearnerConfig(LearnerConfig):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spin_jax.fields import Positive
+from spin_jax.fields import Fraction, Positive
 from spin_jax.learners.base import Learner, LearnerConfig
 from spin_jax.learners.steps import make_actor, make_player
 from spin_jax.policies.base import Policy
@@ -16,9 +16,17 @@ from spin_jax.types import ActionSpec, Transition
 
 @dataclasses.dataclass(frozen=True)
 class BCConfig(LearnerConfig, where="config.bc."):
-    """learning_rate: of Adam. Raises ValueError if it is not positive."""
+    """learning_rate: of Adam. top_fraction: share of the episodes, those of the highest returns, that is cloned.
+
+    Raises ConfigError if either is not positive, or if top_fraction is above 1.
+    """
 
     learning_rate: Positive
+    top_fraction: Fraction = 1.0
+
+    @property
+    def best_share(self) -> float:
+        return self.top_fraction
 
 
 class BCState(NamedTuple):

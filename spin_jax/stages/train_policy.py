@@ -10,6 +10,7 @@ from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import scaled
 from spin_jax.data.stream import TransitionStream
+from spin_jax.data.transitions import rows_of_best
 from spin_jax.evaluation.background import Background
 from spin_jax.evaluation.scores import Score
 from spin_jax.from_config import make_evaluator, make_learner, make_policy
@@ -117,11 +118,16 @@ def evaluating(stage: Stage, learner: Learner, asms: Sequence[FrozenASM], waited
 def _encoded_log(
     stage: Stage, dataset: Dataset, policy: Policy, learner: Learner, asm: FrozenASM
 ) -> Transition | TransitionStream:
-    """The log to train on, with normalised observations, and with x of its states if the policy has an encoder."""
+    """The rows that the learner is trained on, normalised, and with x of their states if the policy has an encoder."""
     encodings_dir = stage.members[0].asm.parent / "encodings"
     n_step = stage.run.train.n_step if learner.asks_next else 0
     data = scaled(dataset.train, asm.normaliser)
-    return encode_log(policy, asm, data, encodings_dir, dataset.fingerprint, n_step)
+    data = encode_log(policy, asm, data, encodings_dir, dataset.fingerprint, n_step)
+    share = stage.run.learner_config.best_share
+    if share == 1:
+        return data
+    rows = rows_of_best(dataset.returns, dataset.lengths, share)
+    return jax.tree.map(lambda column: column[rows], data)
 
 
 def _summaries(stage: Stage, state: Any, asms: Sequence[FrozenASM], seconds: float, eval_seconds: float) -> list[dict]:

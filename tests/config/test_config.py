@@ -184,6 +184,24 @@ def test_without_a_simulator_the_log_judges():
     assert stages_of(build(resolve(get_config("quick"))), STAGES) == ["data", "pretrain", "policy", "evaluate"]
 
 
+def test_no_asm_is_trained_where_one_is_named():
+    config = get_config("quick")
+    config.asm.path = "/somewhere/asm"
+    run = build(resolve(config))
+    assert stages_of(run, STAGES) == ["data", "policy", "evaluate"]
+    assert stages_of(run, ("pretrain",)) == ["pretrain"]  # what is asked for by name
+
+
+def test_percentile_cloning_needs_the_log_in_memory():
+    config = get_config("quick")
+    config.update_from_flattened_dict({"learner": "bc", "bc.top_fraction": 0.1, "data.mode": "stream"})
+    config.policy = "factored"
+    with pytest.raises(ConfigError, match="bc.top_fraction < 1 needs data.mode='memory'"):
+        build(resolve(config))
+    config.learner = "iql"
+    build(resolve(config))
+
+
 def test_hints():
     assert did_you_mean("qick", ["quick", "paper"]) == " Did you mean 'quick'?"
     assert did_you_mean("zzz", ["quick", "paper"]) == " Known: paper, quick."

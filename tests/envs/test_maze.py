@@ -162,3 +162,12 @@ def test_a_picture_shows_walls_goal_path_and_point_with_y_upwards():
     assert at["goal"] == (45, 164, 78)
     assert at["start"] == (9, 105, 218)
     assert at["free"] == (255, 255, 255)
+
+
+def test_all_steps_on_the_host_are_one_program():
+    """The first one too, so that a time of one step is that of all."""
+    env = MazeEnv("maze_13", 2)  # of no other test
+    env.reset(0)
+    for _ in range(3):
+        env.step(np.zeros(13, int))
+    assert env._following._cache_size() == 1

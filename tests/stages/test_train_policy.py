@@ -16,6 +16,7 @@ from spin_jax.record.workdir import Workdir
 from spin_jax.registry import POLICIES
 from spin_jax.stages.distill import distill
 from spin_jax.stages.evaluate_policy import evaluate_policy
+from spin_jax.stages.stage import Stage
 from spin_jax.stages.train_policy import train_policy
 
 pytestmark = pytest.mark.slow
@@ -98,6 +99,15 @@ def test_seeds_together_are_the_runs_of_each_alone(trained, policy):
     summary = json.loads((together / "evaluate" / "summary.json").read_text())
     assert list(summary["seeds"]) == ["5", "6"]
     assert summary["seeds"]["6"]["returns"] == scores[1]["returns"]
+
+
+def test_percentile_cloning_sees_the_rows_of_the_best_episodes_alone(trained, dataset, monkeypatch):
+    """Of two episodes of 20 steps with equal returns, half is the first."""
+    seen = []
+    monkeypatch.setattr(Stage, "fit", lambda self, learner, state, frozen, data, **_: (seen.append(data), state)[1])
+    trained("best", learner="bc", bc__top_fraction=0.5, policy="spin_cached", eval__every_steps=8)
+    assert seen[0].x.shape[0] == 20
+    np.testing.assert_array_equal(seen[0].action, dataset.train.action[:20])
 
 
 def test_a_longer_run_compiles_no_more_than_a_short_one(trained):

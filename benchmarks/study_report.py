@@ -1,0 +1,126 @@
+"""From a study's JSON to its page: tables and a figure with interquartile means over seeds and bootstrap intervals."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.study_base import MEASURES, Study
+from spin_jax.evaluation.scores import interquartile_mean, stratified_interval
+from spin_jax.record.files import replacing, write_text
+from spin_jax.record.progress import duration
+
+FINDINGS = pathlib.Path(__file__).parent / "studies" / "findings"
+ALL = "all"
+
+
+class Cell(NamedTuple):
+    """The interquartile mean of a cell's values and its interval; both ends are the mean where there is one value."""
+
+    mean: float
+    low: float
+    high: float
+    values: int
+
+    def __str__(self) -> str:
+        digits = 3 if max(abs(self.low), abs(self.high)) < 10 else 1
+        mean, low, high = (f"{value:.{digits}f}" for value in (self.mean, self.low, self.high))
+        return mean if self.values == 1 else f"{mean} [{low}, {high}]"
+
+
+def cell(strata: Sequence[Sequence[float]]) -> Cell:
+    """The Cell of the values of each task."""
+    values = np.concatenate([np.asarray(each, float) for each in strata])
+    mean = interquartile_mean(values)
+    low, high = stratified_interval([np.asarray(each, float) for each in strata]) if len(values) > 1 else (mean, mean)
+    return Cell(mean, low, high, len(values))
+
+
+def label(settings: dict, fields: Sequence[str]) -> str:
+    """The values of some fields of a run, as a line or a picture is named after them."""
+    return ", ".join(str(settings[name]) for name in fields if name in settings)
+
+
+def cells(study: Study, rows: Sequence[dict], measure: str) -> dict[str, dict[str, dict[str, Cell]]]:
+    """{panel: {line: {x: Cell}}} of the runs that have the measure; with study.pooled, ALL is one of x."""
+    strata: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        if measure in row["measures"]:
+            settings = row["settings"]
+            of_panel = strata.setdefault(label(settings, study.panel), {})
+            of_line = of_panel.setdefault(label(settings, study.line), {})
+            of_line[label(settings, (study.x,))] = row["measures"][measure]
+    found: dict[str, dict[str, dict[str, Cell]]] = {}
+    for panel, lines in strata.items():
+        found[panel] = {name: {x: cell([values]) for x, values in line.items()} for name, line in lines.items()}
+        for name, line in lines.items() if study.pooled and measure == "return" else ():
+            found[panel][name][ALL] = cell(list(line.values()))
+    return found
+
+
+def table(study: Study, lines: dict[str, dict[str, Cell]]) -> str:
+    """A Markdown table: a row for each line, a column for each x."""
+    columns = list(dict.fromkeys(x for line in lines.values() for x in line))
+    head = f"| {', '.join(study.line)} \\ {study.x} | " + " | ".join(columns) + " |"
+    rows = ["| " + " | ".join([name, *(str(line.get(x, "")) for x in columns)]) + " |" for name, line in lines.items()]
+    return "\n".join([head, "|---" * (len(columns) + 1) + "|", *rows])
+
+
+def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
+    """Draws a picture for each measure and panel; values of x stand at equal distances, in the order of the runs."""
+    found = {measure: cells(study, rows, measure) for measure in study.measures}
+    found = {measure: panels for measure, panels in found.items() if panels}
+    width = max(map(len, found.values()), default=1)
+    height = max(len(found), 1)
+    figure = Figure(figsize=(max(4.2 * width, 6.5), 3.4 * height + 0.6), layout="constrained")
+    axes = figure.subplots(height, width, squeeze=False)
+    for of_measure, (measure, panels) in zip(axes, found.items(), strict=False):
+        for axis, (panel, lines) in zip(of_measure, panels.items(), strict=False):
+            ticks = [x for x in dict.fromkeys(x for line in lines.values() for x in line) if x != ALL]
+            for i, (name, line) in enumerate(lines.items()):
+                shown = [x for x in ticks if x in line]
+                at = np.array([ticks.index(x) for x in shown]) + 0.06 * (i - (len(lines) - 1) / 2)
+                mean, low, high = np.array([line[x][:3] for x in shown]).T
+                axis.errorbar(at, mean, [mean - low, high - mean], marker="o", ms=3, lw=1, capsize=2, label=name)
+            axis.set_xticks(range(len(ticks)), ticks)
+            axis.set(xlabel=study.x, ylabel=MEASURES[measure], xlim=(-0.5, len(ticks) - 0.5))
+            axis.set_title(panel, fontsize="medium")
+            axis.grid(alpha=0.3)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def page(study: Study, found: dict) -> str:
+    """The page of a study in Markdown; findings are written by hand in benchmarks/studies/findings/NAME.md."""
+    rows, machine = found["runs"], found["runs"][-1]["machine"]
+    findings = FINDINGS / f"{study.name}.md"
+    size = ", ".join(f"`{name}={value}`" for name, value in found["size"].items())
+    smallest = " --smallest" * (found["size"].get("preset") == "smoke")
+    per_run = f"{found['seeds']} seed{'s' * (found['seeds'] > 1)}"
+    spent = duration(sum(sum(row["seconds"].values()) for row in rows))
+    parts = [
+        f"# Study {study.name}",
+        study.question,
+        *([findings.read_text().strip()] if findings.exists() else []),
+        f"`python -m benchmarks.study {study.name} --root=DIR{smallest}`: {len(rows)} of {len(study.runs)} runs, "
+        f"{per_run} each, {spent} of processes that had a share of {machine['cores']} cores ({machine['processor']}), "
+        f"JAX {machine['versions']['jax']}, commit {machine['commit'][:10]}. Size: {size or 'of the preset'}. "
+        "Each figure is the interquartile mean over seeds, with its 95 % stratified bootstrap interval; "
+        "the seeds of a run share one log and one ASM.",
+        f"![{study.name}]({study.name}.png)",
+    ]
+    for measure in study.measures:
+        for panel, lines in cells(study, rows, measure).items():
+            parts += [f"## {MEASURES[measure].capitalize()}{', ' + panel if panel else ''}", table(study, lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def report(study: Study, found: dict, docs: pathlib.Path) -> pathlib.Path:
+    """Writes docs/NAME.md and docs/NAME.png from the study's JSON; returns the page's path."""
+    docs.mkdir(parents=True, exist_ok=True)
+    draw(study, found["runs"], docs / f"{study.name}.png")
+    write_text(docs / f"{study.name}.md", page(study, found))
+    return docs / f"{study.name}.md"
