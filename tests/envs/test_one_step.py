@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from spin_jax.envs.structured import make_structured
+from spin_jax.envs.one_step import make_one_step
 
-TASK = make_structured(0, values=(1.0, 0.5, 0.25))
+TASK = make_one_step(0, values=(1.0, 0.5, 0.25))
 JOINT = np.array(list(itertools.product(*map(range, TASK.spec.cardinalities))))
 
 
@@ -90,4 +90,4 @@ def test_no_other_product_makes_the_log_more_likely():
 )
 def test_impossible_problems_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
-        make_structured(0, **wrong)
+        make_one_step(0, **wrong)
