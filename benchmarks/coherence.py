@@ -1,6 +1,6 @@
 """Measures which policies can play combinations: `python -m benchmarks.coherence --json=FILE --figure=FILE`.
 
-The problem is spin_jax/envs/structured.py, known in closed form. In its coupled states the log plays one of a few joint
+The problem is spin_jax/envs/one_step.py, known in closed form. In its coupled states the log plays one of a few joint
 actions that have little in common. In the other states the slots have the same distributions but are independent.
 Every policy clones the log with the learner bc (maximum likelihood); those that read an ASM read the same one.
 spin_decode has nothing to train. Figures are exact probabilities of the policies, not counts of draws.
@@ -21,7 +21,7 @@ from matplotlib.ticker import PercentFormatter
 
 from benchmarks.measure import settings, write
 from spin_jax import command
-from spin_jax.envs.structured import StructuredTask, make_structured
+from spin_jax.envs.one_step import OneStepTask, make_one_step
 from spin_jax.from_config import make_learner
 from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
 from spin_jax.learners.base import Learner
@@ -78,7 +78,7 @@ def steps_of(steps: int, share: float) -> int:
     return max(1, round(share * steps / CHUNK)) * CHUNK
 
 
-def train_asm(task: StructuredTask, data: Transition, share: float) -> dict:
+def train_asm(task: OneStepTask, data: Transition, share: float) -> dict:
     """Parameters of an ASM trained with masking over the full range."""
     steps = steps_of(ASM_STEPS, share)
     optimiser = ASMOptimiserConfig(learning_rate=3e-3, clip_norm=1.0, decay_steps=steps)
@@ -86,7 +86,7 @@ def train_asm(task: StructuredTask, data: Transition, share: float) -> dict:
     return train(learner, data, steps=steps, what="asm").params
 
 
-def clone(name: str, task: StructuredTask, data: Transition, asm: dict, share: float) -> tuple[Policy, Any]:
+def clone(name: str, task: OneStepTask, data: Transition, asm: dict, share: float) -> tuple[Policy, Any]:
     """(policy, params) after cloning `data` with the learner bc."""
     make, config = (PRODUCTS | JOINT)[name]
     policy = make(task.spec, ASM_CONFIG, config)
@@ -98,7 +98,7 @@ def clone(name: str, task: StructuredTask, data: Transition, asm: dict, share: f
     return policy, train(learner, data, asm, steps=steps_of(STEPS, share), what=name).policy
 
 
-def measure(task: StructuredTask, policy: Policy, params: Any, asm: dict) -> dict:
+def measure(task: OneStepTask, policy: Policy, params: Any, asm: dict) -> dict:
     """Figures of a policy in the coupled and in the independent states.
 
     exact_match: probability that a sampled joint action is a mode of its state. log_likelihood: expected
@@ -127,7 +127,7 @@ def measure(task: StructuredTask, policy: Policy, params: Any, asm: dict) -> dic
     }
 
 
-def choose_by_critics(task: StructuredTask, asm: dict, share: float = 1.0) -> float:
+def choose_by_critics(task: OneStepTask, asm: dict, share: float = 1.0) -> float:
     """Mean reward of spin_decode in coupled states, with IQL's critics choosing among 16 coherent draws."""
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
     policy = make_decode(task.spec, ASM_CONFIG, DecodeConfig(candidates=16, **DECODE))
@@ -139,7 +139,7 @@ def choose_by_critics(task: StructuredTask, asm: dict, share: float = 1.0) -> fl
     return float(task.reward(observation, np.asarray(action)).mean())
 
 
-def compare(task: StructuredTask, share: float = 1.0) -> tuple[dict, dict]:
+def compare(task: OneStepTask, share: float = 1.0) -> tuple[dict, dict]:
     """({name: figures of the policy}, the ASM's parameters)."""
     data = jax.device_put(task.log(np.random.default_rng(0), ROWS))
     asm = train_asm(task, data, share)
@@ -192,7 +192,7 @@ def table(result: dict) -> str:
 
 def main(_: list[str]) -> None:
     setup_logging()
-    begin, task = time.monotonic(), make_structured(0)
+    begin, task = time.monotonic(), make_one_step(0)
     policies, asm = compare(task, FLAGS.share)
     reward = choose_by_critics(dataclasses.replace(task, values=np.array([1.0, 0.5, 0.5])), asm, FLAGS.share)
     result = {

@@ -14,7 +14,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     config = ConfigDict()
     config.task = task  # a name in spin_jax.registry.ENVS
     config.bins = 3  # K, choices of each action dimension, equally spaced in [-1, 1]; no meaning for tasks with
-    # choices of their own: traffic, maze_…
+    # choices of their own: traffic, maze_…, structured_…
     config.policy = "spin"  # a name in spin_jax.registry.POLICIES
     config.learner = "iql"  # a name in spin_jax.registry.LEARNERS
     config.seed = 0  # of both training stages and of evaluation
@@ -207,6 +207,12 @@ def get_config(task: str, preset: str) -> ConfigDict:
 
     config.maze = maze = ConfigDict()  # of configs/maze.py, which makes the task's name of it
     maze.actuators = 5  # N, from 3 to 15
+
+    config.structured = structured = ConfigDict()  # of configs/structured.py, which makes the task's name of it
+    structured.slots = 8  # N, from 2 to 64
+    structured.choices = "4"  # K of every slot, from 2 to 128 | several, such as 2-7-100: the slots take them in turn
+    structured.dependence = 0.5  # 0 = every slot's choice counts by itself … 1 = only right joint actions count
+    structured.coverage = 1.0  # share of each state's right joint actions that the levels medium and expert play
 
     if preset in ("quick", "smoke"):
         config.update(policy="spin_warm", precision="auto")

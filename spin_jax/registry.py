@@ -12,6 +12,8 @@ from spin_jax.envs.base import MakeEnv
 from spin_jax.envs.dm_control import DMControlEnv
 from spin_jax.envs.maze import MazeEnv, make_maze
 from spin_jax.envs.pure import PureEnv
+from spin_jax.envs.structured import StructuredEnv, make_structured
+from spin_jax.envs.structured_names import LISTED, ByTask
 from spin_jax.envs.tasks import DM_CONTROL, MAZES
 from spin_jax.envs.traffic import TrafficEnv
 from spin_jax.learners.awac import AWACConfig, make_awac
@@ -92,9 +94,13 @@ LEARNERS = {
     "bc": LearnerEntry(make_bc, BCConfig, "bc"),
 }
 LOG = "log"  # the task of a log of one's own: its facts are in the data set, and there is no environment
-ENVS: dict[str, MakeEnv] = {
-    **dict.fromkeys(DM_CONTROL, DMControlEnv),
-    **dict.fromkeys(MAZES, MazeEnv),
-    "traffic": TrafficEnv,
-}
-PURE_ENVS: dict[str, Callable[[str], PureEnv]] = dict.fromkeys(MAZES, make_maze)  # they are evaluated on the device
+ENVS: ByTask[MakeEnv] = ByTask(
+    {
+        **dict.fromkeys(DM_CONTROL, DMControlEnv),
+        **dict.fromkeys(MAZES, MazeEnv),
+        LISTED: StructuredEnv,
+        "traffic": TrafficEnv,
+    }
+)
+# They are evaluated on the device
+PURE_ENVS: ByTask[Callable[[str], PureEnv]] = ByTask({**dict.fromkeys(MAZES, make_maze), LISTED: make_structured})

@@ -1,6 +1,6 @@
 """Product policies mix the modes of a log, joint ones play them: every policy, trained by the real learners and loop.
 
-The oracle is the closed form of spin_jax/envs/structured.py: the best product's exact-match rate and log-likelihood.
+The oracle is the closed form of spin_jax/envs/one_step.py: the best product's exact-match rate and log-likelihood.
 """
 
 import dataclasses
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks.coherence import JOINT, PRODUCTS, STATES, choose_by_critics, compare
-from spin_jax.envs.structured import make_structured
+from spin_jax.envs.one_step import make_one_step
 
-TASK = make_structured(0)
+TASK = make_one_step(0)
 BEST = TASK.product_match_rate()
 OPTIMUM = 1.0
 pytestmark = pytest.mark.slow

@@ -18,6 +18,7 @@ from spin_jax.collect.behaviours import BEHAVIOURS
 from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
 from spin_jax.data.cards import read_cards
 from spin_jax.data.rlds import LocalInfo, rlds_features, to_rlds, write_shards
+from spin_jax.envs.structured_names import LISTED, ByTask
 from spin_jax.envs.tasks import DM_CONTROL, MAZES, TASKS
 from spin_jax.errors import DataError
 from spin_jax.record.lock import waiting
@@ -81,17 +82,26 @@ class MazeNavigation(SimulatedLog):
     BUILDER_CONFIGS = [SimulatedConfig(task=name) for name in MAZES]
 
 
+class StructuredProblem(SimulatedLog):
+    """A ladder of states in which joint patterns of choices are right, made by a behaviour that knows them."""
+
+    BUILDER_CONFIGS = [SimulatedConfig(task=LISTED)]
+
+
 class TrafficSignals(SimulatedLog):
     """Traffic signals of a generated network in SUMO, made by rules."""
 
     BUILDER_CONFIGS = [SimulatedConfig(task="traffic")]
 
 
-BUILDERS: dict[str, type[SimulatedLog]] = {
-    **dict.fromkeys(DM_CONTROL, FactorisedDmc),
-    **dict.fromkeys(MAZES, MazeNavigation),
-    "traffic": TrafficSignals,
-}
+BUILDERS: ByTask[type[SimulatedLog]] = ByTask(
+    {
+        **dict.fromkeys(DM_CONTROL, FactorisedDmc),
+        **dict.fromkeys(MAZES, MazeNavigation),
+        LISTED: StructuredProblem,
+        "traffic": TrafficSignals,
+    }
+)
 
 
 def dataset_directory(data_dir: pathlib.Path, config: SimulatedConfig) -> pathlib.Path:

@@ -10,8 +10,10 @@ from ml_collections import ConfigDict
 from spin_jax.config.sections import (
     MazeConfig,
     RunConfig,
+    StructuredConfig,
 )
 from spin_jax.data.dataset import split_expression
+from spin_jax.envs.structured_names import knobs_of
 from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import ConfigError
 from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
@@ -25,6 +27,14 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(str(name), known, n=1)
     return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
+
+
+def check_task(task: object) -> None:
+    """Raises ConfigError if there is no task of this name."""
+    if str(task).startswith("structured_"):
+        knobs_of(str(task))  # says what is wrong with a knob
+    if task != LOG and task not in ENVS:
+        raise ConfigError(f"config.task is {task!r}.{did_you_mean(task, (*ENVS, LOG))}")
 
 
 def sections() -> dict[str, type]:
@@ -44,8 +54,10 @@ def build(config: ConfigDict) -> RunConfig:
     for name in names:
         if name not in config:
             raise ConfigError(f"config.{name} is missing; configs/base.py has all fields.")
-    _section(config, "maze", MazeConfig)  # first: a wrong size makes a wrong name of a task
-    for field, table in (("task", (*ENVS, LOG)), ("policy", POLICIES), ("learner", LEARNERS)):
+    for size, kind in (("maze", MazeConfig), ("structured", StructuredConfig)):
+        _section(config, size, kind)  # first: a wrong size makes a wrong name of a task
+    check_task(config.task)
+    for field, table in (("policy", POLICIES), ("learner", LEARNERS)):
         if config[field] not in table:
             raise ConfigError(f"config.{field} is {config[field]!r}.{did_you_mean(config[field], table)}")
     try:

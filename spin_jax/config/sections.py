@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from typing import Annotated, Any, Literal
 
+from spin_jax.envs.structured_names import StructuredConfig
 from spin_jax.errors import ConfigError
 from spin_jax.fields import (
     COUNT,
@@ -189,6 +190,7 @@ class RunConfig(Section, where="config."):
     eval: EvalConfig
     ope: OffPolicyConfig
     maze: MazeConfig
+    structured: StructuredConfig
 
     def agree(self) -> None:
         if self.simulated and self.bins < 2:

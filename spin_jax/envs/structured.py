@@ -1,119 +1,152 @@
-"""A one-step decision problem with a known answer: a state has a few right joint actions, far apart ("modes").
+"""A ladder of states in which a few joint actions are right, with a knob for how much the slots depend on each other.
 
-Every state belongs to one of C clusters. A cluster has M joint actions (modes), any two of which differ in many slots.
-In one half of the clusters, the coupled ones, every row of the log plays one mode, drawn uniformly: a policy must learn
-which choices belong together. The other half has the same modes and the same distribution in every slot, but draws a
-mode for each slot independently: the slots are independent, so a product distribution is all there is to learn.
+A state is a height on a ladder, 0 to HEIGHTS - 1. Each height has M right joint actions ("patterns"), no two of which
+have a choice in common. A joint action scores
 
-The best product. Of all product distributions pi(a|s) = prod_i p_i(a_i|s), the one that gives the log the largest
-likelihood (cloning approaches it, as it minimises the cross-entropy) has the log's own marginals as p_i (Gibbs'
-inequality, slot by slot). Its log-likelihood, -sum_i H(p_i), is the largest of any product. Its probability of playing
-a mode, sum_m prod_i p_i(m_i), is the exact-match rate that policies are compared with. A product that puts all its
-probability on ONE mode also always plays a mode, but it does not reproduce the log. Cloning does not end there, and
-weighting by advantages leads there only if modes differ in value.
+    q(s, a) = (1 - d) * share of the slots whose choice is in any pattern of s + d * [a is a pattern of s]
+
+where d is the dependence. A step climbs one height with probability q and otherwise falls to half the height, rounded
+down. It pays height / (HEIGHTS - 1), of where it ends. So an action pays only by what it leads to. An episode starts at
+any height, and a time limit ends it after 20 steps.
+
+At d = 0 the slots can be chosen one by one. At d = 1 only a whole pattern climbs. A product of distributions that has
+learned all patterns of a state mixes them: with every slot's choice drawn from a pattern of its own, the action is a
+pattern with probability M^(1 - N).
+
+Score and value do not conflict: q = 1 is best everywhere, and playing any pattern reaches it. `expected_return` has the
+return of every policy that climbs with the same probability from every height. The observation (S = 10) is a corner of
+the cube {-1, 1}^S, one for each height, plus noise of at most 0.5 in each feature. Heights are told apart by its signs.
+
+Everything that is drawn is a whole number, so an episode is the same to the last bit on every device. The patterns
+depend on slots and choices alone: problems of another dependence or coverage have the same.
 """
 
-import dataclasses
+import functools
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from PIL import Image, ImageDraw
 
-from spin_jax.types import ActionSpec, Transition
+from spin_jax.envs.pure import HostEnv, PureEnv
+from spin_jax.envs.structured_names import knobs_of
+from spin_jax.envs.tasks import STRUCTURED, TASKS
 
-NOISE = 0.5  # the largest distance of an observation from its cluster's centre, in every feature
+HEIGHTS = 8
+CERTAIN = 2**24  # the unit of probabilities
+GRAIN = 2**10  # units of noise in 1
+COLOURS = {"right": "#2da44e", "wrong": "#d0d7de", "here": "#0969da", "text": "#24292f"}
 
 
-@dataclasses.dataclass(frozen=True)
-class StructuredTask:
-    """The problem's clusters: centres [C, S] in {-1, 1}, coupled [C] bool, modes [C, M, N]; values [M] of the modes.
+class StructuredState(NamedTuple):
+    """height, int32; steps: those that were made; observation [S] float32, with the noise of this step."""
 
-    A mode's value is the reward for playing it. Episodes have one step and terminate.
+    height: jax.Array
+    steps: jax.Array
+    observation: jax.Array
+
+
+@functools.cache
+def patterns(cardinalities: tuple[int, ...], num_patterns: int) -> np.ndarray:
+    """[HEIGHTS, M, N]: the right joint actions of each height."""
+    rng = np.random.default_rng(0)
+    chosen = [[rng.permutation(k)[:num_patterns] for k in cardinalities] for _ in range(HEIGHTS)]
+    return np.array(chosen).transpose(0, 2, 1)
+
+
+@functools.cache
+def centres() -> np.ndarray:
+    """[HEIGHTS, S] in {-1, 1}: the observation of each height without noise."""
+    corners = np.random.default_rng(0).permutation(2**STRUCTURED.num_features)[:HEIGHTS]
+    return 2.0 * (corners[:, None] >> np.arange(STRUCTURED.num_features) & 1) - 1
+
+
+def heights(observation: np.ndarray) -> np.ndarray:
+    """[B]: the height that each observation [B, S] is of."""
+    return (np.sign(observation) @ centres().T).argmax(-1)
+
+
+def expected_return(climb: float) -> float:
+    """The mean return of an episode in which every step climbs with this probability, by dynamic programming.
+
+    The optimum is that of climb = 1.
     """
+    up, down = np.minimum(np.arange(HEIGHTS) + 1, HEIGHTS - 1), np.arange(HEIGHTS) // 2
+    pay, value = np.arange(HEIGHTS) / (HEIGHTS - 1), np.zeros(HEIGHTS)
+    for _ in range(STRUCTURED.episode_steps):
+        value = climb * (pay + value)[up] + (1 - climb) * (pay + value)[down]
+    return float(value.mean())
 
-    spec: ActionSpec
-    centres: np.ndarray
-    coupled: np.ndarray
-    modes: np.ndarray
-    values: np.ndarray
 
-    def observations(self, rng: np.random.Generator, rows: int) -> np.ndarray:
-        """[rows, S] float32: the clusters' centres, in equal shares, plus uniform noise of at most NOISE a feature."""
-        cluster = rng.permutation(np.arange(rows) % len(self.centres))
-        return (self.centres[cluster] + rng.uniform(-NOISE, NOISE, (rows, self.centres.shape[1]))).astype(np.float32)
+@functools.cache
+def make_structured(task: str) -> PureEnv:
+    """The problem of a task's name, such as structured_8x4_0.5_1.0 (structured_names.py)."""
+    facts, knobs = TASKS[task], knobs_of(task)
+    right, centre = patterns(knobs.cardinalities, knobs.num_patterns), centres().astype(np.float32)
+    share = np.arange(knobs.slots + 1) / knobs.slots
+    score = [(1 - knobs.dependence) * share + knobs.dependence * whole for whole in (0, 1)]
+    climbs = np.round(CERTAIN * np.array(score)).astype(np.uint32)  # [whole pattern, slots that are right]
+    pays = (np.arange(HEIGHTS) / (HEIGHTS - 1)).astype(np.float32)
 
-    def cluster(self, observation: np.ndarray) -> np.ndarray:
-        """[B] the cluster of observation [B, S]; the noise is too small to reach another cluster."""
-        return (np.sign(observation) @ self.centres.T).argmax(-1)
+    def state(height, steps, bits):
+        noise = ((bits % (GRAIN + 1)).astype(jnp.int32) - GRAIN // 2).astype(jnp.float32) / GRAIN
+        return StructuredState(height, steps, jnp.asarray(centre)[height] + noise)
 
-    def reward(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """[B] float32: the value of the mode that action [B, N] is in the state's cluster; 0 for other actions."""
-        match = (self.modes[self.cluster(observation)] == action[:, None]).all(-1)
-        return (match @ self.values).astype(np.float32)
+    def reset(key):
+        bits = jax.random.bits(key, (facts.num_features + 1,), jnp.uint32)
+        return state((bits[0] % HEIGHTS).astype(jnp.int32), jnp.int32(0), bits[1:])
 
-    def log(self, rng: np.random.Generator, rows: int) -> Transition:
-        """`rows` terminal transitions (discount 0, s' = s), drawn as the module's docstring says."""
-        observation = self.observations(rng, rows)
-        cluster = self.cluster(observation)
-        drawn = rng.integers(self.modes.shape[1], size=(rows, 1, self.spec.num_slots))
-        drawn = np.where(self.coupled[cluster, None, None], drawn[..., :1], drawn)
-        action = np.take_along_axis(self.modes[cluster], drawn, axis=1)[:, 0].astype(np.int32)
-        reward = self.reward(observation, action)
-        return Transition(observation, action, reward, np.zeros(rows, np.float32), observation)
+    def step(before, action, key):
+        bits = jax.random.bits(key, (facts.num_features + 1,), jnp.uint32)
+        same = jnp.asarray(right)[before.height] == action[None, :]
+        climb = jnp.asarray(climbs)[same.all(1).any().astype(jnp.int32), same.any(0).sum()]
+        up, down = jnp.minimum(before.height + 1, HEIGHTS - 1), before.height // 2
+        after = state(jnp.where(bits[0] % CERTAIN < climb, up, down), before.steps + 1, bits[1:])
+        return after, jnp.asarray(pays)[after.height], jnp.bool_(False), after.steps >= facts.episode_steps
 
-    def marginals(self) -> np.ndarray:
-        """p_i of the best product, [C, N, K]: the share of the M modes that make each choice."""
-        return (self.modes[..., None] == np.arange(self.spec.num_choices)).mean(1)
+    return PureEnv(facts.spec(2), facts.num_features, reset, step, lambda state: state.observation)
 
-    def product_match_rate(self) -> float:
-        """Probability that the best product plays a mode, averaged over clusters (the same for both halves)."""
-        chosen = np.take_along_axis(self.marginals()[:, None], self.modes[..., None], axis=-1)
-        return float(chosen[..., 0].prod(-1).sum(-1).mean())
 
-    def product_log_likelihood(self) -> float:
-        """Mean log-probability, in nats, of the log's joint actions under the best product.
+class StructuredEnv(HostEnv):
+    """The problem behind the Env protocol (envs.base.Env); `bins` has no meaning: the name has the choices."""
 
-        No product reaches more. The best policy of all reaches -log M in coupled states, and this value in the others.
+    def __init__(self, task: str, bins: int):
+        super().__init__(make_structured(task))
+        knobs = knobs_of(task)
+        self._patterns = patterns(knobs.cardinalities, knobs.num_patterns)
+        self._acted: tuple[int, np.ndarray | None] = (0, None)
+
+    def reset(self, seed: int) -> np.ndarray:
+        observation = super().reset(seed)
+        self._acted = int(self._state.height), None
+        return observation
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        self._acted = int(self._state.height), np.asarray(action)
+        return super().step(action)
+
+    def render(self, height: int = 240, width: int = 320) -> np.ndarray:
+        """[height, width, 3] uint8: the ladder and, of the last step, the patterns above the action that was played.
+
+        A rung is blue where the state is now. A choice that is in a pattern, and where the action has it, is green.
         """
-        p = self.marginals()
-        return float((p * np.log(np.where(p > 0, p, 1))).sum((-2, -1)).mean())
-
-
-def make_structured(
-    seed: int,
-    cardinalities: tuple[int, ...] = (3, 2, 3, 4, 3, 3),
-    num_pairs: int = 2,
-    num_modes: int = 3,
-    num_features: int = 4,
-    min_distance: int = 4,
-    values: tuple[float, ...] = (),
-) -> StructuredTask:
-    """The problem of a seed: num_pairs coupled clusters, and num_pairs others with the same modes.
-
-    Any two modes of a cluster differ in at least min_distance slots. values: one for each mode; empty = 1 for each.
-    Raises ValueError if there are too few features or joint actions for this, or if the number of values is wrong.
-    """
-    rng, spec = np.random.default_rng(seed), ActionSpec(cardinalities)
-    if len(values or (1.0,) * num_modes) != num_modes:
-        raise ValueError(f"values must name what each of the {num_modes} modes pays, got {values}.")
-    if 2 * num_pairs > 2**num_features:
-        raise ValueError(f"{num_features} features separate {2**num_features} clusters, asked for {2 * num_pairs}.")
-    corners = rng.permutation(2**num_features)[: 2 * num_pairs]
-    centres = 2.0 * (corners[:, None] >> np.arange(num_features) & 1) - 1
-    modes = np.stack([_far_apart(rng, spec, num_modes, min_distance) for _ in range(num_pairs)])
-    coupled = np.arange(2 * num_pairs) < num_pairs
-    return StructuredTask(spec, centres, coupled, np.tile(modes, (2, 1, 1)), np.asarray(values or (1.0,) * num_modes))
-
-
-def _far_apart(rng: np.random.Generator, spec: ActionSpec, count: int, min_distance: int) -> np.ndarray:
-    """[count, N] joint actions: random ones, each kept if it differs in min_distance slots from all kept before."""
-    kept = np.empty((0, spec.num_slots), int)
-    for action in rng.integers(0, spec.cardinalities, (10_000, spec.num_slots)):
-        if len(kept) == count:
-            break
-        if ((kept != action).sum(-1) >= min_distance).all():
-            kept = np.vstack([kept, action])
-    if len(kept) < count:
-        raise ValueError(
-            f"Found {len(kept)} of {count} joint actions of {spec.cardinalities} that differ in at least "
-            f"{min_distance} slots: ask for fewer modes or a smaller min_distance."
-        )
-    return kept
+        picture = Image.new("RGB", (width, height), "white")
+        draw, (at, action) = ImageDraw.Draw(picture), self._acted
+        rung = height / HEIGHTS
+        for i in range(HEIGHTS):
+            top, here = height - (i + 1) * rung, i == self._state.height
+            draw.rectangle((2, top + 2, width / 8, top + rung - 3), fill=COLOURS["here" if here else "wrong"])
+        right = self._patterns[at]
+        rows = [*right, *([] if action is None else [action])]
+        wide, tall = (width * 7 / 8 - 12) / right.shape[1], height / (len(right) + 2)
+        for row, choices in enumerate(rows):
+            played = row == len(right)  # below an empty line
+            green = (right == choices).any(0) if played else (right[row] == action)
+            for slot, choice in enumerate(choices):
+                left, top = width / 8 + 10 + slot * wide, (row + played) * tall
+                colour = COLOURS["right" if np.broadcast_to(green, right.shape[1:])[slot] else "wrong"]
+                draw.rectangle((left, top + 1, left + wide - 2, top + tall - 2), fill=colour)
+                if wide > 14 and tall > 10:
+                    draw.text((left + 2, top + 1), str(choice), fill=COLOURS["text"])
+        return np.asarray(picture)

@@ -1,7 +1,9 @@
 """Facts of the simulated tasks."""
 
+import dataclasses
 from typing import NamedTuple
 
+from spin_jax.envs.structured_names import LISTED, ByTask, is_structured, knobs_of
 from spin_jax.types import ActionSpec
 
 EPISODE_STEPS = 1000  # of the factorised DM Control suite
@@ -70,19 +72,40 @@ RULES = ("random", "fixed_time", "pressure", "longest_queue")
 # Mazes, named by their actuators (envs/maze.py); the published return is 99.2 to 99.4 of experts, and from -1.8 (3
 # actuators) to -7.5 (15) of uniform actions, not given for every size
 MAZES = {f"maze_{n}": Task(2, (2,) * n, 150, {}) for n in range(3, 16)}
-TASKS: dict[str, Task] = {
-    **DM_CONTROL,
-    **MAZES,
-    "traffic": Task(3 * sum(PHASES) + len(PHASES), PHASES, 180, {}, RULES),
-}
+# Structured problems (envs/structured.py), named by their knobs; what the behaviour returns is computed
+# (collect/structured_levels.py)
+STRUCTURED = Task(10, knobs_of(LISTED).cardinalities, 20, {})
+
+
+class _Tasks(ByTask[Task]):
+    """The facts of all tasks by name; those of structured problems differ in their slots."""
+
+    def __missing__(self, task: str) -> Task:
+        return super().__missing__(task)._replace(slots=knobs_of(task).cardinalities)
+
+
+TASKS = _Tasks(
+    {
+        **DM_CONTROL,
+        **MAZES,
+        LISTED: STRUCTURED,
+        "traffic": Task(3 * sum(PHASES) + len(PHASES), PHASES, 180, {}, RULES),
+    }
+)
 
 
 def family(task: str) -> str:
     """The name of a task without its size, which is that of its file in configs/: maze for maze_7."""
+    if is_structured(task):
+        return "structured"
     return "maze" if task in MAZES else task
 
 
 def flags_of(task: str, preset: str = "") -> str:
     """The flags of main.py that choose a task: its file in configs/, with a preset or without, and its size."""
-    size = f" --config.maze.actuators={TASKS[task].num_slots}" if task in MAZES else ""
-    return f"--config=configs/{family(task)}.py{':' if preset else ''}{preset}{size}"
+    knobs: dict[str, object] = {"actuators": TASKS[task].num_slots} if task in MAZES else {}
+    if is_structured(task):
+        knobs = dataclasses.asdict(knobs_of(task))
+    name = family(task)
+    size = "".join(f" --config.{name}.{knob}={value}" for knob, value in knobs.items())
+    return f"--config=configs/{name}.py{':' if preset else ''}{preset}{size}"

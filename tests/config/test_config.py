@@ -56,6 +56,33 @@ def test_a_maze_of_a_wrong_size_is_refused_by_the_field(actuators):
         build(resolve(config))
 
 
+@pytest.mark.parametrize(
+    ("knob", "value", "message"),
+    [
+        ("slots", 65, r"slots must lie in \[2, 64\], got 65"),
+        ("dependence", 1.1, r"dependence must lie in \[0, 1\], got 1.1"),
+        ("coverage", 0.0, r"coverage must lie in \(0, 1\], got 0.0"),
+        ("choices", "4,5", "choices must name whole numbers from 2 to 128, such as 4 or 2-7-100, got '4,5'"),
+    ],
+)
+def test_a_wrong_knob_of_a_structured_problem_is_refused_by_its_field(knob, value, message):
+    config = importlib.import_module("configs.structured").get_config("smoke")
+    config.structured[knob] = value
+    with pytest.raises(ConfigError, match=f"config.structured.{message}"):
+        build(resolve(config))
+
+
+def test_knobs_of_a_structured_problem_reach_its_name_and_its_flags():
+    config = importlib.import_module("configs.structured").get_config("smoke")
+    config.structured.update(slots=3, choices="2-7", dependence=1, coverage=0.25)
+    task = build(resolve(config)).task
+    assert task == "structured_3x2-7_1.0_0.25"
+    assert flags_of(task).endswith(
+        " --config.structured.slots=3 --config.structured.choices=2-7 --config.structured.dependence=1.0 "
+        "--config.structured.coverage=0.25"
+    )
+
+
 def test_paper_is_the_published_method_and_quick_is_the_warm_start():
     paper, quick = (build(resolve(get_config(preset))) for preset in ("paper", "quick"))
     assert (paper.asm.masking, paper.asm.mask_rate, paper.asm.replace_mask, paper.asm.replace_random) == (

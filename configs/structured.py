@@ -1,0 +1,28 @@
+"""The structured problems (docs/structured.md): S 10, 2 to 64 slots of 2 to 128 choices, a knob for their dependence.
+
+python main.py --config=configs/structured.py:quick --workdir=DIR --config.structured.dependence=1
+    two CPU cores: not measured yet
+python main.py --config=configs/structured.py:smoke --workdir=DIR
+    two CPU cores: under a minute; a meaningless policy
+python main.py --config=configs/structured.py --workdir=DIR
+    preset paper, for an accelerator: not measured yet
+"""
+
+from configs import base
+
+
+def get_config(preset: str = "paper"):
+    config = base.get_config("structured", preset)
+    knobs = {name: config.structured.get_oneway_ref(name) for name in config.structured}
+    # references, so the task's name follows the fields wherever they are set
+    size = "structured_" + knobs["slots"].to_str() + "x" + knobs["choices"]
+    config.task = size + "_" + knobs["dependence"].to_str() + "_" + knobs["coverage"].to_str()
+    config.data.num_workers = 0  # a step costs less than to send it to a process
+    config.data.epsilon = 0.01  # of sub-actions: one random one spoils a pattern
+    config.eval.update(episodes=100, final_episodes=1000)  # they are played on the device, all at once
+    if preset == "quick":
+        config.data.update(level="medium-expert", episodes=500)
+        config.train.update(num_steps=10_000, n_step=5)
+    if preset == "smoke":
+        config.eval.update(episodes=2, final_episodes=2)
+    return config
