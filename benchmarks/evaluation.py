@@ -5,8 +5,8 @@ state after another; all episodes in one batched call, with the environments in 
 environments in worker processes. --eager (needs torch) adds the published style, one state after another through eager
 PyTorch. Interleaved; each measurement plays the first `--steps` steps of every episode.
 
-A task of pure functions (--tasks=maze --steps=150) is also played in one compiled program, as its evaluation is: whole
-episodes, each as long as the longest.
+A task of pure functions (--tasks=maze --steps=150, --tasks=structured --steps=20) is also played in one compiled
+program, as its evaluation is: whole episodes, each as long as the longest.
 """
 
 import contextlib

@@ -60,13 +60,13 @@ def refusal(lines: list[str]) -> tuple[str, bool]:
     return (errors or lines or [""])[-1], len(errors) != 1 or traceback
 
 
-def outcome(kind: str, fault: str, run: Run, base: Base) -> Row:
-    """Runs the command and says how it ended."""
+def outcome(kind: str, fault: str, run: Run, base: Base, data: bool = True) -> Row:
+    """Runs the command and says how it ended; data: its data sets are compared, too."""
     code, lines = told(run)
     if code:
         line, bad = refusal(lines)
         return Row(kind, fault, REFUSED, line, bad)
-    other = sorted(name for name, fact in run.facts().items() if base.facts.get(name) != fact)
+    other = sorted(name for name, fact in run.facts(data).items() if base.facts.get(name) != fact)
     warned = [line for line in lines if "anew" in line or "left out" in line or "not kept" in line]
     bad = bool(other) or any("Traceback" in line for line in lines)
     end = f"other results: {', '.join(other)}" if other else SAID if warned else SAME

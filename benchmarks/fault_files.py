@@ -51,7 +51,8 @@ def _damage(base: Base, root: pathlib.Path, name: str, path: pathlib.Path, how: 
         shutil.rmtree(run.work / "policy" / "state" / "80", ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             (run.work / "policy" / "summary.json").unlink()
-        return outcome("damaged files", f"{how.__name__}: {name}", run, base)
+        # a shard that the run does not read stays damaged
+        return outcome("damaged files", f"{how.__name__}: {name}", run, base, data=False)
 
 
 def swaps(base: Base, root: pathlib.Path) -> Iterator[Fault]:

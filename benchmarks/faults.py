@@ -30,14 +30,16 @@ def main(_: list[str]) -> int:
         root = pathlib.Path(folder)
         base = Base(root / "base")
         faults = [fault for kind in FLAGS.only or KINDS for fault in KINDS[kind](base, root)][:: FLAGS.every]
-        rows = [fault() for fault in watched(faults, "faults", "fault")]
+        rows = []
+        for fault in watched(faults, "faults", "fault"):
+            rows.append(fault())
+            write(FLAGS.json, faults=len(rows), rows=[row._asdict() for row in rows])  # what is known if it is stopped
     print("| kind | fault | what happens | what is said |\n|---|---|---|---|")
     for row in rows:
         line = row.line.replace(folder, "").replace("|", "/")
         print(f"| {row.kind} | {row.fault} | {'**BAD** ' if row.bad else ''}{row.outcome} | {line} |")
     bad = sum(row.bad for row in rows)
     print(f"\n{len(rows)} faults, {bad} that ended otherwise than they should")
-    write(FLAGS.json, faults=len(rows), rows=[row._asdict() for row in rows])
     return int(bool(bad))
 
 

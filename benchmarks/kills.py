@@ -89,12 +89,12 @@ class Run:
             raise RuntimeError(f"{self.command} failed: {(self.root / 'told').read_text(errors='replace')[-3000:]}")
         return False, seen
 
-    def facts(self) -> dict[str, Any]:
-        """What must be the same: {name: checksum or figures}."""
+    def facts(self, data: bool = True) -> dict[str, Any]:
+        """What must be the same: {name: checksum or figures}; data: of the data sets, too."""
         found: dict[str, Any] = {}
         for path in self.work.rglob("record/metadata"):
             found[f"arrays {path.parent.parent.relative_to(self.work)}"] = json.loads(path.read_text())["sha256"]
-        for path in self.data.rglob("dataset_info.json"):
+        for path in self.data.rglob("dataset_info.json") if data else ():
             for split in open_data_set(str(path.parent)).info.splits:
                 arrays = [part for episode in EpisodeSource(str(path.parent), split) for part in episode[:4]]
                 found[f"data {split}"] = digest({f"{i:06d}": part for i, part in enumerate(arrays)})

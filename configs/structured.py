@@ -1,7 +1,8 @@
 """The structured problems (docs/structured.md): S 10, 2 to 64 slots of 2 to 128 choices, a knob for their dependence.
 
 python main.py --config=configs/structured.py:quick --workdir=DIR --config.structured.dependence=1
-    two CPU cores: not measured yet
+    two CPU cores: 2 to 9 minutes, by policy; return of factored 18.6 with dependence 0 and 0.8 with 1, of autoregressive
+    18.6 and 15.9 (optimum 19, expert data 18.9 and 17.3)
 python main.py --config=configs/structured.py:smoke --workdir=DIR
     two CPU cores: under a minute; a meaningless policy
 python main.py --config=configs/structured.py --workdir=DIR
@@ -22,7 +23,8 @@ def get_config(preset: str = "paper"):
     config.eval.update(episodes=100, final_episodes=1000)  # they are played on the device, all at once
     if preset == "quick":
         config.data.update(level="medium-expert", episodes=500)
-        config.train.update(num_steps=10_000, n_step=5)
+        config.train.update(num_steps=6_000, n_step=5)
+        config.eval.every_steps = 2_000
     if preset == "smoke":
         config.eval.update(episodes=2, final_episodes=2)
     return config
