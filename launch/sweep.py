@@ -3,8 +3,8 @@
 A sweep file defines `sweep(add)` and calls, once for each run,
     add(task='dog_trot', policy='spin', seed=0, **{'config.asm.width': 128})
 with any of task (required), preset, policy, learner, level, seed, num_seeds, and fields of the configuration by their
-full name. Each run gets a folder of DIR, named after what varies between the runs. launch/README.md feeds the lines to
-xargs, Slurm and SkyPilot.
+full name; a task is named as its file in configs/ (maze, not maze_7). Each run gets a folder of DIR, named after what
+varies between the runs. launch/README.md feeds the lines to xargs, Slurm and SkyPilot.
 """
 
 import importlib
@@ -19,10 +19,12 @@ from ml_collections import ConfigDict
 
 from spin_jax import command
 from spin_jax.config.build import did_you_mean
+from spin_jax.envs.tasks import family
 from spin_jax.errors import ConfigError
 from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
 
 FIELDS = {"level": "data.level"} | {name: name for name in ("policy", "learner", "seed", "num_seeds")}
+TASK_FILES = tuple(dict.fromkeys([*map(family, ENVS), LOG]))  # a task is named as its file in configs/
 SHOWN_BY_VALUE = ("task", "preset", "policy", "learner", "level")  # dog_trot-spin, but seed=0
 
 
@@ -53,7 +55,7 @@ def full_config(run: dict[str, Any]) -> ConfigDict:
             raise ConfigError(f"add() has no argument {name!r}.{did_you_mean(name, known)}")
     if "task" not in run:
         raise ConfigError(f"add() needs task, got {run}.")
-    for name, table in (("task", (*ENVS, LOG)), ("policy", POLICIES), ("learner", LEARNERS)):
+    for name, table in (("task", TASK_FILES), ("policy", POLICIES), ("learner", LEARNERS)):
         if name in run and run[name] not in table:
             raise ConfigError(f"{name} is {run[name]!r}.{did_you_mean(run[name], table)}")
     module = importlib.import_module(f"configs.{run['task']}")

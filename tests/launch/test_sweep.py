@@ -46,6 +46,13 @@ def test_one_run_is_named_after_its_task_and_a_run_without_settings_is_the_defau
     assert [re.search("--workdir=(.*?)( |$)", line)[1] for line in both] == ["runs/default", "runs/seed=1"]
 
 
+def test_a_task_of_many_sizes_is_named_as_its_file():
+    runs = [{"task": "maze", "config.maze.actuators": 7}, {"task": "structured", "config.structured.dependence": 1.0}]
+    assert commands(runs, "runs")[0] == f"{MAIN}maze.py --workdir=runs/maze-maze.actuators=7 --config.maze.actuators=7"
+    with pytest.raises(ConfigError, match="task is 'maze_7'. Did you mean 'maze'"):
+        commands([{"task": "maze_7"}], "runs")
+
+
 def test_a_shell_reads_back_every_argument():
     runs = [{"task": "fish_swim", "config.asm.path": "/a folder/it's"}, {"task": "fish_swim", "level": "expert[:10%]"}]
     lines = commands(runs, "my runs")
