@@ -33,12 +33,13 @@ def fields() -> Iterator[Case]:
     from spin_jax.config.build import sections
     from spin_jax.config.sections import RunConfig
     from spin_jax.logs.column_map import ColumnConfig
+    from spin_jax.record.workdir import flat
 
-    known = get_config("paper")
+    known = flat(get_config("paper").to_dict())
     for section, kind in (sections() | {"": RunConfig, "data.columns": ColumnConfig}).items():
         for field in dataclasses.fields(kind):
             path = f"{section}.{field.name}".lstrip(".")
-            if "from" in field.metadata or path not in _leaves(known):
+            if "from" in field.metadata or path not in known:
                 continue
             for value in bad_values(field.type):
                 yield Case(
@@ -48,13 +49,6 @@ def fields() -> Iterator[Case]:
 
 def _paper() -> tuple[str, str]:
     return "--config=configs/cheetah_run.py:paper", "--workdir=run"
-
-
-def _leaves(config: Any, prefix: str = "") -> set[str]:
-    found: set[str] = set()
-    for name, value in config.items():
-        found |= _leaves(value, f"{prefix}{name}.") if hasattr(value, "items") else {prefix + name}
-    return found
 
 
 def bad_values(declared: Any) -> list[str]:

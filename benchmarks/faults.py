@@ -6,13 +6,13 @@ disk (needs the right to mount a tmpfs), two writers, killed workers, swapped lo
 """
 
 import pathlib
-import tempfile
 
 from absl import flags
 
 from benchmarks.fault_base import Base
 from benchmarks.fault_files import damaged, hostile, swaps
 from benchmarks.fault_processes import dead_workers, full_disks, two_writers
+from benchmarks.kills import working_folder
 from benchmarks.measure import write
 from spin_jax import command
 from spin_jax.record.progress import watched
@@ -24,9 +24,7 @@ KINDS = {
 
 
 def main(_: list[str]) -> int:
-    if FLAGS.root:
-        pathlib.Path(FLAGS.root).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FLAGS.root) as folder:
+    with working_folder(FLAGS.root) as folder:
         root = pathlib.Path(folder)
         base = Base(root / "base")
         faults = [fault for kind in FLAGS.only or KINDS for fault in KINDS[kind](base, root)][:: FLAGS.every]

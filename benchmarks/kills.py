@@ -36,6 +36,13 @@ LEFT = r"^tmp/|^/dev/|\.lock$|\.tmp$|incomplete|_pieces|orbax-checkpoint-tmp"  #
 LONGEST = 600  # seconds of one start
 
 
+def working_folder(root: str | None) -> tempfile.TemporaryDirectory:
+    """A new folder in `root`, which is made if it is not there, or in the temporary directory."""
+    if root:
+        pathlib.Path(root).mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=root)
+
+
 class Run:
     """The smoke run in the folder `root`, with a temporary directory of its own; data: its data sets, if elsewhere."""
 
@@ -150,9 +157,7 @@ def main(_: list[str]) -> None:
     options = [f"--config={REPOSITORY}/configs/{FLAGS.task}.py:smoke", f"--config.policy={FLAGS.policy}"]
     options += [f"--config.num_seeds={FLAGS.num_seeds}", f"--config.data.mode={'stream' if FLAGS.stream else 'memory'}"]
     options += FLAGS.option
-    if FLAGS.root:
-        pathlib.Path(FLAGS.root).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FLAGS.root) as folder:
+    with working_folder(FLAGS.root) as folder:
         whole = Run(pathlib.Path(folder) / "whole", options, FLAGS.processes)
         changes = whole.go()[1]
         left = sorted(name for name in whole.names() if re.search(LEFT, name))

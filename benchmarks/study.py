@@ -20,7 +20,7 @@ from benchmarks.study_jobs import ROOT, Job, all_jobs, finish, finished, jobs_of
 from benchmarks.study_pool import Pool
 from benchmarks.study_report import label, report
 from spin_jax import command
-from spin_jax.config.build import did_you_mean
+from spin_jax.config.build import build, did_you_mean
 from spin_jax.errors import ConfigError, UserError
 from spin_jax.record.files import read_json, write_json
 from spin_jax.record.machine import usable_cores
@@ -52,9 +52,10 @@ def wanted(study: Study) -> list[Run]:
     return [run for run in study.whole_runs if re.search(FLAGS.only, title(study, run))]
 
 
-def write(study: Study, root: pathlib.Path, path: pathlib.Path) -> None:
-    """Writes what the finished runs of a study found as JSON."""
-    rows = [row for run in study.whole_runs if (row := row_of(run, jobs_of(run, root))) is not None]
+def write(study: Study, jobs: Sequence[Sequence[Job]], path: pathlib.Path) -> None:
+    """Writes what the finished runs of a study, with these jobs, found as JSON."""
+    found = [row_of(run, each) for run, each in zip(study.whole_runs, jobs, strict=True)]
+    rows = [row for row in found if row is not None]
     about = {"study": study.name, "question": study.question, "seeds": study.seeds, "size": dict(study.size)}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**about, **(rows[-1]["machine"] if rows else {}), "runs": rows})
@@ -100,7 +101,7 @@ def estimated(run: Run, root: pathlib.Path, new: set[str]) -> float:
     """Seconds that the jobs `new` of a run (log, asm, run) take, start and compilation left out."""
     stages = {"log": ("data",), "asm": ("pretrain",), "run": ("distill", "policy", "evaluate")}
     config = config_of({**run, "data.dir": str(root / "data")})
-    estimate = Estimate(checked({**run, "data.dir": str(root / "data")}), Workdir(str(root / "estimate"), config))
+    estimate = Estimate(build(config), Workdir(str(root / "estimate"), config))
     return sum(estimate.seconds([name for kind in sorted(new) for name in stages[kind]]).values())
 
 
@@ -120,16 +121,16 @@ def main(names: list[str]) -> int:
     paths = {study.name: results / f"study_{study.name}.json" for study in studies}
     failed: dict[str, str] = {}
     if not FLAGS.report:
+        jobs = {study.name: [jobs_of(run, root) for run in study.whole_runs] for study in studies}
 
         def after(job: Job):
             for study in studies:
-                if job.name in own[study.name]:
-                    write(study, root, paths[study.name])
+                if any(job.name == own.name for *_, own in jobs[study.name]):
+                    write(study, jobs[study.name], paths[study.name])
 
-        own = {study.name: {jobs_of(run, root)[-1].name for run in study.whole_runs} for study in studies}
         failed = perform(all_jobs(runs, root), FLAGS.jobs or usable_cores(), after)
         for study in studies:
-            write(study, root, paths[study.name])  # also of runs that were finished before
+            write(study, jobs[study.name], paths[study.name])  # also of runs that were finished before
     for study in studies:
         found = read_json(paths[study.name], UserError, WAY_OUT, {"runs": list, "seeds": int})
         if found["runs"]:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from launch.sweep import field_names
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build, did_you_mean
 from spin_jax.config.sections import RunConfig
 from spin_jax.errors import ConfigError
+from spin_jax.record.workdir import flat
 
 # A run: fields of the configuration by their names, and these, which are none: config = the file in configs/; preset
 # (quick unless stated); asm_level = the level that its ASM is trained on, if it is another one than the run's;
@@ -85,7 +85,7 @@ def config_of(run: Run) -> ConfigDict:
         config = importlib.import_module(f"configs.{run['config']}").get_config(run["preset"])
     except ModuleNotFoundError as error:
         raise ConfigError(f"There is no configuration configs/{run['config']}.py.") from error
-    known = field_names(config, "")
+    known = flat(config.to_dict())
     for name, value in settings(run).items():
         if name not in known:
             raise ConfigError(f"A run of configs/{run['config']}.py: no field {name!r}.{did_you_mean(name, known)}")

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.study_base import Run, config_of, settings
-from spin_jax.record.files import write_json
+from spin_jax.errors import UserError
+from spin_jax.record.files import read_json, write_json
 from spin_jax.record.machine import facts
 from spin_jax.registry import POLICIES
 
 ROOT = pathlib.Path(__file__).parent.parent
 LOG_FIELDS = r"config$|preset$|bins$|maze\.|structured\.|data\.(episodes|epsilon|seed)$"
 ASM_FIELDS = r"config$|preset$|bins$|maze\.|structured\.|data\.|seed$|precision$|asm\.(?!epoch$|path$)"
+WAY_OUT = "Delete it, and run the study again."
 MACHINE = ("device", "processor", "cores", "versions", "commit")
 SHOWN = ("config", "data.level", "policy", "learner")  # in a folder's name, before the digest of all fields
 
@@ -38,9 +40,10 @@ class Job(NamedTuple):
 def jobs_of(run: Run, root: pathlib.Path) -> list[Job]:
     """The jobs of a run, its own last: its log, its ASM if its policy reads one, and the run."""
     log = _job("log", _only(LOG_FIELDS, run) | {"policy": "factored"}, root, "data")
-    if not POLICIES[config_of(run).policy].reads_asm:
+    config = config_of(run)
+    if not POLICIES[config.policy].reads_asm:
         return [log, _job("run", run, root, "all", needs=[log.name])]
-    fields = _only(ASM_FIELDS, run) | {"policy": "spin", "asm.masking": config_of(run).asm.masking}
+    fields = _only(ASM_FIELDS, run) | {"policy": "spin", "asm.masking": config.asm.masking}
     if "asm_level" in run:
         fields |= {"data.level": run["asm_level"]}
     asm = _job("asm", fields, root, "pretrain", needs=[log.name])
@@ -74,8 +77,8 @@ def _job(kind: str, run: Run, root: pathlib.Path, stage: str, extra: Sequence[st
 
 def finished(job: Job) -> dict | None:
     """The record of a finished job; None if it is not finished, or was finished with other settings."""
-    record = json.loads(job.done.read_text()) if job.done.exists() else {}
-    return record if record.get("settings") == json.loads(json.dumps(job.settings)) else None
+    record = _read(job.done)
+    return record if record and record.get("settings") == json.loads(json.dumps(job.settings)) else None
 
 
 def finish(job: Job, peak_mb: float) -> None:
@@ -93,7 +96,7 @@ def finish(job: Job, peak_mb: float) -> None:
 
 
 def _read(path: pathlib.Path) -> dict | None:
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path, UserError, WAY_OUT, {}) if path.exists() else None
 
 
 def _of_policy(results: dict, peak_mb: float) -> dict:

@@ -240,3 +240,10 @@ def get_config(task: str, preset: str) -> ConfigDict:
         evaluation.update(every_steps=40, episodes=2, final_episodes=2)
         ope.update(gamma=0.9, steps=100, width=32, clone_steps=250, tau=0.5)
     return config
+
+
+def play_on_device(config: ConfigDict, preset: str) -> None:
+    """Settings of tasks that are pure functions: their episodes are played in one compiled program, all at once."""
+    config.data.num_workers = 0  # a step costs less than to send it to a process
+    if preset != "smoke":
+        config.eval.update(episodes=100, final_episodes=1000)

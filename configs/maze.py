@@ -14,11 +14,8 @@ from configs import base
 def get_config(preset: str = "paper"):
     config = base.get_config("maze", preset)
     config.task = "maze_" + config.maze.get_oneway_ref("actuators").to_str()  # follows the field wherever it is set
-    config.data.num_workers = 0  # a step costs less than to send it to a process
-    config.eval.update(episodes=100, final_episodes=1000)  # they are played on the device, all at once
+    base.play_on_device(config, preset)
     if preset == "quick":
         config.data.level = "medium-expert"
         config.train.update(num_steps=10_000, n_step=5)
-    if preset == "smoke":
-        config.eval.update(episodes=2, final_episodes=2)
     return config

@@ -18,13 +18,10 @@ def get_config(preset: str = "paper"):
     # references, so the task's name follows the fields wherever they are set
     size = "structured_" + knobs["slots"].to_str() + "x" + knobs["choices"]
     config.task = size + "_" + knobs["dependence"].to_str() + "_" + knobs["coverage"].to_str()
-    config.data.num_workers = 0  # a step costs less than to send it to a process
+    base.play_on_device(config, preset)
     config.data.epsilon = 0.01  # of sub-actions: one random one spoils a pattern
-    config.eval.update(episodes=100, final_episodes=1000)  # they are played on the device, all at once
     if preset == "quick":
         config.data.update(level="medium-expert", episodes=500)
         config.train.update(num_steps=6_000, n_step=5)
         config.eval.every_steps = 2_000
-    if preset == "smoke":
-        config.eval.update(episodes=2, final_episodes=2)
     return config

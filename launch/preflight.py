@@ -217,19 +217,18 @@ def check_stage(name: str, work: Work, devices: Sequence[Any], chip: Chip | None
         layout = Layout(jax.make_mesh((1, 1), ("seed", "data"), axis_types=axes, devices=devices))
     seeds_here = run.num_seeds / layout.groups
     gflop = seeds_here * xla_gflop(work.learner, work.frozen, work.log, work.batch_size) / layout.shards
-    row = None
     for shards in [run.data.shards] if run.data.shards else sorted({1, layout.shards}):
         try:
             row = measure(work, layout, shards, gflop, chip)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            refused = next(part for part in str(error).splitlines() if "RESOURCE_EXHAUSTED" in part)
+            row, refused = {}, next(part for part in str(error).splitlines() if "RESOURCE_EXHAUSTED" in part)
             continue
         fits = chip is None or row["peak_mib"] <= row["memory_mib"]
         if fits:
             break
-    if row is None:
+    if not row:
         raise ConfigError(f"stage {name} does not fit on mesh {layout.groups}×{layout.shards}: {refused} {WAY_OUT}")
     return {"stage": name, "shards": shards, **row, "fits": fits}
 

@@ -21,6 +21,7 @@ from spin_jax import command
 from spin_jax.config.build import did_you_mean
 from spin_jax.envs.tasks import family
 from spin_jax.errors import ConfigError
+from spin_jax.record.workdir import flat
 from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
 
 FIELDS = {"level": "data.level"} | {name: name for name in ("policy", "learner", "seed", "num_seeds")}
@@ -63,7 +64,7 @@ def full_config(run: dict[str, Any]) -> ConfigDict:
         config = module.get_config(*([run["preset"]] if "preset" in run else []))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    fields = field_names(config)
+    fields = [f"config.{name}" for name in flat(config.to_dict())]
     for flag, value in overrides(run).items():
         if flag not in fields:
             raise ConfigError(f"{flag} is no field of the configuration.{did_you_mean(flag, fields)}")
@@ -72,14 +73,6 @@ def full_config(run: dict[str, Any]) -> ConfigDict:
         except TypeError as error:
             raise ConfigError(f"{flag} cannot be {value!r}: {error}") from error
     return config
-
-
-def field_names(config: ConfigDict, prefix: str = "config.") -> list[str]:
-    """The full names of all fields, such as config.asm.width."""
-    names: list[str] = []
-    for name, value in config.items():
-        names += field_names(value, f"{prefix}{name}.") if isinstance(value, ConfigDict) else [prefix + name]
-    return names
 
 
 def overrides(run: dict[str, Any]) -> dict[str, Any]:

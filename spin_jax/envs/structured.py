@@ -138,14 +138,16 @@ class StructuredEnv(HostEnv):
             top, here = height - (i + 1) * rung, i == self._state.height
             draw.rectangle((2, top + 2, width / 8, top + rung - 3), fill=COLOURS["here" if here else "wrong"])
         right = self._patterns[at]
-        rows = [*right, *([] if action is None else [action])]
+        hits = np.zeros_like(right, bool) if action is None else right == action
+        rows, greens = [*right], [*hits]
+        if action is not None:
+            rows, greens = [*rows, action], [*greens, hits.any(0)]
         wide, tall = (width * 7 / 8 - 12) / right.shape[1], height / (len(right) + 2)
-        for row, choices in enumerate(rows):
+        for row, (choices, green) in enumerate(zip(rows, greens, strict=True)):
             played = row == len(right)  # below an empty line
-            green = (right == choices).any(0) if played else (right[row] == action)
             for slot, choice in enumerate(choices):
                 left, top = width / 8 + 10 + slot * wide, (row + played) * tall
-                colour = COLOURS["right" if np.broadcast_to(green, right.shape[1:])[slot] else "wrong"]
+                colour = COLOURS["right" if green[slot] else "wrong"]
                 draw.rectangle((left, top + 1, left + wide - 2, top + tall - 2), fill=colour)
                 if wide > 14 and tall > 10:
                     draw.text((left + 2, top + 1), str(choice), fill=COLOURS["text"])
