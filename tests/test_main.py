@@ -5,15 +5,12 @@ import os
 import pathlib
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from smoke_runs import ROOT, arrays, start
 
 from configs.cheetah_run import get_config
 from spin_jax import run as main
@@ -27,18 +24,7 @@ from spin_jax.record.workdir import flat
 from spin_jax.stages import STAGES
 from spin_jax.stages.make_data import load_data
 
-ROOT = pathlib.Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
-
-
-def start(workdir, data, *arguments, preset="smoke", wait=True):
-    command = [sys.executable, "main.py", f"--config=configs/cheetah_run.py:{preset}", f"--workdir={workdir}"]
-    command += [f"--config.data.dir={data}", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if not wait:
-        return process
-    out, error = process.communicate(timeout=400)
-    return process.returncode, out, error
 
 
 def run_here(workdir, data, stage, overrides):
@@ -46,15 +32,6 @@ def run_here(workdir, data, stage, overrides):
     config = get_config("smoke")
     config.update_from_flattened_dict({"data.dir": str(data), **overrides})
     return main.run(config, str(workdir), STAGES if stage == "all" else (stage,))
-
-
-def arrays(store: pathlib.Path) -> dict:
-    """Every array of the latest checkpoint, as it is on disk."""
-    import orbax.checkpoint as ocp
-
-    step = CheckpointStore(store).steps()[-1]
-    restored = ocp.StandardCheckpointer().restore(store / str(step) / "arrays")
-    return {name: np.asarray(value) for name, value in restored.items()}
 
 
 def snapshot(path: pathlib.Path) -> dict:
@@ -131,43 +108,6 @@ def test_stream_mode_runs_and_reports_the_same_log(finished, tmp_path):
     run_here(tmp_path / "memory", data, "policy", {"asm.path": f"{tmp_path}/new/asm"})
     with pytest.raises(WorkdirError, match="config.data.mode: there 'stream', now 'memory'"):
         run_here(tmp_path / "new", data, "evaluate", {})
-
-
-KILLS = {
-    # what has to exist when SIGKILL comes, and what must not exist yet
-    "data": ("data/.factorised_dmc_pieces/*/random/*.npz", "data/factorised_dmc/*/1.0.0/dataset_info.json"),
-    "pretrain": ("work/pretrain/state/[1-9][0-9]", "work/pretrain/summary.json"),
-    "policy": ("work/policy/state/[1-9][0-9]", "work/policy/summary.json"),
-}
-LONGER = ("--config.data.episodes=22", "--config.asm.num_epochs=3", "--config.data.level=expert[:4]")
-
-
-def test_sigkill_in_every_stage_changes_no_parameter(tmp_path):
-    code, _, error = start(tmp_path / "whole" / "work", tmp_path / "whole" / "data", *LONGER)
-    assert code == 0, error
-    cut, told = tmp_path / "cut", ""
-    for stage, (present, absent) in KILLS.items():
-        process = start(cut / "work", cut / "data", *LONGER, wait=False)
-        deadline = time.monotonic() + 300
-        while not list(cut.glob(present)):
-            assert process.poll() is None, f"{stage}: ended before it could be killed: {process.communicate()[1]}"
-            assert time.monotonic() < deadline, f"{stage}: nothing to kill after 300 s"
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        told += process.communicate()[1]
-        assert not list(cut.glob(absent)), f"{stage}: finished before it was killed"
-    code, _, error = start(cut / "work", cut / "data", *LONGER)
-    assert code == 0, error
-    told += error
-    for stage, steps in (("pretrain", (12, 24)), ("policy", (20, 40, 60))):  # neither from the start nor at the end
-        assert any(f"{stage}: resuming from step {step} of" in told for step in steps), told
-    for store in ("asm", "pretrain/state", "policy/state"):
-        whole, resumed = arrays(tmp_path / "whole" / "work" / store), arrays(cut / "work" / store)
-        assert whole.keys() == resumed.keys()
-        assert all(np.array_equal(whole[name], resumed[name]) for name in whole), store
-    results = [json.loads((root / "work" / "results.json").read_text()) for root in (tmp_path / "whole", cut)]
-    assert results[0]["fingerprint"] == results[1]["fingerprint"]
-    assert results[0]["return_mean"] == results[1]["return_mean"]
 
 
 def test_a_workdir_in_use_is_refused_and_nothing_is_written(finished):
