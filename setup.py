@@ -41,6 +41,7 @@ setup(
         "numpy>=2.0",
         "optax>=0.2.6",
         "orbax-checkpoint>=0.11.32,<1",
+        "tensorstore",  # Orbax's own; damaged files are found with it before Orbax reads them
         "pillow>=11",
         "pyarrow>=18.1",
         "scipy>=1.13",

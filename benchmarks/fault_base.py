@@ -60,14 +60,18 @@ def refusal(lines: list[str]) -> tuple[str, bool]:
     return (errors or lines or [""])[-1], len(errors) != 1 or traceback
 
 
-def outcome(kind: str, fault: str, run: Run, base: Base, data: bool = True) -> Row:
-    """Runs the command and says how it ended; data: its data sets are compared, too."""
+def outcome(kind: str, fault: str, run: Run, base: Base, data: bool = True, damaged: str = "") -> Row:
+    """Runs the command and says how it ended; data: its data sets are compared, too.
+
+    damaged: the file of the workdir that was damaged; it may differ where that is said.
+    """
     code, lines = told(run)
     if code:
         line, bad = refusal(lines)
         return Row(kind, fault, REFUSED, line, bad)
-    other = sorted(name for name, fact in run.facts(data).items() if base.facts.get(name) != fact)
     warned = [line for line in lines if "anew" in line or "left out" in line or "not kept" in line]
+    differ = {name for name, fact in run.facts(data).items() if base.facts.get(name) != fact}
+    other = sorted(differ - {damaged} if warned else differ)
     bad = bool(other) or any("Traceback" in line for line in lines)
     end = f"other results: {', '.join(other)}" if other else SAID if warned else SAME
     return Row(kind, fault, end, warned[-1] if warned else "", bad)

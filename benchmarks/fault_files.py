@@ -46,13 +46,15 @@ def damaged(base: Base, root: pathlib.Path) -> Iterator[Fault]:
 def _damage(base: Base, root: pathlib.Path, name: str, path: pathlib.Path, how: Callable) -> Row:
     with tempfile.TemporaryDirectory(dir=root) as folder:
         run = base.copy(pathlib.Path(folder) / "run")
-        how(run.root / path.relative_to(base.run.root))
+        here = run.root / path.relative_to(base.run.root)
+        how(here)
         # stage 2 is unfinished, so that all that it reads is read
         shutil.rmtree(run.work / "policy" / "state" / "80", ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             (run.work / "policy" / "summary.json").unlink()
         # a shard that the run does not read stays damaged
-        return outcome("damaged files", f"{how.__name__}: {name}", run, base, data=False)
+        damaged = str(here.relative_to(run.work)) if here.is_relative_to(run.work) else ""
+        return outcome("damaged files", f"{how.__name__}: {name}", run, base, False, damaged)
 
 
 def swaps(base: Base, root: pathlib.Path) -> Iterator[Fault]:

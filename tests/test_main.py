@@ -86,11 +86,15 @@ def test_decisions_are_recorded_not_autos(finished):
 
 def test_the_same_command_again_trains_nothing_anew(finished):
     workdir, data, *_ = finished
-    before = arrays(workdir / "policy" / "state")
+    before, metrics = arrays(workdir / "policy" / "state"), workdir / "pretrain" / "metrics.jsonl"
+    rows = metrics.read_text()
+    metrics.write_text("".join(rows.splitlines(keepends=True)[:-1]))
     code, out, error = start(workdir, data)
+    metrics.write_text(rows)
     assert code == 0, error
     assert "compiling" not in error
     assert "estimate" not in error
+    assert error.count(f"{metrics} is not as its stage left it") == 1
     after = arrays(workdir / "policy" / "state")
     assert all(np.array_equal(before[name], after[name]) for name in before)
 

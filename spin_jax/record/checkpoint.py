@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 from orbax.checkpoint import checkpoint_managers as managers
 
 from spin_jax.errors import CheckpointError
@@ -34,6 +35,7 @@ def digest(arrays: Mapping[str, Any]) -> str:
     return found.hexdigest()
 
 
+ZARR = "/.zarray"  # ends the names of the arrays' descriptions
 ROOM = 1 << 20  # bytes of a checkpoint beside its arrays
 MADE_ANEW = "or delete that directory: the same command without --stage trains anew what is missing then"
 
@@ -41,6 +43,22 @@ MADE_ANEW = "or delete that directory: the same command without --stage trains a
 def _digest_of_record(record: dict) -> str:
     """SHA-256 of a record."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _read_all(directory: pathlib.Path) -> None:
+    """Reads every array of Orbax's format (zarr in OCDBT), one after another; raises ValueError if one is damaged.
+
+    Orbax reads arrays side by side and gives up at the first damaged one; the others then complain to an event loop
+    that is gone, with a traceback for each. So it is given no damaged files.
+    """
+    files = {"driver": "ocdbt", "base": f"file://{directory}/"}
+    names = [key.decode() for key in tensorstore.KvStore.open(files).result().list().result()]
+    if not names:  # what TensorStore finds where no manifest is
+        raise ValueError("it holds no arrays")
+    for name in names:
+        if name.endswith(ZARR):
+            array = {"driver": "zarr", "kvstore": files | {"path": name.removesuffix(ZARR)}}
+            tensorstore.open(array, open=True).result().read().result()
 
 
 class CheckpointStore:
@@ -128,6 +146,7 @@ class CheckpointStore:
         step = self._resolve(step)
         wanted = flatten(like)
         try:
+            _read_all(self._path(step) / "arrays")
             stored = self._manager().item_metadata(step)["arrays"].tree
         except Exception as error:
             raise self._damaged(step, error) from error

@@ -9,6 +9,7 @@ from tensorboardX import SummaryWriter
 
 from spin_jax.errors import WorkdirError
 from spin_jax.record.files import appending, read_bytes, write_text
+from spin_jax.record.inputs import file_digest
 from spin_jax.record.progress import log
 
 WAY_OUT = "Move it away: training continues from its checkpoint, and the curves begin there."
@@ -37,6 +38,16 @@ def _row(line: bytes) -> dict | None:
         return row if known else None
     except (ValueError, AttributeError):  # no JSON, or JSON of something else
         return None
+
+
+def check_rows(path: pathlib.Path, sha256: str | None) -> None:
+    """Warns where the rows of a finished stage are not those that it left; sha256: of the file then, if recorded."""
+    if sha256 is None or (path.is_file() and file_digest(path) == sha256):
+        return
+    log.warning(
+        f"{path} is not as its stage left it (cut, damaged or edited): curves show what can be read; rows that cannot "
+        f"be read are left out. Restore it from a copy. The policy and its figures do not come from this file."
+    )
 
 
 class MetricsWriter:
@@ -73,6 +84,10 @@ class MetricsWriter:
     def rows(self) -> list[dict]:
         """All rows written so far."""
         return read_rows(self._path)
+
+    def sha256(self) -> str:
+        """SHA-256 of metrics.jsonl as it is now."""
+        return file_digest(self._path)
 
     def close(self) -> None:
         self._board.close()

@@ -1,10 +1,13 @@
 """Reports a finished run: a table, curves and a video for people, and results.json for programs."""
 
+import itertools
+
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.envs.tasks import TASKS
 from spin_jax.record.files import write_json
 from spin_jax.record.machine import facts
+from spin_jax.record.metrics import check_rows
 from spin_jax.record.workdir import Workdir
 from spin_jax.report.curves import plot_curves
 from spin_jax.report.judgement import judgement, plot_judgement, unfinished
@@ -117,6 +120,8 @@ def report(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     results = collect_results(run, workdir, dataset)
     write_json(workdir.path / "results.json", results)
     team = members(run, workdir)
+    for place, stage in itertools.product(dict.fromkeys([workdir, *(m.workdir for m in team)]), ("pretrain", "policy")):
+        check_rows(place.path / stage / "metrics.jsonl", (place.summary(stage) or {}).get("metrics_sha256"))
     written = [
         workdir.path / "results.json",
         plot_curves([member.workdir.path for member in team], workdir.path, results),

@@ -46,6 +46,7 @@ class Stage:
         saved = first(lambda: sorted(set.intersection(*(set(store.steps()) for store in self._stores))))
         self.resumed, self.start = bool(saved), max(saved, default=0)
         self._writers: list[MetricsWriter] = []
+        self._trained = False  # whether `fit` had steps to do
         self._saved: int | None = None  # the step that `save` saved last
         self._inputs: Sequence[Mapping[str, Input]] = ()
 
@@ -135,7 +136,7 @@ class Stage:
         """
         if self.start >= num_steps:
             return state
-        layout, seeds = self.layout, self.seeds
+        self._trained, layout, seeds = True, self.layout, self.seeds
         if not isinstance(data, TransitionStream):
             shards = rows.choose_shards(data, layout, self._batch_size, self.run.data.shards)
             data = rows.place(data, layout, shards)
@@ -186,9 +187,14 @@ class Stage:
         )
 
     def finish(self, summaries: Sequence[dict]) -> dict:
-        """Records the figures of every seed; those of the first seed also stand for the run, and are returned."""
-        if not is_first():
-            return summaries[0]
-        for member, summary in zip(self.members, summaries, strict=True):
-            member.workdir.finish(self.name, summary)
-        return self._workdir.finish(self.name, summaries[0])
+        """Records the figures of every seed; those of the first seed also stand for the run, and are returned.
+
+        Each seed's also hold the SHA-256 of its metrics, as they were when the stage was trained to its end.
+        """
+        if is_first():
+            earlier = [None if self._trained else member.workdir.summary(self.name) for member in self.members]
+            self._workdir.finish(self.name, summaries[0])
+            for member, summary, writer, old in zip(self.members, summaries, self._writers, earlier, strict=True):
+                sha256 = (old or {}).get("metrics_sha256") or writer.sha256()
+                member.workdir.finish(self.name, summary | {"metrics_sha256": sha256})
+        return summaries[0]

@@ -92,13 +92,29 @@ def data_files(step: pathlib.Path) -> list[pathlib.Path]:
     ids=["no data", "data cut short", "no metadata", "no manifest", "empty manifest", "empty directory"],
 )
 def test_damaged_arrays_are_an_error_that_names_the_path(tmp_path, damage):
-    """One array: of several, those still being read when Orbax gives up complain to an event loop that is gone."""
-    tree = {"kernel": jax.random.normal(jax.random.key(0), (300, 100))}
+    tree = {f"kernel_{i}": jax.random.normal(jax.random.key(i), (300, 100)) for i in range(9)}
     CheckpointStore(tmp_path).save(7, tree, {})
     assert data_files(tmp_path / "7")
     damage(tmp_path / "7")
     with pytest.raises(CheckpointError, match=f"{tmp_path / '7'} is damaged or incomplete"):
         CheckpointStore(tmp_path).restore(tree)
+
+
+def test_orbax_is_given_no_damaged_arrays(saved, tree, monkeypatch):
+    """Its threads would print a traceback for every array that was being read when it gave up."""
+    monkeypatch.setattr(CheckpointStore, "_manager", lambda store: pytest.fail("Orbax reads"))
+    monkeypatch.setattr(CheckpointStore, "_resolve", lambda store, step: 7)
+    manifest = saved / "7" / "arrays" / "manifest.ocdbt"
+    whole = manifest.read_bytes()
+    for damage in (whole[: len(whole) // 2], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], None):
+        manifest.unlink() if damage is None else manifest.write_bytes(damage)
+        with pytest.raises(CheckpointError, match=f"{saved / '7'} is damaged or incomplete"):
+            CheckpointStore(saved).restore(tree)
+    manifest.write_bytes(whole)
+    for file in data_files(saved / "7"):
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=f"{saved / '7'} is damaged or incomplete"):
+        CheckpointStore(saved).restore(tree)
 
 
 @pytest.mark.parametrize("text", [None, "{"])

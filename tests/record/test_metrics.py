@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from spin_jax.errors import WorkdirError
-from spin_jax.record.metrics import MetricsWriter, read_rows
+from spin_jax.record.metrics import MetricsWriter, check_rows, read_rows
 from spin_jax.record.progress import Progress, log, watched
 
 
@@ -37,6 +37,32 @@ def test_starting_anew_drops_everything(tmp_path):
     with MetricsWriter(tmp_path):
         pass
     assert read_rows(tmp_path / "metrics.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_text(path.read_text().splitlines(keepends=True)[0]),
+        lambda path: path.write_text(path.read_text()[:-4]),
+        lambda path: path.write_text(path.read_text().replace("0.25", "0.35")),
+    ],
+    ids=["gone", "cut between lines", "cut in a line", "a digit changed"],
+)
+def test_rows_that_are_not_as_their_stage_left_them_are_named(tmp_path, lines, damage):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(0, loss=0.5)
+        writer.write(10, loss=0.25)
+    path = tmp_path / "metrics.jsonl"
+    left = writer.sha256()
+    check_rows(path, left)
+    assert lines.seen == []
+    damage(path)
+    check_rows(path, None)  # a stage of a version that recorded nothing
+    assert lines.seen == []
+    check_rows(path, left)
+    assert len(lines.seen) == 1
+    assert f"{path} is not as its stage left it" in lines.seen[0]
 
 
 def test_a_line_cut_by_a_kill_is_left_out(tmp_path, lines):
