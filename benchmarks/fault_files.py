@@ -12,15 +12,16 @@ from benchmarks.fault_base import REFUSED, Base, Fault, Row, outcome
 from benchmarks.kills import Run
 
 NUMBER = re.compile(r"[0-9a-f]{32}$|tfevents.*|(?<=/)\d+(?=/)|-\d{5}-of-\d{5}")
+END = "policy/state/80"  # the last step of stage 2
 
 
 def kinds_of_files(run: Run) -> dict[str, pathlib.Path]:
-    """One file of every kind that a run writes, by its path without numbers."""
-    found: dict[str, pathlib.Path] = {}
+    """One file of every kind that a run writes, by its path without numbers; of several, that of the last step."""
+    found = {}
     for folder in (run.work, run.data):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.stat().st_size:
-                found.setdefault(NUMBER.sub("*", str(path.relative_to(run.root))), path)
+            if path.is_file() and path.stat().st_size and not path.is_relative_to(run.work / END):
+                found[NUMBER.sub("*", str(path.relative_to(run.root)))] = path
     return found
 
 
@@ -49,7 +50,7 @@ def _damage(base: Base, root: pathlib.Path, name: str, path: pathlib.Path, how: 
         here = run.root / path.relative_to(base.run.root)
         how(here)
         # stage 2 is unfinished, so that all that it reads is read
-        shutil.rmtree(run.work / "policy" / "state" / "80", ignore_errors=True)
+        shutil.rmtree(run.work / END, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
             (run.work / "policy" / "summary.json").unlink()
         # a shard that the run does not read stays damaged

@@ -6,11 +6,14 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from benchmarks.fault_base import REFUSED, SAME, Base, Fault, Row, outcome, refusal, told
-from benchmarks.kills import Run
+from benchmarks.kills import REPOSITORY, Run
 
 DISKS_MB = (1, 2, 4, 6, 9)
 
@@ -38,9 +41,10 @@ def _full_disk(base: Base, root: pathlib.Path, size: int) -> Row:
 
 
 def two_writers(base: Base, root: pathlib.Path) -> Iterator[Fault]:
-    """A second process on the same workdir, and on the same data set."""
+    """A second process on the same workdir, on the same data set, and on the same import."""
     yield functools.partial(_same_workdir, base, root)
     yield functools.partial(_same_data, base, root)
+    yield functools.partial(_same_import, root)
 
 
 def _started(run: Run, until: Callable[[int], bool]) -> subprocess.Popen:
@@ -71,6 +75,29 @@ def _same_data(base: Base, root: pathlib.Path) -> Row:
     waited = [line for line in lines if "waits for" in line]
     bad = code != 0 or not waited or run.facts() != other.facts()
     return Row("two writers", "the same data set", "waits", (waited or lines)[-1], bad)
+
+
+def _same_import(root: pathlib.Path, episodes: int = 20_000, steps: int = 10) -> Row:
+    """Of a table that takes longer to write than a process takes to start."""
+    table, data, rng = root / "table.npz", root / "imports", np.random.default_rng(0)
+    rows = episodes * steps
+    np.savez(
+        table,
+        observation=rng.normal(size=(rows, 8)).astype(np.float32),
+        action=rng.integers(0, 4, (rows, 3)),
+        reward=rng.normal(size=rows),
+        terminal=np.arange(rows) % steps == steps - 1,
+    )
+    command = [sys.executable, "-m", "spin_jax.logs.import_log", str(table), f"--data_dir={data}"]
+    first = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    while first.poll() is None and not any(data.glob(".importing_*")):
+        time.sleep(0.01)
+    second = subprocess.run(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, timeout=600)
+    _, told = first.communicate()
+    waited = [line for line in second.stderr.splitlines() if "waits for" in line]
+    end = told.splitlines()[-1:], second.stderr.splitlines()[-1:]  # each names the data set
+    bad = bool(first.returncode or second.returncode) or not waited or end[0] != end[1]
+    return Row("two writers", "the same import", "waits", (waited or second.stderr.splitlines() or [""])[-1], bad)
 
 
 def dead_workers(base: Base, root: pathlib.Path) -> Iterator[Fault]:

@@ -21,6 +21,7 @@ from spin_jax.data.rlds import EpisodeSource, open_data_set
 from spin_jax.data.spaces import read_spaces, to_json
 from spin_jax.errors import DataError
 from spin_jax.export.multi_discrete import to_multi_discrete
+from spin_jax.record.lock import waiting
 from spin_jax.record.progress import log, setup_logging, watched
 from spin_jax.types import ActionSpec, numbered_spaces
 
@@ -48,8 +49,7 @@ def log_to_minari(directory: pathlib.Path, split: str, dataset_id: str) -> pathl
     except ValueError as error:
         raise DataError(f"--id={dataset_id!r}: {error} Such as ward/log-v0.") from error
     path = pathlib.Path(get_dataset_path(dataset_id))
-    if path.exists():
-        raise DataError(f"{path} is there already and stays as it is. Choose another --id.")
+    _check_free(path)
     check_shards(directory, split)
     stored = EpisodeSource(str(directory), split)
     spaces = read_spaces(directory) or numbered_spaces(*_sizes(stored))
@@ -84,21 +84,32 @@ def log_to_minari(directory: pathlib.Path, split: str, dataset_id: str) -> pathl
 
 @contextlib.contextmanager
 def _completed(path: pathlib.Path, dataset_id: str) -> Iterator[None]:
-    """What Minari writes as `dataset_id` inside comes to `path` in one step at the end, or not at all."""
+    """What Minari writes as `dataset_id` inside comes to `path` in one step at the end, or not at all.
+
+    A second process waits, and then finds the id taken.
+    """
     root = pathlib.Path(str(path).removesuffix(dataset_id))
     partial = root / f".exporting_{dataset_id.replace('/', '_')}"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed call left
     before = os.environ.get(ROOT)
-    os.environ[ROOT] = str(partial)
-    try:
-        yield
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (partial / dataset_id).rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        del os.environ[ROOT]
-        if before is not None:
-            os.environ[ROOT] = before
+    with waiting(partial.with_suffix(".lock"), f"export: {dataset_id}"):
+        _check_free(path)
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed call left
+        os.environ[ROOT] = str(partial)
+        try:
+            yield
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (partial / dataset_id).rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            del os.environ[ROOT]
+            if before is not None:
+                os.environ[ROOT] = before
+
+
+def _check_free(path: pathlib.Path) -> None:
+    """Raises DataError if there is a data set in `path`."""
+    if path.exists():
+        raise DataError(f"{path} is there already and stays as it is. Choose another --id.")
 
 
 def _sizes(episodes: EpisodeSource) -> tuple[int, ActionSpec]:
