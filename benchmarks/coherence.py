@@ -74,8 +74,8 @@ def train(learner: Learner, data: Transition, frozen: Any = (), *, steps: int, w
 
 
 def steps_of(steps: int, share: float) -> int:
-    """A share of `steps`, rounded to whole chunks, at least one."""
-    return max(1, round(share * steps / CHUNK)) * CHUNK
+    """A share of `steps`, at least one."""
+    return max(1, round(share * steps))
 
 
 def train_asm(task: OneStepTask, data: Transition, share: float) -> dict:

@@ -87,7 +87,7 @@ def test_seeds_together_are_the_runs_of_each_alone(trained, policy):
     for stage in ("policy", "distill") if policy == "spin_distill" else ("policy",):
         recorded = json.loads((together / "seed_6" / stage / "inputs.json").read_text())
         assert set(recorded) == {"log", "ASM"} - ({"ASM"} if policy == "factored" else set())
-    for seed in (5, 6):
+    for seed in (5, 6) if policy == "factored" else (6,):
         alone, member = trained(f"alone_{seed}", True, seed=seed, **own), together / f"seed_{seed}"
         assert list(returns(member)) == [0, 2, 4, 6, 8]
         np.testing.assert_allclose(list(returns(member).values()), list(returns(alone).values()), rtol=1e-4)
