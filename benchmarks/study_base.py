@@ -15,9 +15,11 @@ from spin_jax.record.workdir import flat
 
 # A run: fields of the configuration by their names, and these, which are none: config = the file in configs/; preset
 # (quick unless stated); asm_level = the level that its ASM is trained on, if it is another one than the run's;
-# stage = "pretrain" for a run that is over when its ASM is trained.
+# body_of = the file in configs/ whose ASM, trained as long as its preset says, gives the body that the run's ASM starts
+# from, or NOTHING; stage = "pretrain" for a run that is over when its ASM is trained.
 Run = Mapping[str, Any]
-NO_FIELDS = ("config", "preset", "asm_level", "stage")
+NOTHING = "nothing"
+NO_FIELDS = ("config", "preset", "asm_level", "body_of", "stage")
 MEASURES = {
     "return": "return",
     "ms_per_step": "milliseconds a step of one seed, compilation counted",

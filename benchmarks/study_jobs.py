@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.study_base import Run, config_of, settings
+from benchmarks.study_base import NOTHING, Run, config_of, settings
 from spin_jax.errors import UserError
 from spin_jax.record.files import read_json, write_json
 from spin_jax.record.machine import facts
@@ -46,11 +46,17 @@ def jobs_of(run: Run, root: pathlib.Path) -> list[Job]:
     fields = _only(ASM_FIELDS, run) | {"policy": "spin", "asm.masking": config.asm.masking}
     if "asm_level" in run:
         fields |= {"data.level": run["asm_level"]}
-    asm = _job("asm", fields, root, "pretrain", needs=[log.name])
+    body: list[Job] = []
+    if run.get("body_of", NOTHING) != NOTHING:
+        other = {name: value for name, value in fields.items() if name != "asm.num_epochs"}
+        body = jobs_of(other | {"config": run["body_of"], "stage": "pretrain"}, root)
+        fields |= {"body_of": run["body_of"]}
+    start = [f"--config.asm.body_path={job.workdir / 'asm'}" for job in body[-1:]]
+    asm = _job("asm", fields, root, "pretrain", start, needs=[log.name, *(job.name for job in body[-1:])])
     if run.get("stage") == "pretrain":
-        return [log, asm]
+        return [log, *body, asm]
     borrowed = [f"--config.asm.path={asm.workdir / 'asm'}", *["--config.asm.other_data=true"] * ("asm_level" in run)]
-    return [log, asm, _job("run", run, root, "all", borrowed, needs=[asm.name])]
+    return [log, *body, asm, _job("run", run, root, "all", borrowed, needs=[asm.name])]
 
 
 def all_jobs(runs: Iterable[Run], root: pathlib.Path) -> list[Job]:

@@ -64,6 +64,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     asm.per_seed = False  # with several seeds: False = all share the first seed's ASM | True = an ASM for each seed
     asm.epoch = -1  # the epoch of the ASM that stage 2 loads; -1 = the last
     asm.other_data = False  # accept an ASM that was trained on other data of the same shape
+    asm.body_path = ""  # stage 1 starts from the body of the ASM in this folder, of any log or task; "" = from nothing
     asm.width = 256  # D
     asm.num_heads = 4  # H
     asm.num_blocks = 3  # L

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from benchmarks.studies import STUDIES
-from benchmarks.study_base import Study, checked, config_of, grid, smallest
+from benchmarks.study_base import NOTHING, Study, checked, config_of, grid, smallest
 from benchmarks.study_jobs import MACHINE, ROOT, Job, all_jobs, finish, finished, jobs_of, row_of
 from benchmarks.study_pool import Pool, shares
 from benchmarks.study_report import ALL, cell, cells, page, report, table
@@ -73,6 +73,20 @@ def test_an_asm_of_another_level_is_that_level_s():
     other = run_of("spin", data__level="expert", asm_level="medium")
     assert jobs_of(other, HERE)[1].name == jobs_of(run_of("spin", data__level="medium"), HERE)[1].name
     assert "--config.asm.other_data=true" in jobs_of(other, HERE)[-1].command
+
+
+def test_a_body_of_another_task_is_of_an_asm_that_is_trained_before():
+    plain, other = run_of("spin", asm__num_epochs=3), run_of("spin", asm__num_epochs=3, body_of="cheetah_run")
+    assert [job.name for job in jobs_of(plain | {"body_of": NOTHING}, HERE)][:2] == [
+        job.name for job in jobs_of(plain, HERE)
+    ][:2]
+    _, _, theirs, asm, own = jobs_of(other, HERE)
+    assert "--config=configs/cheetah_run.py:quick" in theirs.command
+    assert "--config.asm.num_epochs=3" not in theirs.command  # as long as the preset trains it
+    assert f"--config.asm.body_path={HERE}/runs/{theirs.name}/asm" in asm.command
+    assert theirs.name in asm.needs
+    assert own.needs == [asm.name]
+    assert asm.name != jobs_of(plain, HERE)[1].name
 
 
 def test_interquartile_mean_and_interval_by_hand():

@@ -1,10 +1,7 @@
-"""An ASM of another log: what it is worth against one of the log itself.
-
-Left out: an ASM of another task, of which only the body fits; the package loads whole ASMs only.
-"""
+"""An ASM of another log, and the body of an ASM of another task: what they are worth against one of the log itself."""
 
 from benchmarks.studies.tasks import CHEETAH, MAZE, SMALL
-from benchmarks.study_base import Study, grid
+from benchmarks.study_base import NOTHING, Study, grid
 
 STUDIES = [
     Study(
@@ -16,5 +13,16 @@ STUDIES = [
         size=SMALL | {"data.level": "random-medium-expert"},
         x="asm_level",
         panel=("config",),
-    )
+    ),
+    Study(
+        name="body_transfer",
+        question="What is the body of cheetah-run's ASM worth to an ASM of fish-swim, whose slots and states differ?",
+        runs=grid(
+            config=("fish_swim",), policy=("spin_warm",), body_of=(NOTHING, "cheetah_run"), asm__num_epochs=(1, 5, 20)
+        ),
+        size=SMALL | {"train.n_step": 10},
+        x="asm.num_epochs",
+        line=("body_of",),
+        measures=("return", "exact_match"),
+    ),
 ]

@@ -142,3 +142,5 @@ def _check_together(run: RunConfig):
         raise ConfigError("A stream comes in one seed's order: num_seeds > 1 needs data.mode='memory'.")
     if run.asm.per_seed and run.asm.path:
         raise ConfigError("asm.per_seed trains an ASM for each seed, asm.path names one: use one of the two.")
+    if run.asm.body_path and run.asm.path:
+        raise ConfigError("asm.body_path is where a new ASM starts, asm.path names a trained one: use one of the two.")

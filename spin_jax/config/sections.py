@@ -59,6 +59,7 @@ class ASMSection(Section, where="config.asm."):
     per_seed: bool
     epoch: Annotated[int, Range(0, COUNT, also=(-1,))]
     other_data: bool
+    body_path: str
     width: Size
     num_heads: Size
     num_blocks: Size

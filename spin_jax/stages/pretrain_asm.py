@@ -1,6 +1,7 @@
 """Algorithm 1: pre-trains the Action Structure Model by masked modelling of the log's joint actions."""
 
 import math
+import pathlib
 from collections.abc import Callable
 from typing import cast
 
@@ -12,10 +13,13 @@ from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import scaled
 from spin_jax.frozen.artefact import describe, open_store
+from spin_jax.frozen.body import load_body, starting_from
 from spin_jax.learners.asm import ASMState, make_asm_learner
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.objectives.masked_modelling import MaskingConfig, corrupt
+from spin_jax.record.checkpoint import digest, flatten
+from spin_jax.record.inputs import Input
 from spin_jax.record.processes import first, is_first
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
@@ -127,15 +131,20 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
 
     An epoch has ceil(T / batch_size) steps, whether batches are drawn with replacement (memory) or in blocks (stream).
     All seeds share one ASM. With config.asm.per_seed, each seed has its own ASM in its own workdir, and all are trained
-    together. The epoch at which the stage resumes is saved anew if somebody deleted it, such as a damaged last one.
+    together. config.asm.body_path names an ASM, of any log or task, whose body they start from. The epoch at which the
+    stage resumes is saved anew if somebody deleted it, such as a damaged last one.
     """
     if not run.asm.per_seed:
         run = alone(run)
     config, stage = run.asm, Stage("pretrain", run, workdir, run.asm.batch_size)
-    stage.reads([inputs_of(member, dataset) for member in stage.members])
+    body = load_body(pathlib.Path(config.body_path).expanduser(), config.model.body) if config.body_path else None
+    other = {} if body is None else {"body": Input(digest(flatten(body)), config.body_path)}
+    stage.reads([inputs_of(member, dataset) | other for member in stage.members])
     epoch_steps = math.ceil(dataset.num_transitions / config.batch_size)
     num_steps = config.num_epochs * epoch_steps
     learner = make_asm_learner(dataset.spec, config.model, config.masking_config, config.optimiser(num_steps))
+    if body is not None:
+        learner = starting_from(body, learner)
     frozen = [()] * len(stage.members)  # stage 1 reads nothing that is frozen
     epochs = Epochs(stage, dataset, epoch_steps)
     with stage:
