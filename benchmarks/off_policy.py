@@ -54,6 +54,8 @@ def settings(level: str, learner: str) -> tuple[RunConfig, ConfigDict]:
     config.data.update(level=level, dir=FLAGS.data_dir)
     config.train.update(num_steps=steps, checkpoint_every_steps=steps // 5, keep_policies=5)
     config.eval.update(every_steps=steps, episodes=2)
+    if FLAGS.gamma:
+        config.ope.gamma = FLAGS.gamma
     config = resolve(config)
     return build(config), config
 
@@ -126,7 +128,7 @@ def main(_: list[str]) -> None:
     targets += [("behaviour, cloned", clone), ("uniform", uniform(spec))]
     rows = []
     for name, target in targets:
-        path = root / "judged" / f"{name.replace(', ', '_').replace(' ', '_')}.json"
+        path = root / f"judged_{run.ope.gamma:g}" / f"{name.replace(', ', '_').replace(' ', '_')}.json"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             true, undiscounted = true_value(run, target)
@@ -137,7 +139,10 @@ def main(_: list[str]) -> None:
     found = summary(rows)
     print(table(rows))
     print(", ".join(f"{name} {value:.3g}" for name, value in found.items()))
-    write(FLAGS.json, task=FLAGS.task, summary=found, policies=rows)
+    unseen = measured.unseen_share(run.ope.gamma)
+    if unseen > 0.01:
+        print(f"Estimates go on behind the time limit of the episodes, where up to {unseen:.0%} of a return lies.")
+    write(FLAGS.json, task=FLAGS.task, gamma=run.ope.gamma, unseen_share=unseen, summary=found, policies=rows)
 
 
 FLAGS = flags.FLAGS
@@ -146,6 +151,9 @@ if __name__ == "__main__":
     flags.DEFINE_enum("task", "cheetah_run", list(TASKS), "task")
     flags.DEFINE_string("preset", "quick", "preset of the configuration")
     flags.DEFINE_integer("steps", 5000, "gradient steps of each policy; a multiple of 5", lower_bound=5)
+    flags.DEFINE_float(
+        "gamma", None, "discount of the values; default: the preset's", lower_bound=0.01, upper_bound=0.9999
+    )
     flags.DEFINE_integer("first", None, "only the first runs of the list", lower_bound=1)
     flags.DEFINE_string("data_dir", "~/tensorflow_datasets", "where TFDS data sets are kept")
     flags.DEFINE_string("json", None, "write the results there")
