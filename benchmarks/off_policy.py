@@ -120,7 +120,7 @@ def main(_: list[str]) -> None:
     root = pathlib.Path(FLAGS.root).expanduser().absolute()
     targets, (run, _) = train(root), settings(levels()[-1], "iql")
     dataset, key = load_data(run), jax.random.key(0)
-    fitted, measured = logs(dataset)
+    fitted, measured = logs(run, dataset)
     spec, scale, asm = dataset.spec, dataset.normaliser, run.asm.model
     behaviour = clone_behaviour(fitted, measured, spec, scale, asm, run.ope.clone_steps, key)
     clone = Target("", behaviour.act, behaviour.probabilities)

@@ -64,9 +64,7 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
     if run.data.mode == "stream":
         raise ConfigError("--stage=ope reads the whole log at once: it needs config.data.mode=memory.")
     begin, config, spec, step = time.monotonic(), run.ope, dataset.spec, last_step(run, members(run, workdir))
-    if run.train.n_step != 1:
-        dataset = load_data(dataclasses.replace(run, train=dataclasses.replace(run.train, n_step=1)))
-    fitted, measured = logs(dataset)
+    fitted, measured = logs(run, dataset)
     draws_key = stream(run.seed, "ope/draws")
     settings = {"ope": dataclasses.asdict(config), "mode": run.eval.mode, "log": dataset.fingerprint}
 
@@ -129,8 +127,13 @@ def best_step(found: dict, seed: int) -> int | None:
     return max(own, key=lambda one: one["mean"])["step"] if own else None
 
 
-def logs(dataset: Dataset) -> tuple[Log, Log]:
-    """(the rows that values are fitted on, the held-out rows that they are measured on)."""
+def logs(run: RunConfig, dataset: Dataset) -> tuple[Log, Log]:
+    """(the rows that values are fitted on, the held-out rows that they are measured on), steps one by one.
+
+    dataset: the run's log as stage 2 reads it, perhaps with the rewards of several steps in a row.
+    """
+    if run.train.n_step != 1:
+        dataset = load_data(dataclasses.replace(run, train=dataclasses.replace(run.train, n_step=1)))
     measured = Log(dataset.probe, dataset.probe_lengths, dataset.probe_propensity)
     assert isinstance(dataset.train, Transition)  # off_policy_evaluation refuses a stream
     return Log(dataset.train, dataset.lengths), measured
