@@ -23,6 +23,7 @@ from spin_jax.record.lock import locked
 from spin_jax.record.workdir import flat
 from spin_jax.stages import STAGES
 from spin_jax.stages.make_data import load_data
+from spin_jax.stages.off_policy import logs
 
 pytestmark = pytest.mark.slow
 
@@ -181,7 +182,8 @@ def test_the_configured_n_steps_and_gamma_make_the_transitions(finished, learner
     config = get_config("smoke")
     changes = {"data.dir": str(finished[1]), "learner": learner, "train.n_step": 4}
     config.update_from_flattened_dict(changes | ({f"{learner}.gamma": gamma} if gamma else {}))
-    four = load_data(build(resolve(config)))
+    run = build(resolve(config))
+    four = load_data(run)
     config.train.n_step = 1
     one = load_data(build(resolve(config)))
     assert four.fingerprint == one.fingerprint
@@ -189,6 +191,9 @@ def test_the_configured_n_steps_and_gamma_make_the_transitions(finished, learner
     np.testing.assert_allclose(four.train.discount[:990], (gamma or 1.0) ** 3, rtol=1e-6)
     rewards = sum((gamma or 1.0) ** k * one.train.reward[k : 990 + k].astype(float) for k in range(4))
     np.testing.assert_allclose(four.train.reward[:990], rewards, rtol=1e-5, atol=1e-7)
+    fitted, _ = logs(run, four)  # what off-policy evaluation sees goes step by step
+    np.testing.assert_array_equal(fitted.data.reward, one.train.reward)
+    np.testing.assert_array_equal(fitted.data.discount, one.train.discount)
 
 
 @pytest.mark.parametrize(
