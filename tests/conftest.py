@@ -22,7 +22,7 @@ def quick_children():
     jax.devices()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {NO_LLVM}".strip())
-        yield
+        yield NO_LLVM
 
 
 @pytest.fixture
