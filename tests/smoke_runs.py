@@ -21,10 +21,10 @@ def start(workdir, data, *arguments, preset="smoke", wait=True):
     return process.returncode, out, error
 
 
-def arrays(store: pathlib.Path) -> dict:
-    """Every array of the latest checkpoint, as it is on disk."""
+def arrays(store: pathlib.Path, step: int | None = None) -> dict:
+    """Every array of a checkpoint, the latest unless `step` names one, as it is on disk."""
     import orbax.checkpoint as ocp
 
-    step = CheckpointStore(store).steps()[-1]
+    step = CheckpointStore(store).steps()[-1] if step is None else step
     restored = ocp.StandardCheckpointer().restore(store / str(step) / "arrays")
     return {name: np.asarray(value) for name, value in restored.items()}

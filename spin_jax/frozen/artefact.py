@@ -89,6 +89,12 @@ def params_like(spec: ActionSpec, num_features: int, config: ASMConfig) -> Any:
     return jax.eval_shape(lambda: ASM(spec, config).init(jax.random.key(0), *blank))["params"]
 
 
+def asm_like(spec: ActionSpec, num_features: int, config: ASMConfig) -> Any:
+    """Shapes and dtypes of all arrays of an ASM artefact."""
+    normaliser = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, identity_normaliser(num_features)))
+    return {"params": params_like(spec, num_features, config), "normaliser": normaliser}
+
+
 def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: LogFacts) -> FrozenASM:
     """Loads an ASM (epoch None: the last one) after comparing its record with `describe(run, dataset)` field by field.
 
@@ -107,7 +113,5 @@ def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: Log
                 f"The ASM in {path} does not fit this run: {name} is {found.get(name)!r} there, "
                 f"{need[name]!r} here{hint}."
             )
-    normaliser = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, identity_normaliser(dataset.num_features)))
-    like = {"params": params_like(dataset.spec, dataset.num_features, run.asm.model), "normaliser": normaliser}
-    loaded = store.restore(like, epoch)
+    loaded = store.restore(asm_like(dataset.spec, dataset.num_features, run.asm.model), epoch)
     return FrozenASM(loaded["params"], loaded["normaliser"], record)

@@ -8,15 +8,12 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from spin_jax.errors import CheckpointError
-from spin_jax.frozen.artefact import find_epoch, open_store, params_like
+from spin_jax.frozen.artefact import asm_like, find_epoch, open_store
 from spin_jax.learners.base import Learner
 from spin_jax.models.asm import ASMConfig
 from spin_jax.models.transformer import BodyConfig
-from spin_jax.types import ActionSpec, identity_normaliser
+from spin_jax.types import ActionSpec
 
 
 def load_body(path: pathlib.Path, config: BodyConfig) -> Any:
@@ -33,11 +30,8 @@ def load_body(path: pathlib.Path, config: BodyConfig) -> Any:
             raise CheckpointError(
                 f"The body of the ASM in {path} does not fit this run: {name} is {theirs[name]!r} there, {ours!r} here."
             )
-    asm, num_features = ASMConfig(BodyConfig(**theirs), **architecture), described["num_features"]
-    like = {
-        "params": params_like(ActionSpec(tuple(described["cardinalities"])), num_features, asm),
-        "normaliser": jax.eval_shape(lambda: jax.tree.map(jnp.asarray, identity_normaliser(num_features))),
-    }
+    asm, spec = ASMConfig(BodyConfig(**theirs), **architecture), ActionSpec(tuple(described["cardinalities"]))
+    like = asm_like(spec, described["num_features"], asm)
     return store.restore(like, epoch)["params"]["body"]
 
 

@@ -3,11 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from smoke_runs import arrays
 
 from spin_jax.errors import CheckpointError, WorkdirError
 from spin_jax.frozen.artefact import describe, open_store
 from spin_jax.models.asm import ASM
-from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.checkpoint import flatten
 from spin_jax.stages.pretrain_asm import pretrain_asm
 from spin_jax.types import ActionSpec, identity_normaliser
 
@@ -31,25 +32,14 @@ def sizes(smoke, tmp_path):
     return {"asm__body_path": str(tmp_path / "other"), "asm__num_epochs": 1}
 
 
-def first_epoch(workdir):
-    """Every array of the untrained ASM, by its name."""
-    import orbax.checkpoint as ocp
-
-    found = ocp.StandardCheckpointer().restore(CheckpointStore(workdir.asm).directory / "0" / "arrays")
-    return {name: np.asarray(value) for name, value in found.items()}
-
-
 def test_the_body_is_that_of_the_other_asm_and_the_rest_is_new(smoke, dataset, tmp_path, sizes):
     run, workdir = smoke(tmp_path / "run", **sizes)
     body = save_other_asm(tmp_path / "other", run, dataset)["body"]
     pretrain_asm(run, workdir, dataset)
     plain_run, plain = smoke(tmp_path / "plain", asm__num_epochs=1)
     pretrain_asm(plain_run, plain, dataset)
-    found, fresh = first_epoch(workdir), first_epoch(plain)
-    theirs = {
-        "params/body/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree_util.tree_flatten_with_path(body)[0]
-    }
+    found, fresh = arrays(workdir.asm, 0), arrays(plain.asm, 0)
+    theirs = flatten({"params": {"body": body}})
     assert theirs.keys() < found.keys()
     assert found.keys() == fresh.keys()
     for name, value in found.items():
