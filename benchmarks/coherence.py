@@ -45,7 +45,7 @@ ASM_CONFIG = ASMConfig(
 )
 MASKING = MaskingConfig(masking="full_range", mask_rate=0.15, full_mask_share=0.3, replace_mask=1.0, replace_random=0.0)
 HEADS: dict[str, Any] = {"head_width": 32, "dropout": 0.0}
-DECODE: dict[str, Any] = {"rounds": 100, "select": "argmax", "beta": 1.0}
+DECODE: dict[str, Any] = {"rounds": 100, "threshold": 0.0, "select": "argmax", "beta": 1.0}
 PRODUCTS: dict[str, tuple[Callable[..., Policy], Any]] = {
     "factored": (make_factored, FactoredConfig(width=64, dropout=0.0)),
     "saint": (make_saint, SAINTConfig(head_width=32, dropout=0.0)),

@@ -12,6 +12,7 @@ from spin_jax.export.trained import Trained
 from spin_jax.learners.base import CriticLearnerConfig
 from spin_jax.learners.bcq import BCQConfig
 from spin_jax.models.asm import ASMConfig, sinusoidal
+from spin_jax.models.unmasking import round_sizes
 from spin_jax.policies.base import SUPPORT_CANDIDATES
 from spin_jax.record.checkpoint import flatten
 
@@ -37,9 +38,9 @@ def network_of(trained: Trained) -> tuple[dict, dict]:
     if isinstance(run.learner_config, BCQConfig):
         if network["candidates"] is None:
             network["threshold"] = run.learner_config.threshold
-        elif network["candidates"] == 1:
-            network["candidates"] = SUPPORT_CANDIDATES
-        network["select"] = "argmax"
+        else:  # the best of plain draws
+            count = SUPPORT_CANDIDATES if network["candidates"] == 1 else network["candidates"]
+            network |= {"candidates": count, "select": "argmax", "threshold": None}
     asks_critics = network["threshold"] is not None or (network["candidates"] or 1) > 1
     if asks_critics and isinstance(run.learner_config, CriticLearnerConfig):
         arrays["critics"] = state.critics
@@ -66,7 +67,9 @@ def _transformer(asm: Any, queries: Any, params: Any, trained: Trained) -> tuple
 
 def _decode(params: Any, frozen: Any, trained: Trained) -> tuple[dict, dict]:
     config = trained.run.policy_config
-    network = {"kind": "unmasking", "candidates": config.candidates, "select": config.select, "beta": config.beta}
+    sizes = round_sizes(trained.interface.spec.num_slots, config.rounds).tolist()
+    chosen = {name: getattr(config, name) for name in ("candidates", "threshold", "select", "beta")}
+    network = {"kind": "unmasking", "round_sizes": sizes} | chosen
     table = np.asarray(frozen["table"]) + _positions(frozen, trained)[:, None]
     return network, _body(frozen) | {"table": table, "heads": frozen["heads"]}
 

@@ -25,7 +25,7 @@ def load(path: Any) -> "NumpyPolicy":
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     header = json.loads(str(arrays.pop("header", "{}")))
-    if header.get("format") != "numpy" or header.get("version") != 1:
+    if header.get("format") != "numpy" or header.get("version") != 2:
         raise ValueError(f"{path} is no numpy export of spin_jax that this version reads.")
     tree: dict = {}
     for name, array in arrays.items():
@@ -116,8 +116,13 @@ class NumpyPolicy:
         logits = np.where(self._valid, self._logits(x), -np.inf)
         if self._net["threshold"] is None:
             return (logits + noise.reshape(-1, *self._valid.shape)).argmax(-1)
-        allowed = logits >= logits.max(-1, keepdims=True) + np.log(np.float32(self._net["threshold"]))
-        return np.where(allowed & self._valid, self._utilities(x).min(0), -np.inf).argmax(-1)
+        return np.where(self._allowed(logits), self._utilities(x).min(0), -np.inf).argmax(-1)
+
+    def _allowed(self, logits: np.ndarray) -> np.ndarray:
+        """[B, N, K]: the choices that are at least `threshold` times as probable as their slot's best one."""
+        threshold = self._net["threshold"]
+        least = logits.max(-1, keepdims=True) + np.log(np.float32(threshold)) if threshold else -np.inf
+        return (logits >= least) & self._valid
 
     def _best(self, x: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """The best by the critics of n drawn joint actions, or the only one."""
@@ -173,12 +178,12 @@ class NumpyPolicy:
         return _heads(arrays["heads"], h[:, -len(self._valid) :])
 
     def _unmask(self, x: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Joint actions [B, N] by iterative unmasking, in as many rounds as noise [B, rounds, N, K] is for."""
+        """Joint actions [B, N] by iterative unmasking; noise [B, rounds, N, K]."""
         num_slots, masked = self._valid.shape
-        rounds, slots = noise.shape[1], np.arange(num_slots)
+        slots = np.arange(num_slots)
         table = self._arrays["table"].reshape(num_slots * (masked + 1), -1)
         choices = np.full(num_slots, masked) + _zero(x).astype(np.int64)
-        for i, size in enumerate(np.diff(np.arange(rounds + 1) * num_slots // rounds)):
+        for i, size in enumerate(self._net["round_sizes"]):
             logits = self._transformer(x, _pick(table, choices + slots * (masked + 1)))
             logits = np.where(self._valid, logits, -np.inf)
             # the `size` masked slots with the most probable best choices are chosen; of equal ones the first
@@ -188,7 +193,7 @@ class NumpyPolicy:
             doubt = np.where(hidden, doubt, np.inf)
             mine, others = doubt[:, :, None], doubt[:, None]
             ahead = (others < mine) | ((others == mine) & (slots < slots[:, None]))
-            drawn = (logits + noise[:, i]).argmax(-1)
+            drawn = (np.where(self._allowed(logits), logits, -np.inf) + noise[:, i]).argmax(-1)
             choices = np.where(hidden & (ahead.sum(-1) < size), drawn, choices)
         return choices
 

@@ -25,7 +25,7 @@ from spin_jax.stages.members import Member, members
 from spin_jax.stages.off_policy import best_step
 from spin_jax.types import normalise
 
-VERSION = 1  # of the header
+VERSION = 2  # of the header
 
 
 class Trained(NamedTuple):

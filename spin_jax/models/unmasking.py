@@ -1,9 +1,10 @@
 """Draws joint actions from the ASM by iterative unmasking: all slots start masked, the most confident ones come first.
 
 In each of r rounds the ASM sees the state and the slots that are already chosen. The slots with the most probable best
-choices are chosen next, about N / r in each round. Which slots come next depends on earlier choices only, never on
-their own draws. So the exact probability of a joint action is the product over rounds. r = 1 is one pass, which gives a
-product distribution; r = N chooses one slot at a time.
+choices are chosen next: one in the first round, then more and more, because slots of one round are drawn independently
+of each other, and the more are known, the less that matters. Which slots come next depends on earlier choices only,
+never on their own draws. So the exact probability of a joint action is the product over rounds. r = 1 is one pass,
+which gives a product distribution; r = N chooses one slot at a time.
 """
 
 from collections.abc import Callable
@@ -19,9 +20,10 @@ from spin_jax.models.gumbel import for_draws, split
 
 
 def round_sizes(num_slots: int, rounds: int) -> np.ndarray:
-    """The number of slots chosen in each round, [r], as equal as possible; their sum is N."""
-    rounds = min(rounds, num_slots)
-    return np.diff(np.arange(rounds + 1) * num_slots // rounds)
+    """The number of slots chosen in each round, [r]; after round i, N^((i - 1) / (r - 1)) or at least i are chosen."""
+    after = np.arange(1, min(rounds, num_slots) + 1)
+    known = np.round(num_slots ** ((after - 1) / max(len(after) - 1, 1))) if len(after) > 1 else [num_slots]
+    return np.diff(np.maximum(known, after), prepend=0).astype(int)
 
 
 def next_slots(logits: jax.Array, masked: jax.Array, size: jax.Array, valid: np.ndarray) -> jax.Array:
@@ -45,11 +47,13 @@ def unmask(
     *,
     rounds: int,
     count: int = 1,
+    threshold: float = 0.0,
 ) -> jax.Array:
     """`count` joint actions for each state, [count, B, N] int32; without a source, every slot takes its best choice.
 
-    source: a key, or noise [B, count r N K] in the order draw, round, slot, choice (models.gumbel). The first round is
-    computed once for each state, whatever the count.
+    source: a key, or noise [B, count r N K] in the order draw, round, slot, choice (models.gumbel). threshold: choices
+    that are less than this times as probable as their slot's best one are not drawn. The first round is computed once
+    for each state, whatever the count.
     """
     spec, batch = asm.spec, observation.shape[0]
     sizes = jnp.asarray(round_sizes(spec.num_slots, rounds))
@@ -64,7 +68,8 @@ def unmask(
         if source is None:
             drawn = categorical.mode(logits, spec.valid)
         else:
-            drawn = categorical.sample(source_r, logits, spec.valid)
+            allowed = categorical.support(logits, spec.valid, threshold)
+            drawn = categorical.sample(source_r, jnp.where(allowed, logits, -jnp.inf), spec.valid)
         return jnp.where(next_slots(logits, choices == spec.num_choices, size, spec.valid), drawn, choices)
 
     def one_round(choices, inputs):
@@ -76,7 +81,7 @@ def unmask(
 
 
 def unmasking_log_prob(asm: ASM, params: Any, observation: jax.Array, actions: jax.Array, *, rounds: int) -> jax.Array:
-    """The log-probability [B] that `unmask` with the same rounds draws actions [B, N]."""
+    """The log-probability [B] that `unmask` with the same rounds and no threshold draws actions [B, N]."""
     spec = asm.spec
 
     def one_round(carry, size):

@@ -2,7 +2,9 @@
 
 SPIN's policy is a product over slots given the state, so it cannot express "these two choices or those two". The ASM
 models every slot given any other slots. So iterative unmasking (models.unmasking) draws joint actions from it, and the
-best of n draws is played. log_prob, sample and mode belong to one draw; the best of n has no log-probability.
+best of n draws is played. The critics, sums of the slots' utilities, cannot tell a joint action that fits together from
+one that mixes two. So the candidates must fit: they hold no choice that is improbable given those before it.
+log_prob, sample and mode belong to one draw of the ASM without that; the best of n has no log-probability.
 """
 
 import dataclasses
@@ -12,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spin_jax.fields import Section, Size, Weight
+from spin_jax.fields import Section, Share, Size, Weight
 from spin_jax.models.asm import ASM, ASMConfig
 from spin_jax.models.gumbel import fixed_noise, gumbel, is_key
 from spin_jax.models.unmasking import proposals, round_sizes, unmask, unmasking_log_prob
@@ -24,14 +26,16 @@ from spin_jax.types import ActionSpec
 class DecodeConfig(Section, where="config.spin_decode."):
     """How joint actions are drawn, and how one of them is selected.
 
-    candidates: n, the draws for each state; rounds: r of unmasking (1 = one pass). select: 'argmax' takes the draw with
-    the largest Q of the smaller critic; 'softmax' samples it with probabilities softmax(beta Q), and greedily takes the
-    largest beta Q. (The advantage in place of Q would give the same: they differ by V(s), equal for all draws.) Raises
-    ValueError on other values.
+    candidates: n, the draws for each state; rounds: r of unmasking (1 = one pass). threshold: candidates have no choice
+    that was less than this times as probable as its slot's best one when it was drawn (BCQ's rule; 0 = any choice).
+    select: 'argmax' takes the draw with the largest Q of the smaller critic; 'softmax' samples it with probabilities
+    softmax(beta Q), and greedily takes the largest beta Q. (The advantage in place of Q would give the same: they
+    differ by V(s), equal for all draws.) Raises ValueError on other values.
     """
 
     candidates: Size
     rounds: Size
+    threshold: Share
     select: Literal["argmax", "softmax"]
     beta: Weight
 
@@ -44,8 +48,8 @@ def make_decode(spec: ActionSpec, asm_config: ASMConfig, config: DecodeConfig) -
     greedy_noise = np.zeros(n * per_draw + to_select, np.float32)  # of zeros: the ASM's mode, and the best draw
     greedy_noise[per_draw : n * per_draw] = fixed_noise((n - 1) * per_draw)
 
-    def draw(params, frozen, x, source, count):
-        return unmask(asm, frozen, x, source, rounds=rounds, count=count)
+    def draw(params, frozen, x, source, count, threshold=0.0):
+        return unmask(asm, frozen, x, source, rounds=rounds, count=count, threshold=threshold)
 
     def log_prob(params, frozen, x, actions, key=None):
         return unmasking_log_prob(asm, frozen, x, actions, rounds=rounds)
@@ -60,7 +64,7 @@ def make_decode(spec: ActionSpec, asm_config: ASMConfig, config: DecodeConfig) -
             of_draws, of_selection = jax.random.split(source)
         else:
             of_draws, of_selection = source[:, : n * per_draw], source[:, n * per_draw :]
-        candidates = draw(params, frozen, x, of_draws, n)
+        candidates = draw(params, frozen, x, of_draws, n, config.threshold)
         score = joint_q(utilities, candidates).min(1).T  # [B, n]
         if config.select == "softmax":
             score = config.beta * score + gumbel(of_selection, score.shape)

@@ -24,7 +24,7 @@ SETTINGS = {  # whatever is registered needs a line here
     "spin_warm": dict(HEADS, queries="mask", heads="asm", frozen_dropout=False),
     "spin_cached": dict(HEADS, heads="asm"),
     "spin_distill": dict(HEADS, heads="asm", width=8, steps=3, batch_size=4, learning_rate=0.01, kl_weight=1.0),
-    "spin_decode": dict(candidates=3, rounds=2, select="softmax", beta=1.0),
+    "spin_decode": dict(candidates=3, rounds=2, threshold=0.3, select="softmax", beta=1.0),
     "saint": HEADS,
     "factored": dict(width=8, dropout=0.1),
     "autoregressive": dict(state_width=6, choice_width=4, lstm_width=8, num_layers=2),

@@ -72,13 +72,21 @@ def drawn(request, asm, params, observation):
 
 
 @pytest.mark.parametrize("num_slots", [1, 2, 5, 38])
-def test_round_sizes_share_out_all_slots_evenly(num_slots):
+def test_round_sizes_grow_from_one_slot_to_all(num_slots):
     for rounds in (1, 2, 3, 4, 38, 100):
         sizes = round_sizes(num_slots, rounds)
         assert len(sizes) == min(rounds, num_slots)
         assert sizes.sum() == num_slots
-        assert sizes.max() - sizes.min() <= 1
         assert sizes.min() >= 1
+        assert (np.diff(sizes) >= 0).all()
+        assert sizes[0] == 1 or rounds == 1
+
+
+def test_known_slots_grow_geometrically():
+    """27 slots in 4 rounds: 1, 3, 9, 27 are known after them; where that is less than one a round, one is drawn."""
+    np.testing.assert_array_equal(round_sizes(27, 4), [1, 2, 6, 18])
+    np.testing.assert_array_equal(round_sizes(8, 4), [1, 1, 2, 4])
+    np.testing.assert_array_equal(round_sizes(3, 3), [1, 1, 1])
 
 
 def test_next_slots_are_the_most_confident_of_the_masked():

@@ -25,7 +25,7 @@ SETTINGS = {  # a policy that is registered needs a line here
     "spin_warm": SPINConfig(queries="mask", heads="asm", head_width=6, dropout=0.1, frozen_dropout=False),
     "spin_cached": CachedConfig(heads="asm", head_width=6, dropout=0.1),
     "spin_distill": DistillConfig(width=8, heads="fresh", head_width=6, dropout=0.1, **DISTILLATION),
-    "spin_decode": DecodeConfig(candidates=4, rounds=2, select="argmax", beta=1.0),
+    "spin_decode": DecodeConfig(candidates=4, rounds=2, threshold=0.0, select="argmax", beta=1.0),
     "saint": SAINTConfig(head_width=6, dropout=0.1),
     "factored": FactoredConfig(width=8, dropout=0.1),
     "autoregressive": AutoregressiveConfig(state_width=6, choice_width=4, lstm_width=8, num_layers=2),

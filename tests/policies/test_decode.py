@@ -12,7 +12,7 @@ from spin_jax.models.unmasking import unmask
 from spin_jax.policies.decode import DecodeConfig, make_decode
 
 JOINT = np.array(list(itertools.product(range(2), range(3), range(2))))
-CONFIG = dict(candidates=5, rounds=2, select="argmax", beta=1.0)
+CONFIG = dict(candidates=5, rounds=2, threshold=0.0, select="argmax", beta=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,30 @@ def test_one_draw_with_a_key_is_a_sample_and_not_the_mode(decode, asm_params, ob
     assert (choose(jax.random.key(0)) != mode).any()
 
 
+def test_candidates_have_no_choice_that_is_improbable_given_those_before_it(
+    decode, asm_params, spec, asm_config, observation, utilities
+):
+    """Each choice of what is played against the ASM that sees the earlier rounds; without a threshold some fail."""
+    asm, mask, least = ASM(spec, asm_config), spec.num_choices, 0.6
+
+    def worst(threshold):
+        policy = decode(rounds=3, threshold=threshold)
+        played = np.asarray(policy.choose((), asm_params, observation, utilities, jax.random.key(5)))
+        choices, ratio = np.full_like(played, mask), np.inf
+        for _ in range(3):
+            p = np.where(spec.valid, np.exp(asm.apply({"params": asm_params}, observation, choices)), 0)
+            p = p / p.sum(-1, keepdims=True)
+            slot, row = np.where(choices == mask, p.max(-1), -1).argmax(-1), np.arange(len(played))
+            ratio = min(ratio, (p[row, slot, played[row, slot]] / p[row, slot].max(-1)).min())
+            choices[row, slot] = played[row, slot]
+        return ratio
+
+    assert worst(least) >= least > worst(0.0)
+    policy = decode(threshold=1.0)
+    only = policy.choose((), asm_params, observation, utilities, jax.random.key(5))
+    np.testing.assert_array_equal(only, policy.mode((), asm_params, observation))
+
+
 @pytest.mark.parametrize("beta", [0.0, 1.5])
 def test_softmax_of_two_draws_has_its_closed_form(decode, asm_params, observation, utilities, beta):
     """P(a) = p(a) sum_b p(b) 2 e^(beta Q(a)) / (e^(beta Q(a)) + e^(beta Q(b))), just p(a) where beta is 0.
@@ -90,7 +114,9 @@ def test_softmax_of_two_draws_has_its_closed_form(decode, asm_params, observatio
     assert beta == 0 or np.abs(expected - p).max() > 0.02
 
 
-@pytest.mark.parametrize("change", [{"select": "max"}, {"candidates": 0}, {"rounds": 0}, {"beta": -1.0}])
+@pytest.mark.parametrize(
+    "change", [{"select": "max"}, {"candidates": 0}, {"rounds": 0}, {"threshold": 2.0}, {"beta": -1.0}]
+)
 def test_settings_out_of_range_are_refused(decode, change):
     with pytest.raises(ValueError, match="spin_decode"):
         decode(**change)
