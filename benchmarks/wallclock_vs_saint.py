@@ -3,7 +3,11 @@
 Trains every system on the same log with the same seeds by main.py, each stage in its own process. Pre-training,
 distillation, caching and compilation are counted; evaluation, the same for all, is not. The target is 95 % of SAINT's
 best mean return over seeds. Systems with the same masking of the ASM load one ASM per seed, and its training counts for
-each of them. Rerunning the command resumes; finished runs are not repeated. Prints a table, writes JSON and a figure.
+each of them. spin_warm, which is the ASM's own policy before its first step, is evaluated during stage 1 too. Rerunning
+the command resumes; finished runs are not repeated. Prints a table, writes JSON and a figure.
+
+--systems: policies, each with fields of the configuration of its own behind colons, such as
+saint:train.num_steps=200000,spin_decode:asm.num_epochs=4,factored:learner=bc.
 """
 
 import json
@@ -13,7 +17,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
@@ -21,13 +26,43 @@ from matplotlib.figure import Figure
 
 from benchmarks.measure import write
 from spin_jax import command
+from spin_jax.config.build import did_you_mean
 from spin_jax.envs.tasks import DM_CONTROL
+from spin_jax.errors import ConfigError
+from spin_jax.frozen.artefact import open_store
 from spin_jax.record.metrics import read_rows
 from spin_jax.registry import POLICIES
 
 ROOT = pathlib.Path(__file__).parent.parent
 SYSTEMS = ("saint", "spin", "spin_warm", "spin_distill", "spin_cached", "spin_decode", "factored")
 SHARE = 0.95  # of SAINT's best
+UNTRAINED = {"iql.extract_after": 1, "train.num_steps": 1, "eval.every_steps": 1}  # a policy as it starts
+
+
+class System(NamedTuple):
+    """An entry of --systems: a policy, and the flags of its own fields."""
+
+    name: str
+    policy: str
+    flags: list[str]
+
+    @property
+    def asm(self) -> str:
+        """What tells its ASM from those of other systems: the masking and its own fields of section asm."""
+        own = [flag.removeprefix("--config.asm.") for flag in self.flags if flag.startswith("--config.asm.")]
+        return ":".join(["spin_warm" if POLICIES[self.policy].all_masked else "spin", *own])
+
+
+def system(name: str) -> System:
+    """The system of an entry of --systems; raises ConfigError if there is no such policy."""
+    policy, *fields = name.split(":")
+    if policy not in POLICIES:
+        raise ConfigError(f"--systems: there is no policy {policy!r}.{did_you_mean(policy, POLICIES)}")
+    return System(name, policy, flags_of(field.partition("=")[::2] for field in fields))
+
+
+def flags_of(fields: Iterable[tuple[str, Any]]) -> list[str]:
+    return [f"--config.{name}={value}" for name, value in fields]
 
 
 def call(workdir: pathlib.Path, policy: str, seed: int, stage: str, extra: list[str]) -> None:
@@ -44,18 +79,20 @@ def summary(workdir: pathlib.Path, stage: str) -> dict | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def run(root: pathlib.Path, policy: str, seed: int, extra: list[str]) -> list[tuple[float, float]]:
+def run(root: pathlib.Path, what: System, seed: int, extra: list[str]) -> list[tuple[float, float]]:
     """Trains a run unless it is finished; returns (seconds of training so far, mean return) of each evaluation."""
-    workdir, before, entry = root / f"{policy}-seed{seed}", 0.0, POLICIES[policy]
+    policy, entry, extra = what.policy, POLICIES[what.policy], [*extra, *what.flags]
+    workdir, before, points = root / f"{what.name}-seed{seed}", 0.0, list[tuple[float, float]]()
     if entry.reads_asm:
-        owner = "spin_warm" if entry.all_masked else "spin"
-        asm = root / f"asm-{owner}-seed{seed}"
+        asm = root / f"asm-{what.asm}-seed{seed}"
         if summary(asm, "pretrain") is None:
-            call(asm, owner, seed, "pretrain", extra)
+            call(asm, what.asm.partition(":")[0], seed, "pretrain", extra)
         pretrained = summary(asm, "pretrain")
         assert pretrained is not None  # call raises where main.py fails
         before += pretrained["seconds"]
         extra = [*extra, f"--config.asm.path={asm / 'asm'}"]
+        if policy == "spin_warm":
+            points += of_the_asm(asm, seed, extra)
     if summary(workdir, "policy") is None:
         if entry.reads_asm:
             shutil.rmtree(asm / "encodings", ignore_errors=True)  # so that each system computes its own
@@ -64,8 +101,27 @@ def run(root: pathlib.Path, policy: str, seed: int, extra: list[str]) -> list[tu
         call(workdir, policy, seed, "policy", extra)
     distilled = summary(workdir, "distill")
     before += distilled["seconds"] if distilled else 0.0
+    return points + [(before + seconds, found) for seconds, found in evaluations(workdir)]
+
+
+def evaluations(workdir: pathlib.Path) -> list[tuple[float, float]]:
+    """(seconds of stage 2, mean return) of each evaluation of a run."""
     rows = read_rows(workdir / "policy" / "metrics.jsonl")
-    return [(before + row["train_seconds"], row["return_mean"]) for row in rows if "return_mean" in row]
+    return [(row["train_seconds"], row["return_mean"]) for row in rows if "return_mean" in row]
+
+
+def of_the_asm(asm: pathlib.Path, seed: int, extra: list[str]) -> list[tuple[float, float]]:
+    """(seconds of stage 1, mean return of the ASM's own policy) at every kept epoch but the last, and the untrained."""
+    rows, points = read_rows(asm / "pretrain" / "metrics.jsonl"), []
+    seconds = {row["step"]: row["seconds"] for row in rows}
+    store = open_store(asm / "asm")
+    for epoch in store.steps()[1:-1]:
+        workdir = asm / f"epoch_{epoch}"
+        if summary(workdir, "policy") is None:
+            fields = UNTRAINED | {"asm.epoch": epoch}
+            call(workdir, "spin_warm", seed, "policy", [*extra, *flags_of(fields.items())])
+        points.append((seconds[store.record(epoch)["step"]], evaluations(workdir)[-1][1]))
+    return points
 
 
 def compare(curves: dict[str, list[list[tuple[float, float]]]]) -> tuple[float, list[dict]]:
@@ -74,7 +130,8 @@ def compare(curves: dict[str, list[list[tuple[float, float]]]]) -> tuple[float, 
     If a system does not reach the target, its seconds_to_target is None and sooner is 0.
     """
     means = {name: np.mean(np.asarray(runs), axis=0) for name, runs in curves.items()}
-    target = SHARE * float(means["saint"][:, 1].max())
+    reference = next(name for name in means if system(name).policy == "saint")
+    target = SHARE * float(means[reference][:, 1].max())
     rows: list[dict[str, Any]] = []
     for name, mean in means.items():
         reached = mean[mean[:, 1] >= target, 0]
@@ -86,7 +143,7 @@ def compare(curves: dict[str, list[list[tuple[float, float]]]]) -> tuple[float, 
             "seconds_to_target": float(reached[0]) if len(reached) else None,
             "seconds": float(mean[-1, 0]),
         })  # fmt: skip
-    saint = next(row for row in rows if row["policy"] == "saint")["seconds_to_target"]
+    saint = next(row for row in rows if row["policy"] == reference)["seconds_to_target"]
     return target, [row | {"sooner": saint / (row["seconds_to_target"] or np.inf)} for row in rows]
 
 
@@ -125,9 +182,10 @@ def main(arguments: list[str]) -> None:
     curves: dict[str, list[list[tuple[float, float]]]] = {}
     if summary(root / "data", "data") is None:
         call(root / "data", "saint", 0, "data", arguments)
+    systems = [system(name) for name in FLAGS.systems]
     for seed in range(FLAGS.seeds):
-        for policy in FLAGS.systems:
-            curves.setdefault(policy, []).append(run(root, policy, seed, arguments))
+        for each in systems:
+            curves.setdefault(each.name, []).append(run(root, each, seed, arguments))
         target, rows = compare(curves)
         print(table(target, rows), flush=True)
     what = {
@@ -148,7 +206,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("level", "medium-expert", "config.data.level")
     flags.DEFINE_string("preset", "quick", "preset of the configuration; further --config.… flags go behind --")
     flags.DEFINE_integer("seeds", 3, "seeds", lower_bound=1)
-    flags.DEFINE_list("systems", list(SYSTEMS), "systems; saint is the reference")
+    flags.DEFINE_list("systems", list(SYSTEMS), "policies, with fields of their own; the first saint is the reference")
     flags.DEFINE_string("root", None, "folder of the runs", required=True)
     flags.DEFINE_string("json", "", "write the results there")
     flags.DEFINE_string("figure", "", "write the figure there")

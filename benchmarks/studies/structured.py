@@ -3,6 +3,7 @@
 from benchmarks.studies.tasks import EIGHT_SLOTS, EVERY_POLICY, JOINT, PLAYED, SMALL
 from benchmarks.study_base import Study, grid
 
+EIGHT_PATTERNS = {**JOINT, "structured.choices": "16"}  # right joint actions in each state
 COVERED = ("factored", "spin", "spin_warm", "spin_decode", "saint", "autoregressive")
 
 STUDIES = [
@@ -32,7 +33,7 @@ STUDIES = [
     Study(
         name="coverage",
         question="How does SPIN's advantage over a product depend on the share of the best joint patterns in the log?",
-        runs=grid(task=(JOINT,), structured__coverage=(0.25, 0.5, 0.75, 1.0), policy=COVERED),
+        runs=grid(task=(EIGHT_PATTERNS,), structured__coverage=(0.125, 0.25, 0.5, 1.0), policy=COVERED),
         size=SMALL,
         x="structured.coverage",
         measures=("return", "exact_match"),
