@@ -14,6 +14,7 @@ from spin_jax.record.progress import duration
 
 FINDINGS = pathlib.Path(__file__).parent / "studies" / "findings"
 ALL = "all"
+LOG = "mean of the log"
 
 
 class Cell(NamedTuple):
@@ -44,19 +45,28 @@ def label(settings: dict, fields: Sequence[str]) -> str:
 
 
 def cells(study: Study, rows: Sequence[dict], measure: str) -> dict[str, dict[str, dict[str, Cell]]]:
-    """{panel: {line: {x: Cell}}} of the runs that have the measure; with study.pooled, ALL is one of x."""
+    """{panel: {line: {x: Cell}}} of the runs that have the measure.
+
+    Of returns, LOG is one of the lines, where all runs of an x have one log; with study.pooled, ALL is one of x.
+    """
     strata: dict[str, dict[str, dict[str, Any]]] = {}
+    logs: dict[str, dict[str, set[float]]] = {}
     for row in rows:
         if measure in row["measures"]:
             settings = row["settings"]
-            of_panel = strata.setdefault(label(settings, study.panel), {})
-            of_line = of_panel.setdefault(label(settings, study.line), {})
-            of_line[label(settings, (study.x,))] = row["measures"][measure]
+            panel, x = label(settings, study.panel), label(settings, (study.x,))
+            strata.setdefault(panel, {}).setdefault(label(settings, study.line), {})[x] = row["measures"][measure]
+            logs.setdefault(panel, {}).setdefault(x, set()).add(row.get("data_return"))
     found: dict[str, dict[str, dict[str, Cell]]] = {}
     for panel, lines in strata.items():
         found[panel] = {name: {x: cell([values]) for x, values in line.items()} for name, line in lines.items()}
-        for name, line in lines.items() if study.pooled and measure == "return" else ():
-            found[panel][name][ALL] = cell(list(line.values()))
+        if measure == "return":
+            for name, line in lines.items() if study.pooled else ():
+                found[panel][name][ALL] = cell(list(line.values()))
+            of_log = {
+                x: cell([list(means)]) for x, means in logs[panel].items() if len(means) == 1 and None not in means
+            }
+            found[panel] |= {LOG: of_log} if of_log else {}
     return found
 
 
@@ -83,7 +93,10 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
                 shown = [x for x in ticks if x in line]
                 at = np.array([ticks.index(x) for x in shown]) + 0.06 * (i - (len(lines) - 1) / 2)
                 mean, low, high = np.array([line[x][:3] for x in shown]).T
-                axis.errorbar(at, mean, [mean - low, high - mean], marker="o", ms=3, lw=1, capsize=2, label=name)
+                style = {"color": "grey", "ls": ":"} if name == LOG else {}
+                axis.errorbar(
+                    at, mean, [mean - low, high - mean], marker="o", ms=3, lw=1, capsize=2, label=name, **style
+                )
             axis.set_xticks(range(len(ticks)), ticks)
             axis.set(xlabel=study.x, ylabel=MEASURES[measure], xlim=(-0.5, len(ticks) - 0.5))
             axis.set_title(panel, fontsize="medium")

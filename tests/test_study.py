@@ -14,7 +14,7 @@ from benchmarks.studies import STUDIES
 from benchmarks.study_base import NOTHING, Study, checked, config_of, grid, smallest
 from benchmarks.study_jobs import MACHINE, ROOT, Job, all_jobs, finish, finished, jobs_of, row_of
 from benchmarks.study_pool import Pool, shares
-from benchmarks.study_report import ALL, cell, cells, page, report, table
+from benchmarks.study_report import ALL, LOG, cell, cells, page, report, table
 from spin_jax.errors import ConfigError
 
 HERE = pathlib.Path("/root_of_runs")
@@ -126,6 +126,14 @@ def test_a_table_by_hand():
     lines = table(STUDY, found).splitlines()
     assert lines[0] == "| policy \\ bins | 3 | 10 | all |"
     assert lines[3] == "| b | 20.0 [20.0, 20.0] |  | 20.0 [20.0, 20.0] |"
+
+
+def test_the_mean_of_the_log_is_shown_where_all_runs_have_one_log():
+    of_logs = [row | {"data_return": mean} for row, mean in zip(rows(), (1.5, 7.0, 2.5), strict=True)]
+    assert LOG not in cells(STUDY, rows(), "return")[""]
+    assert list(cells(STUDY, of_logs, "return")[""][LOG]) == ["10"]  # with 3 bins, the runs have two logs
+    assert table(STUDY, cells(STUDY, of_logs, "return")[""]).splitlines()[-1] == "| mean of the log |  | 7.000 |  |"
+    assert LOG not in cells(STUDY, of_logs, "peak_mb")[""]
 
 
 def test_a_page_has_the_question_the_command_and_the_findings_by_hand(tmp_path, monkeypatch):

@@ -3,13 +3,13 @@
 from benchmarks.studies import (
     asm,
     cloning,
+    dm_control,
     exact_match,
     maze,
     open_questions,
-    quick,
     structured,
     transfer,
 )
 
-MODULES = (maze, structured, asm, exact_match, transfer, open_questions, cloning, quick)
+MODULES = (maze, structured, asm, exact_match, transfer, open_questions, cloning, dm_control)
 STUDIES = {study.name: study for module in MODULES for study in module.STUDIES}

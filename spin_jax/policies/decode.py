@@ -29,8 +29,9 @@ class DecodeConfig(Section, where="config.spin_decode."):
     candidates: n, the draws for each state; rounds: r of unmasking (1 = one pass). threshold: candidates have no choice
     that was less than this times as probable as its slot's best one when it was drawn (BCQ's rule; 0 = any choice).
     select: 'argmax' takes the draw with the largest Q of the smaller critic; 'softmax' samples it with probabilities
-    softmax(beta Q), and greedily takes the largest beta Q. (The advantage in place of Q would give the same: they
-    differ by V(s), equal for all draws.) Raises ValueError on other values.
+    softmax(beta Q), and greedily takes the largest beta Q. With many draws that is the policy that IQL extracts, the
+    behaviour weighted by exp(beta A) (the advantage A and Q differ by V(s), equal for all draws). Raises ValueError on
+    other values.
     """
 
     candidates: Size
