@@ -3,6 +3,7 @@
 from benchmarks.studies import (
     asm,
     cloning,
+    decoding,
     dm_control,
     exact_match,
     maze,
@@ -11,5 +12,5 @@ from benchmarks.studies import (
     transfer,
 )
 
-MODULES = (maze, structured, asm, exact_match, transfer, open_questions, cloning, dm_control)
+MODULES = (maze, structured, asm, exact_match, transfer, open_questions, cloning, decoding, dm_control)
 STUDIES = {study.name: study for module in MODULES for study in module.STUDIES}
