@@ -12,7 +12,7 @@ STUDIES = [
     Study(
         name="six_tasks",
         question="What does every policy reach on the six tasks of DM Control in minutes?",
-        runs=[*grid(config=SIX, learner=("iql",), policy=EVERY_POLICY), *grid(config=SIX, cloning=(CLONING,))],
+        runs=[*grid(config=SIX, cloning=(CLONING,)), *grid(config=SIX, learner=("iql",), policy=EVERY_POLICY)],
         size=MIXED,
         x="config",
         line=("policy", "bc.top_fraction"),
