@@ -1,6 +1,7 @@
 """From a study's JSON to its page: tables and a figure with interquartile means over seeds and bootstrap intervals."""
 
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -40,8 +41,9 @@ def cell(strata: Sequence[Sequence[float]]) -> Cell:
 
 
 def label(settings: dict, fields: Sequence[str]) -> str:
-    """The values of some fields of a run, as a line or a picture is named after them."""
-    return ", ".join(str(settings[name]) for name in fields if name in settings)
+    """The values of some fields of a run, as a line or a picture is named after them: "spin, top_fraction 0.25"."""
+    found = {name.split(".")[-1]: settings[name] for name in fields if name in settings}
+    return ", ".join(value if isinstance(value, str) else f"{name} {value}" for name, value in found.items())
 
 
 def cells(study: Study, rows: Sequence[dict], measure: str) -> dict[str, dict[str, dict[str, Cell]]]:
@@ -54,7 +56,7 @@ def cells(study: Study, rows: Sequence[dict], measure: str) -> dict[str, dict[st
     for row in rows:
         if measure in row["measures"]:
             settings = row["settings"]
-            panel, x = label(settings, study.panel), label(settings, (study.x,))
+            panel, x = label(settings, study.panel), str(settings[study.x])
             strata.setdefault(panel, {}).setdefault(label(settings, study.line), {})[x] = row["measures"][measure]
             logs.setdefault(panel, {}).setdefault(x, set()).add(row.get("data_return"))
     found: dict[str, dict[str, dict[str, Cell]]] = {}
@@ -98,7 +100,7 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
                     at, mean, [mean - low, high - mean], marker="o", ms=3, lw=1, capsize=2, label=name, **style
                 )
             axis.set_xticks(range(len(ticks)), ticks)
-            axis.set(xlabel=study.x, ylabel=MEASURES[measure], xlim=(-0.5, len(ticks) - 0.5))
+            axis.set(xlabel=study.x, ylabel=textwrap.fill(MEASURES[measure], 36), xlim=(-0.5, len(ticks) - 0.5))
             axis.set_title(panel, fontsize="medium")
             axis.grid(alpha=0.3)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")

@@ -14,7 +14,7 @@ from benchmarks.studies import STUDIES
 from benchmarks.study_base import NOTHING, Study, checked, config_of, grid, smallest
 from benchmarks.study_jobs import MACHINE, ROOT, Job, all_jobs, finish, finished, jobs_of, row_of
 from benchmarks.study_pool import Pool, shares
-from benchmarks.study_report import ALL, LOG, cell, cells, page, report, table
+from benchmarks.study_report import ALL, LOG, cell, cells, label, page, report, table
 from spin_jax.errors import ConfigError
 
 HERE = pathlib.Path("/root_of_runs")
@@ -26,6 +26,7 @@ def test_every_run_of_every_study_is_a_configuration_that_the_package_takes(stud
     runs = study.whole_runs
     assert {*study.line, *study.panel, study.x} <= {name for run in runs for name in run}
     for run in runs:
+        assert study.x in run
         assert checked(run).num_seeds == run["num_seeds"]
     own = [jobs_of(run, HERE)[-1].name for run in runs]
     assert len(set(own)) == len(own)  # no run stands twice
@@ -126,6 +127,12 @@ def test_a_table_by_hand():
     lines = table(STUDY, found).splitlines()
     assert lines[0] == "| policy \\ bins | 3 | 10 | all |"
     assert lines[3] == "| b | 20.0 [20.0, 20.0] |  | 20.0 [20.0, 20.0] |"
+
+
+def test_numbers_in_names_have_the_names_of_their_fields():
+    fields = {"policy": "spin", "bc.top_fraction": 0.25, "maze.actuators": 7}
+    assert label(fields, ("policy", "bc.top_fraction")) == "spin, top_fraction 0.25"
+    assert label(fields, ("maze.actuators", "bins")) == "actuators 7"
 
 
 def test_the_mean_of_the_log_is_shown_where_all_runs_have_one_log():
