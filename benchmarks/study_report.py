@@ -52,7 +52,7 @@ def cells(study: Study, rows: Sequence[dict], measure: str) -> dict[str, dict[st
     Of returns, LOG is one of the lines, where all runs of an x have one log; with study.pooled, ALL is one of x.
     """
     strata: dict[str, dict[str, dict[str, Any]]] = {}
-    logs: dict[str, dict[str, set[float]]] = {}
+    logs: dict[str, dict[str, set[Any]]] = {}
     for row in rows:
         if measure in row["measures"]:
             settings = row["settings"]
