@@ -114,7 +114,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     decode.candidates = 32  # joint actions drawn from the ASM in each state
     decode.rounds = 4  # rounds of unmasking (1 = one pass, a product distribution)
     decode.threshold = 0.3  # no choice that is less than this times as probable as its slot's best is drawn (0 = any)
-    decode.select = "softmax"  # softmax of beta times the critics' values (IQL's policy) | argmax, for critics to trust
+    decode.select = "softmax"  # softmax of beta times the critics' values (IQL's policy) | argmax of them
     decode.beta = 3.0  # factor of the critics' values in the softmax
 
     config.saint = saint = ConfigDict()  # body as in section asm, trained from scratch with asm.dropout
