@@ -28,7 +28,7 @@ SMALLEST = {
     "step_time": "--tasks=finger_spin --policies=factored,saint --learners=iql --batch=4 --rounds=1 --matmul=64",
     "study": "maze --smallest --root=ROOT_DIR",
     "traffic_rules": "--episodes=1",
-    "wallclock_vs_saint": "--preset=smoke --seeds=1 --systems=saint,spin_warm:asm.num_epochs=3 --root=ROOT_DIR"
+    "wallclock_vs_saint": "--preset=smoke --seeds=1 --systems=saint:train.num_steps=40,spin_warm --root=ROOT_DIR"
     " --figure=ROOT_DIR/curves.png -- --config.data.dir=ROOT_DIR/data --config.data.level=expert",
 }
 PARTS = {"__init__", "measure", "flops", "eager_torch", "bad_cases", "bad_commands", "bad_files"}

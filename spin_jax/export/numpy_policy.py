@@ -99,7 +99,9 @@ class NumpyPolicy:
         """[B, N, K] for observations [B, S]; None if the exact ones are not known."""
         if not self.header["exact_probabilities"]:
             return None
-        return np.exp(self._log_softmax(self._logits(self._scaled(rows))))
+        logits = np.where(self._valid, self._logits(self._scaled(rows)), -np.inf)
+        shares = np.exp(logits - logits.max(-1, keepdims=True))
+        return shares / shares.sum(-1, keepdims=True)
 
     def play(self, rows: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Actions [B, N] int32 for observations [B, S] and Gumbel noise [B, G]."""
@@ -120,9 +122,8 @@ class NumpyPolicy:
 
     def _allowed(self, logits: np.ndarray) -> np.ndarray:
         """[B, N, K]: the choices that are at least `threshold` times as probable as their slot's best one."""
-        threshold = self._net["threshold"]
-        least = logits.max(-1, keepdims=True) + np.log(np.float32(threshold)) if threshold else -np.inf
-        return (logits >= least) & self._valid
+        least = np.log(np.float32(self._net["threshold"])) if self._net["threshold"] else -np.inf
+        return (logits >= logits.max(-1, keepdims=True) + least) & self._valid
 
     def _best(self, x: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """The best by the critics of n drawn joint actions, or the only one."""
@@ -149,11 +150,6 @@ class NumpyPolicy:
         scale = np.float32(self._net["q_scale"])
         return np.stack(found) * scale if found else np.zeros((1, 1, *self._valid.shape), np.float32)
 
-    def _log_softmax(self, logits: np.ndarray) -> np.ndarray:
-        masked = np.where(self._valid, logits, -np.inf)
-        masked = masked - masked.max(-1, keepdims=True)
-        return masked - np.log(np.exp(masked).sum(-1, keepdims=True))
-
     def _logits(self, x: np.ndarray) -> np.ndarray:
         """[B, N, K] of a policy with independent slots."""
         kind, arrays = self._net["kind"], self._arrays
@@ -179,8 +175,7 @@ class NumpyPolicy:
 
     def _unmask(self, x: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Joint actions [B, N] by iterative unmasking; noise [B, rounds, N, K]."""
-        num_slots, masked = self._valid.shape
-        slots = np.arange(num_slots)
+        (num_slots, masked), slots = self._valid.shape, np.arange(len(self._valid))
         table = self._arrays["table"].reshape(num_slots * (masked + 1), -1)
         choices = np.full(num_slots, masked) + _zero(x).astype(np.int64)
         for i, size in enumerate(self._net["round_sizes"]):
