@@ -7,16 +7,15 @@ from benchmarks.studies.tasks import CHEETAH, JOINT, MAZE, SMALL
 from benchmarks.study_base import Study, grid
 
 LEARNERS = ({"learner": "iql"}, *({"learner": "bc", "bc.top_fraction": share} for share in (1.0, 0.5, 0.25, 0.1)))
-
-MIXED = ("medium-expert", "random-medium-expert")
+LOGS = {"task": (MAZE, CHEETAH, JOINT), "data__level": ("medium-expert", "random-medium-expert")}
 
 STUDIES = [
     Study(
         name="cloning",
         question="Does offline reinforcement learning beat cloning of the best episodes on mixed logs?",
         runs=[
-            *grid(task=(MAZE, CHEETAH, JOINT), policy=("factored", "spin_warm"), data__level=MIXED, learner=LEARNERS),
-            *grid(task=(MAZE, CHEETAH, JOINT), policy=("spin_decode",), data__level=MIXED, learner=("iql",)),
+            *grid(**LOGS, policy=("factored", "spin_warm"), learner=LEARNERS),
+            *grid(**LOGS, policy=("spin_decode",), learner=("iql",)),
         ],
         size={name: value for name, value in SMALL.items() if name != "data.level"},
         x="data.level",

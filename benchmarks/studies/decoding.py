@@ -1,9 +1,8 @@
 """spin_decode: which candidates fit, how many there are, and how the critics choose."""
 
-from benchmarks.studies.tasks import CHEETAH, JOINT, SMALL
+from benchmarks.studies.tasks import CHEETAH, FISH, JOINT, SMALL
 from benchmarks.study_base import Study, grid
 
-FISH = {"config": "fish_swim", "train.n_step": 10}
 WAYS = tuple(
     {"spin_decode.threshold": threshold, "spin_decode.candidates": candidates, "spin_decode.select": select}
     for threshold, candidates, select in (

@@ -7,6 +7,7 @@ EVERY_POLICY = tuple(dict.fromkeys(("factored", *POLICIES)))  # the cheapest fir
 PLAYED = {"eval.final_episodes": 200}  # of tasks that are played on the device; spin_decode pays for each
 MAZE = {"config": "maze", "maze.actuators": 7, **PLAYED}
 CHEETAH = {"config": "cheetah_run", "train.n_step": 10}
+FISH = {"config": "fish_swim", "train.n_step": 10}
 EIGHT_SLOTS = {"structured.slots": 8, "structured.choices": "4"}
 JOINT = {"config": "structured", **EIGHT_SLOTS, "structured.dependence": 1.0, **PLAYED}
 

@@ -1,6 +1,6 @@
 """An ASM of another log, and the body of an ASM of another task: what they are worth against one of the log itself."""
 
-from benchmarks.studies.tasks import CHEETAH, MAZE, SMALL
+from benchmarks.studies.tasks import CHEETAH, FISH, MAZE, SMALL
 from benchmarks.study_base import NOTHING, Study, grid
 
 STUDIES = [
@@ -17,10 +17,8 @@ STUDIES = [
     Study(
         name="body_transfer",
         question="What is the body of cheetah-run's ASM worth to an ASM of fish-swim, whose slots and states differ?",
-        runs=grid(
-            config=("fish_swim",), policy=("spin_warm",), body_of=(NOTHING, "cheetah_run"), asm__num_epochs=(1, 5, 20)
-        ),
-        size=SMALL | {"train.n_step": 10},
+        runs=grid(task=(FISH,), policy=("spin_warm",), body_of=(NOTHING, "cheetah_run"), asm__num_epochs=(1, 5, 20)),
+        size=SMALL,
         x="asm.num_epochs",
         line=("body_of",),
         measures=("return", "exact_match"),

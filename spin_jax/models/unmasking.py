@@ -22,7 +22,7 @@ from spin_jax.models.gumbel import for_draws, split
 def round_sizes(num_slots: int, rounds: int) -> np.ndarray:
     """The number of slots chosen in each round, [r]; after round i, N^((i - 1) / (r - 1)) or at least i are chosen."""
     after = np.arange(1, min(rounds, num_slots) + 1)
-    known = np.round(num_slots ** ((after - 1) / max(len(after) - 1, 1))) if len(after) > 1 else [num_slots]
+    known = np.round(num_slots ** np.linspace(1, 0, len(after))[::-1])
     return np.diff(np.maximum(known, after), prepend=0).astype(int)
 
 
