@@ -40,6 +40,15 @@ def cell(strata: Sequence[Sequence[float]]) -> Cell:
     return Cell(mean, low, high, len(values))
 
 
+def is_number(text: str) -> bool:
+    """Whether a value of x is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def label(settings: dict, fields: Sequence[str]) -> str:
     """The values of some fields of a run, as a line or a picture is named after them: "spin, top_fraction 0.25"."""
     found = {name.split(".")[-1]: settings[name] for name in fields if name in settings}
@@ -81,11 +90,16 @@ def table(study: Study, lines: dict[str, dict[str, Cell]]) -> str:
 
 
 def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
-    """Draws a picture for each measure and panel; values of x stand at equal distances, in the order of the runs."""
+    """Draws a picture for each measure and panel; values of x stand at equal distances, in the order of the runs.
+
+    A line has one colour in all pictures. Points are joined where x is a number.
+    """
     found = {measure: cells(study, rows, measure) for measure in study.measures}
     found = {measure: panels for measure, panels in found.items() if panels}
     width = max(map(len, found.values()), default=1)
     height = max(len(found), 1)
+    names = dict.fromkeys(name for panels in found.values() for lines in panels.values() for name in lines)
+    colours = {name: f"C{i}" for i, name in enumerate(name for name in names if name != LOG)} | {LOG: "black"}
     figure = Figure(figsize=(max(4.2 * width, 6.5), 3.4 * height + 0.6), layout="constrained")
     axes = figure.subplots(height, width, squeeze=False)
     for of_measure, (measure, panels) in zip(axes, found.items(), strict=False):
@@ -95,15 +109,15 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
                 shown = [x for x in ticks if x in line]
                 at = np.array([ticks.index(x) for x in shown]) + 0.06 * (i - (len(lines) - 1) / 2)
                 mean, low, high = np.array([line[x][:3] for x in shown]).T
-                style = {"color": "grey", "ls": ":"} if name == LOG else {}
-                axis.errorbar(
-                    at, mean, [mean - low, high - mean], marker="o", ms=3, lw=1, capsize=2, label=name, **style
-                )
+                joined = (":" if name == LOG else "-") if all(map(is_number, ticks)) else "none"
+                style = {"color": colours[name], "ls": joined, "label": name}
+                axis.errorbar(at, mean, [mean - low, high - mean], marker="o", ms=3, lw=1, capsize=2, **style)
             axis.set_xticks(range(len(ticks)), ticks)
             axis.set(xlabel=study.x, ylabel=textwrap.fill(MEASURES[measure], 36), xlim=(-0.5, len(ticks) - 0.5))
             axis.set_title(panel, fontsize="medium")
             axis.grid(alpha=0.3)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    drawn = {line.get_label(): line for axis in axes.flat for line in axis.containers}
+    figure.legend([drawn[name] for name in names], list(names), loc="outside lower center", ncols=4, fontsize="small")
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=110)
 

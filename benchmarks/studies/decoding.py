@@ -22,7 +22,8 @@ STUDIES = [
         question="What makes spin_decode good: candidates that fit, many of them, or the best of them?",
         runs=grid(task=(CHEETAH, FISH, JOINT), policy=("spin_decode",), way=WAYS),
         size=SMALL,
-        x="config",
-        line=tuple(WAYS[0]),
+        x="spin_decode.candidates",
+        line=("spin_decode.threshold", "spin_decode.select"),
+        panel=("config",),
     )
 ]

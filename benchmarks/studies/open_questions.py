@@ -21,8 +21,9 @@ STUDIES = [
         question="Do conservative critics, over all joint actions or over the ASM's candidates, beat IQL?",
         runs=grid(task=(MAZE, CHEETAH, JOINT), policy=("spin_warm",), learner=LEARNERS),
         size=SMALL,
-        x="config",
+        x="policy",
         line=("learner", "cql.penalty"),
+        panel=("config",),
     ),
     Study(
         name="ordered_slots",
@@ -40,8 +41,8 @@ STUDIES = [
         question="Should the ASM stay frozen, learn on with the policy, or begin to after some steps of the policy?",
         runs=grid(task=(MAZE, CHEETAH, JOINT), policy=SPIN, finetuning=FINETUNING),
         size=SMALL,
-        x="config",
+        x="policy",
         line=("spin.finetune", "spin.finetune_after"),
-        panel=("policy",),
+        panel=("config",),
     ),
 ]
