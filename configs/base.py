@@ -217,9 +217,9 @@ def get_config(task: str, preset: str) -> ConfigDict:
     structured.coverage = 1.0  # share of each state's right joint actions that the levels medium and expert play
 
     if preset in ("quick", "smoke"):
-        config.update(policy="spin_warm", precision="auto")
+        config.update(policy="spin_decode", precision="auto")
         data.update(level="expert", episodes=100, normalise=True, held_out=0.05, done="truncation")
-        asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, num_epochs=32, checkpoint_every_epochs=2)
+        asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, num_epochs=16, checkpoint_every_epochs=2)
         asm.update(dropout=0.0, learning_rate=1e-3, schedule="cosine")
         spin.update(head_width=64)
         cached.update(heads="asm", head_width=64)
@@ -227,9 +227,17 @@ def get_config(task: str, preset: str) -> ConfigDict:
         saint.update(head_width=64)
         autoregressive.update(state_width=64, lstm_width=64)
         iql.update(extract_after=-1)
-        train.update(num_steps=20_000, policy_schedule="cosine", checkpoint_every_steps=2_500, always_dropout=False)
-        evaluation.update(every_steps=2_500, num_workers=0)
+        for section in (iql, awac, bcq, cql, config.bc):
+            section.learning_rate = 1e-3
+        for section in (iql, awac, bcq, cql):
+            section.critic_width = 128
+        for section in (iql, awac, cql):
+            section.value_width = 128
+        train.update(num_steps=20_000, batch_size=128, n_step=10, checkpoint_every_steps=5_000)
+        train.update(policy_schedule="cosine", always_dropout=False)
+        evaluation.update(every_steps=5_000, num_workers=0)
     if preset == "smoke":
+        config.policy = "spin_warm"  # which has an actor to train
         data.update(level="medium-expert", episodes=4, num_workers=0)
         asm.update(width=16, num_heads=2, num_blocks=1, head_width=16, num_epochs=2, checkpoint_every_epochs=1)
         for section in (spin, cached, distill, saint):

@@ -16,9 +16,8 @@ from configs import base
 def get_config(preset: str = "paper"):
     config = base.get_config("dog_trot", preset)
     if preset == "quick":
-        config.policy = "spin_cached"  # its steps run no Transformer; as good as spin_warm here
         config.asm.update(num_epochs=5, checkpoint_every_epochs=1)  # an epoch takes most of a minute on two cores
-        config.train.update(num_steps=10_000, checkpoint_every_steps=2_500)
-        config.eval.every_steps = 5_000
+        config.train.num_steps = 10_000
+        config.spin_decode.candidates = 8  # each costs a pass for every round of every step that is played
         config.eval.num_workers = -1  # these environments cost more than it costs to reach them
     return config

@@ -12,4 +12,8 @@ def get_config(preset: str = "paper"):
     config = base.get_config("log", preset)
     config.bins = 0  # every slot has the choices that its column has
     config.data.update(level="train", normalise=True, held_out=0.2)
+    if preset == "quick":
+        config.policy = "spin_warm"  # its probabilities, by which the log judges it, have a closed form
+        config.asm.num_epochs = 32  # of a small log
+        config.train.n_step = 1
     return config

@@ -19,6 +19,5 @@ def get_config(preset: str = "paper"):
     if preset == "quick":
         config.data.episodes = 60  # of 180 steps
         config.asm.num_epochs = 8
-        config.train.update(num_steps=10_000, n_step=10)
-        config.eval.every_steps = 5_000
+        config.train.num_steps = 10_000
     return config

@@ -83,7 +83,7 @@ def test_knobs_of_a_structured_problem_reach_its_name_and_its_flags():
     )
 
 
-def test_paper_is_the_published_method_and_quick_is_the_warm_start():
+def test_paper_is_the_published_method_and_quick_lets_the_asm_propose_what_the_critics_choose():
     paper, quick = (build(resolve(get_config(preset))) for preset in ("paper", "quick"))
     assert (paper.asm.masking, paper.asm.mask_rate, paper.asm.replace_mask, paper.asm.replace_random) == (
         "fixed", 0.15, 0.8, 0.1,
@@ -95,7 +95,7 @@ def test_paper_is_the_published_method_and_quick_is_the_warm_start():
         0,
     )
     assert (quick.asm.masking, quick.asm.replace_mask, quick.asm.replace_random) == ("full_range", 1.0, 0.0)
-    assert (quick.policy_config.queries, quick.policy_config.heads) == ("mask", "asm")
+    assert (quick.policy, quick.policy_config.select, quick.train.n_step) == ("spin_decode", "softmax", 10)
 
 
 def test_resolve_leaves_its_argument_alone():
@@ -205,6 +205,7 @@ def test_unknown_columns_are_named():
 
 def test_without_a_simulator_the_log_judges():
     run = build(resolve(log.get_config("quick")))
+    assert (run.policy, run.train.n_step) == ("spin_warm", 1)  # its probabilities have a closed form
     assert stages_of(run, STAGES) == ["data", "pretrain", "policy", "ope"]
     with pytest.raises(ConfigError, match="log has no simulator. --stage=ope judges the policy from the log"):
         stages_of(run, ("evaluate",))
