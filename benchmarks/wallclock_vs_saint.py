@@ -13,6 +13,7 @@ saint:train.num_steps=200000,spin_decode:asm.num_epochs=4,factored:learner=bc.
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from spin_jax.registry import POLICIES
 ROOT = pathlib.Path(__file__).parent.parent
 SYSTEMS = ("saint", "spin", "spin_warm", "spin_distill", "spin_cached", "spin_decode", "factored")
 SHARE = 0.95  # of SAINT's best
+NOT_LEARNED = r"eval\.|train\.checkpoint_every"  # fields that say when a run is looked at
 UNTRAINED = {"iql.extract_after": 1, "train.num_steps": 1, "eval.every_steps": 1}  # a policy as it starts
 
 
@@ -45,6 +47,13 @@ class System(NamedTuple):
     name: str
     policy: str
     flags: list[str]
+
+    @property
+    def title(self) -> str:
+        """As tables and figures name it: the policy, and those of its fields that change what is learned."""
+        fields = [flag.removeprefix("--config.").partition("=")[::2] for flag in self.flags]
+        learned = {name.split(".")[-1]: value for name, value in fields if not re.match(NOT_LEARNED, name)}
+        return ", ".join([self.policy, *(v if v.isalpha() else f"{k} {v}" for k, v in learned.items())])
 
     @property
     def asm(self) -> str:
@@ -155,7 +164,7 @@ def table(target: float, rows: list[dict]) -> str:
         to_target = f"{r['seconds_to_target'] / 60:.2f}" if reached else "not reached"
         sooner = f"{r['sooner']:.2f}" if reached else ""
         cells = [f"{r['best']:.1f}", f"{r['last']:.1f}", f"{r['seconds'] / 60:.2f}", to_target, sooner]
-        lines.append(f"| {r['policy']} | " + " | ".join(cells) + " |")
+        lines.append(f"| {system(r['policy']).title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -166,7 +175,7 @@ def plot(path: str, target: float, curves: dict, title: str) -> None:
     for i, (name, runs) in enumerate(curves.items()):
         values = np.asarray(runs)
         minutes, returns = values[..., 0].mean(0) / 60, values[..., 1]
-        axis.plot(minutes, returns.mean(0), color=f"C{i}", marker="o", markersize=3, label=name)
+        axis.plot(minutes, returns.mean(0), color=f"C{i}", marker="o", markersize=3, label=system(name).title)
         axis.fill_between(minutes, returns.min(0), returns.max(0), color=f"C{i}", alpha=0.12, linewidth=0)
     axis.axhline(target, linestyle="--", color="grey", linewidth=1, label="95 % of SAINT's best")
     axis.set(xscale="log", xlabel="minutes of training, pre-training and compilation counted", ylabel="return")

@@ -10,7 +10,7 @@ from benchmarks.flops import hand_gflop, xla_gflop
 from benchmarks.kills import Run, experiment
 from benchmarks.measure import interleave, make_program, settings, spread, ticking
 from benchmarks.scaling import slope
-from benchmarks.wallclock_vs_saint import compare, table
+from benchmarks.wallclock_vs_saint import compare, system, table
 from spin_jax.types import ActionSpec
 
 SPEC = ActionSpec((3,) * 5)
@@ -57,6 +57,14 @@ def test_measurements_take_turns():
 def test_slope_is_the_exponent():
     rows = [{"value": v, "ms_median": 5 + 0.1 * v**2} for v in (10, 100, 1000, 10_000)]
     assert slope(rows) == pytest.approx(2.0, abs=0.01)
+
+
+def test_a_system_is_named_after_what_it_learns_with_not_after_when_it_is_looked_at():
+    assert system("saint").title == "saint"
+    assert (
+        system("factored:learner=bc:bc.top_fraction=0.25:eval.every_steps=9").title == "factored, bc, top_fraction 0.25"
+    )
+    assert system("spin_decode:train.checkpoint_every_steps=9:asm.num_epochs=4").title == "spin_decode, num_epochs 4"
 
 
 def test_time_to_target_is_the_first_mean_over_seeds_that_reaches_it():
