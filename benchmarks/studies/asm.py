@@ -5,7 +5,7 @@ from benchmarks.study_base import Study, grid
 
 SPIN = ("spin", "spin_warm")
 READERS = (*SPIN, "spin_decode")
-ONE_ASM = {"asm.num_epochs": 100, "asm.schedule": "constant", "asm.checkpoint_every_epochs": 1}
+ONE_ASM = {"asm.schedule": "constant", "asm.checkpoint_every_epochs": 1}
 MASKINGS = (
     {"asm.masking": "fixed", "asm.replace_mask": 0.8, "asm.replace_random": 0.1},
     {"asm.masking": "fixed", "asm.replace_mask": 0.5, "asm.replace_random": 0.25},
@@ -16,7 +16,7 @@ STUDIES = [
     Study(
         name="asm_epochs",
         question="How many epochs of the ASM does the return need?",
-        runs=grid(task=(CHEETAH, JOINT), policy=READERS, asm__epoch=(0, 1, 5, 20, 100)),
+        runs=grid(task=(CHEETAH, JOINT), policy=READERS, asm__num_epochs=(100,), asm__epoch=(0, 1, 5, 20, 100)),
         size=SMALL | ONE_ASM,
         x="asm.epoch",
         panel=("config",),
