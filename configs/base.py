@@ -227,6 +227,9 @@ def get_config(task: str, preset: str) -> ConfigDict:
         saint.update(head_width=64)
         autoregressive.update(state_width=64, lstm_width=64)
         iql.update(extract_after=-1)
+        train.update(policy_schedule="cosine", always_dropout=False)
+        evaluation.num_workers = 0
+    if preset == "quick":
         for section in (iql, awac, bcq, cql, config.bc):
             section.learning_rate = 1e-3
         for section in (iql, awac, bcq, cql):
@@ -234,8 +237,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
         for section in (iql, awac, cql):
             section.value_width = 128
         train.update(num_steps=20_000, batch_size=128, n_step=10, checkpoint_every_steps=5_000)
-        train.update(policy_schedule="cosine", always_dropout=False)
-        evaluation.update(every_steps=5_000, num_workers=0)
+        evaluation.every_steps = 5_000
     if preset == "smoke":
         config.policy = "spin_warm"  # which has an actor to train
         data.update(level="medium-expert", episodes=4, num_workers=0)

@@ -90,6 +90,7 @@ def test_the_suites_done_ends_the_value_or_is_a_time_limit_as_configured(tmp_pat
     for preset, last in (("paper", 0), ("quick", 1)):
         config = get_config(preset)
         config.data.update(path=str(directory), level="train", held_out=0.0)
+        config.train.n_step = 1
         found = load_data(build(resolve(config))).train
         np.testing.assert_array_equal(found.discount, [1, 1, 1, 1, last] * 2)
 
@@ -100,6 +101,7 @@ def test_terminals_of_other_files_are_terminals_in_every_preset(tmp_path):
     directory = import_log([tmp_path / "log.npz"], tmp_path, "cheetah_run", "expert", bins=3)
     config = get_config("quick")
     config.data.update(path=str(directory), level="train", held_out=0.0)
+    config.train.n_step = 1
     np.testing.assert_array_equal(load_data(build(resolve(config))).train.discount, [1, 1, 1, 1, 0] * 2)
 
 
