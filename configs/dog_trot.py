@@ -1,9 +1,7 @@
 """dog-trot: S 223, N 38, 3 bins (10 and 30 with --config.bins=10).
 
 python main.py --config=configs/dog_trot.py:quick --workdir=DIR
-    two CPU cores: 9 minutes; return 345 (data: 422, published expert: 724)
-… --config.asm.num_epochs=6 --config.train.num_steps=20000
-    two cores with other work, where the log is there: 21 minutes; return 377
+    two CPU cores: 8.6 minutes on one of them, where the log is there; return 437 (data: 422, published expert: 724)
 python main.py --config=configs/dog_trot.py --workdir=DIR
     preset paper, for an accelerator: not measured yet
 python main.py --config=configs/dog_trot.py --workdir=DIR --stage=data --config.data.episodes=20
