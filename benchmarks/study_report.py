@@ -40,15 +40,6 @@ def cell(strata: Sequence[Sequence[float]]) -> Cell:
     return Cell(mean, low, high, len(values))
 
 
-def is_number(text: str) -> bool:
-    """Whether a value of x is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def label(settings: dict, fields: Sequence[str]) -> str:
     """The values of some fields of a run, as a line or a picture is named after them: "spin, top_fraction 0.25"."""
     found = {name.split(".")[-1]: settings[name] for name in fields if name in settings}
@@ -100,6 +91,7 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
     height = max(len(found), 1)
     names = dict.fromkeys(name for panels in found.values() for lines in panels.values() for name in lines)
     colours = {name: f"C{i}" for i, name in enumerate(name for name in names if name != LOG)} | {LOG: "black"}
+    numbers = not any(isinstance(row["settings"][study.x], str) for row in rows)
     figure = Figure(figsize=(max(4.2 * width, 6.5), 3.4 * height + 0.6), layout="constrained")
     axes = figure.subplots(height, width, squeeze=False)
     for of_measure, (measure, panels) in zip(axes, found.items(), strict=False):
@@ -109,7 +101,7 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
                 shown = [x for x in ticks if x in line]
                 at = np.array([ticks.index(x) for x in shown]) + 0.06 * (i - (len(lines) - 1) / 2)
                 mean, low, high = np.array([line[x][:3] for x in shown]).T
-                joined = (":" if name == LOG else "-") if all(map(is_number, ticks)) else "none"
+                joined = "none" if not numbers else ":" if name == LOG else "-"
                 style = {"color": colours[name], "ls": joined, "label": name}
                 axis.errorbar(at, mean, [mean - low, high - mean], marker="o", ms=3, lw=1, capsize=2, **style)
             axis.set_xticks(range(len(ticks)), ticks)
