@@ -69,7 +69,7 @@ def eager_ticking(
     iql = IQL(policy, num_features, spec.num_slots, spec.num_choices, program.run.learner_config, device)
 
     def tick():
-        for _ in range(steps):
+        for _ in range(steps):  # the last line of each update fetches its losses, which waits for the device
             index = torch.randint(len(data[0]), (size,), device=device)
             iql.update(*(column[index] for column in data))
 

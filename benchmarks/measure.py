@@ -1,5 +1,6 @@
 """Shared by all benchmarks: the update steps of a configuration as compiled programs, and interleaved timing."""
 
+import functools
 import importlib
 import pathlib
 import time
@@ -14,7 +15,7 @@ from spin_jax.config.build import build
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS
 from spin_jax.from_config import make_learner, make_policy
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import Learner, compiled_init
 from spin_jax.record.files import write_json
 from spin_jax.record.machine import facts
 from spin_jax.stages.estimate import random_frozen, random_log
@@ -35,7 +36,7 @@ class Program(NamedTuple):
     """The update steps of a learner as a compiled program.
 
     start() returns a state and chunk(state) the state after the next steps; neither waits for the result. compile()
-    compiles the chunk and returns XLA's compiled program.
+    returns XLA's compiled program of a chunk; the first call of compile or chunk compiles it.
     """
 
     run: RunConfig
@@ -61,7 +62,7 @@ def make_program(
     learner = make_learner(run, policy, spec)
     frozen = jax.block_until_ready(random_frozen(run, spec, num_features))
     data = random_log(spec, num_features, rows, policy, frozen)
-    seeds, blank = seeds_of(run), data.observation[:1]
+    seeds, blank, init = seeds_of(run), data.observation[:1], compiled_init(learner)
     layout = make_layout(run.num_seeds, run.train.batch_size, run.mesh.seed, run.mesh.data)
     run_chunk = make_run_chunk(learner, run.train.batch_size, steps, seeds=seeds, layout=layout)
     key = layout.put(seeds.bundle([jax.random.key(seed) for seed in range(run.num_seeds)]), *seeds.axes)
@@ -69,14 +70,15 @@ def make_program(
     frozen, data = layout.put(frozen), layout.put(data)
 
     def start():
-        states = [learner.init(jax.random.key(seed), local, blank) for seed in range(run.num_seeds)]
+        states = [init(jax.random.key(seed), local, blank) for seed in range(run.num_seeds)]
         return layout.put(seeds.bundle(states), *seeds.axes)
 
-    def chunk(state):
-        return run_chunk(state, frozen, data, key, 0)[0]
-
+    @functools.cache
     def compile_chunk():
-        return run_chunk.lower(jax.eval_shape(start), frozen, data, key, 0).compile()
+        return run_chunk.lower(start(), frozen, data, key, 0).compile()
+
+    def chunk(state):
+        return compile_chunk()(state, frozen, data, key, 0)[0]
 
     return Program(run, learner, spec, frozen, data, start, chunk, compile_chunk)
 
