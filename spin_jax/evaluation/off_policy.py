@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from spin_jax.evaluation.scores import bootstrap_interval
+from spin_jax.learners.base import compiled_init
 from spin_jax.learners.fitted_q import FittedQConfig, make_fitted_q, start_values
 from spin_jax.training.loop import fit
 from spin_jax.types import ActionSpec, Normaliser, Transition, normalise
@@ -123,7 +124,7 @@ def fitted_value(
     clipped: dict[str, Any] = {}
     state = fit(
         learner,
-        learner.init(init_key, (), data.observation[:1]),
+        compiled_init(learner)(init_key, (), data.observation[:1]),
         (),
         data,
         loop_key,

@@ -42,9 +42,9 @@ SECONDS = 0.5  # shortest measurement
 def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
     """Logs how long the unfinished stages will take; for a long run, also the command that ends in minutes.
 
-    On several devices there is no estimate.
+    Only on a CPU: what is timed has to be compiled for it, in half a minute a stage on a GPU.
     """
-    if len(jax.devices()) > 1:
+    if jax.default_backend() != "cpu" or len(jax.devices()) > 1:
         return
     left = [name for name in stages if workdir.summary(name) is None]
     if not set(left) & {"pretrain", "distill", "policy"} or _cannot_begin(run, workdir, stages):

@@ -7,7 +7,7 @@ from typing import Any
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import LogFacts
 from spin_jax.data.stream import TransitionStream
-from spin_jax.learners.base import Learner, state_like
+from spin_jax.learners.base import Learner, compiled_init, state_like
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.inputs import Input, compare_inputs, record_inputs
 from spin_jax.record.metrics import MetricsWriter
@@ -108,8 +108,8 @@ class Stage:
         )
         if not self.resumed:
             keys = [stream(member.run.seed, f"{self.name}/init") for member in self.members]
-            starts = zip(keys, frozen, strict=True)
-            return self._place([learner.init(key, arrays, observation) for key, arrays in starts])
+            init = compiled_init(learner)
+            return self._place([init(key, arrays, observation) for key, arrays in zip(keys, frozen, strict=True)])
         if self.start < num_steps:
             log.info(f"{self.name}: resuming from step {self.start} of {num_steps}")
         return self._place([store.restore(like, self.start) for store in self._stores])

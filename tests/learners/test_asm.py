@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
+from spin_jax.learners.base import compiled_init
 from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.objectives.masked_modelling import MaskingConfig
 from spin_jax.record.checkpoint import CheckpointStore
@@ -48,7 +49,7 @@ def test_three_steps_equal_an_independent_update(spec, asm_config, plain_asm):
 
     with jax.enable_x64(True):
         learner = make_asm_learner(spec, config, MASKING, OPTIMISER, corrupt=lambda *_: masking)
-        state = jax.jit(learner.init)(jax.random.key(0), (), jnp.zeros((1, 5)))
+        state = compiled_init(learner)(jax.random.key(0), (), jnp.zeros((1, 5)))
         state = jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
         params = jax.tree.map(np.array, state.params)
         m = v = jax.tree.map(np.zeros_like, params)
@@ -76,7 +77,7 @@ def test_three_steps_equal_an_independent_update(spec, asm_config, plain_asm):
 def trained(learner):
     """(state, losses) of 300 steps."""
     update = jax.jit(learner.update)
-    state, losses = jax.jit(learner.init)(jax.random.key(0), (), jnp.zeros((1, 5))), []
+    state, losses = compiled_init(learner)(jax.random.key(0), (), jnp.zeros((1, 5))), []
     for step in range(300):
         state, metrics = update(state, (), make_batch(), jax.random.key(step))
         losses.append(float(metrics["masked_cross_entropy"]))

@@ -9,6 +9,7 @@ import pytest
 from numpy_learners import COMMON, SPEC, make_batch, table_policy
 
 from spin_jax.learners.awac import AWACConfig, make_awac
+from spin_jax.learners.base import compiled_init
 from spin_jax.learners.cql import CQLConfig, candidates_penalty, make_cql, slots_penalty
 
 JOINT = np.array(list(itertools.product(range(2), range(3), range(2))))
@@ -74,7 +75,7 @@ def test_without_weight_on_the_penalty_cql_is_awac(penalty):
     batch = jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == float else x, make_batch(0))
     ends = []
     for learner in (awac, cql):
-        state = jax.jit(learner.init)(jax.random.key(0), (), jnp.zeros((1, 5)))
+        state = compiled_init(learner)(jax.random.key(0), (), jnp.zeros((1, 5)))
         ends.append(jax.jit(learner.update)(state, (), batch, jax.random.key(1)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *ends)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy_learners import COMMON, SPEC, NumpyAWAC, NumpyBC, NumpyBCQ, NumpyIQL, make_batch, table_policy
 
+from spin_jax.learners.base import compiled_init
 from spin_jax.registry import LEARNERS
 
 # clips that some weights reach and others do not, a threshold that forbids some choices
@@ -35,7 +36,7 @@ def test_three_steps_equal_a_numpy_reimplementation(case):
     entry, policy = LEARNERS[name], table_policy()._replace(propose=lambda *_: jnp.asarray(CANDIDATES))
     with jax.enable_x64(True):
         learner = entry.make(policy, SPEC, entry.config(**config))
-        state = learner.init(jax.random.key(0), (), jnp.zeros((1, 5)))
+        state = compiled_init(learner)(jax.random.key(0), (), jnp.zeros((1, 5)))
         state = jax.tree.map(lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
         networks = [part for part in ("critics", "value") if part in state._fields]
         noise = {part: jax.tree.map(lambda p: p + 0.1, getattr(state, part)) for part in networks}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy_learners import COMMON, SPEC, make_batch, table_policy
 
+from spin_jax.learners.base import compiled_init
 from spin_jax.learners.iql import IQLConfig, make_iql
 from spin_jax.models import mlp
 from spin_jax.policies.spin import SPINConfig, make_spin
@@ -21,7 +22,7 @@ SPIN = SPINConfig(queries="normal", heads="fresh", head_width=6, dropout=0.1, fr
 def run(num_steps, policy=None, frozen=(), compiled=True, **changes):
     """The state before the first of `num_steps` updates and after each."""
     learner = make_iql(policy or table_policy(), SPEC, IQLConfig(**{**CONFIG, **changes}))
-    states = [jax.jit(learner.init)(jax.random.key(0), frozen, jnp.zeros((1, 5)))]
+    states = [compiled_init(learner)(jax.random.key(0), frozen, jnp.zeros((1, 5)))]
     update = jax.jit(learner.update) if compiled else learner.update
     for step in range(num_steps):
         batch = jax.tree.map(lambda x: x.astype(np.float32) if x.dtype == float else x, make_batch(step))

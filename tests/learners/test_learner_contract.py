@@ -10,7 +10,7 @@ from numpy_learners import COMMON
 from pairs import tried
 
 from spin_jax.frozen.artefact import params_like
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import Learner, compiled_init
 from spin_jax.policies.base import Policy
 from spin_jax.policies.cached import packed
 from spin_jax.record.checkpoint import CheckpointStore, flatten
@@ -115,7 +115,7 @@ def made(request, asm_config) -> Made:
         learner = LEARNERS[name].make(policy, spec, config(LEARNERS, name))
         batches = [make_batch(i, spec, policy, frozen, learner.asks_next) for i in range(3)]
         states, metrics, update = (
-            [jax.jit(learner.init)(jax.random.key(0), frozen, jnp.zeros((1, 5)))],
+            [compiled_init(learner)(jax.random.key(0), frozen, jnp.zeros((1, 5)))],
             [],
             jax.jit(learner.update),
         )

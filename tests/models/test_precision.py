@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spin_jax.learners.base import compiled_init
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.models.asm import ASM, ASMConfig
 from spin_jax.policies.saint import SAINTConfig, make_saint
@@ -36,7 +37,7 @@ def test_masters_gradients_and_moments_are_float32_and_training_goes_the_same_wa
     losses = {}
     for name, config in (("float32", asm_config), ("bfloat16", low)):
         learner = make_bc(make_saint(spec, config, SAINTConfig(6, 0.0)), spec, BCConfig(1e-2))
-        state, update = learner.init(jax.random.key(0), (), jnp.zeros((1, 5))), jax.jit(learner.update)
+        state, update = compiled_init(learner)(jax.random.key(0), (), jnp.zeros((1, 5))), jax.jit(learner.update)
         for step in range(40):
             state, metrics = update(state, (), batch, jax.random.key(step))
         losses[name] = float(metrics["policy_loss"])

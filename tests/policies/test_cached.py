@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.measure import make_program, settings
 from spin_jax.learners.asm import full_mask_logits
+from spin_jax.learners.base import compiled_init
 from spin_jax.learners.bcq import BCQConfig, make_bcq
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM
@@ -59,7 +60,7 @@ def test_training_on_cached_encodings_equals_training_without(policy, spec, asm_
         learner = make_bcq(policy, spec, BCQ)
         update, state, trace = (
             jax.jit(learner.update),
-            jax.jit(learner.init)(jax.random.key(0), asm_params, jnp.zeros((1, 5))),
+            compiled_init(learner)(jax.random.key(0), asm_params, jnp.zeros((1, 5))),
             [],
         )
         for step in range(3):
@@ -98,7 +99,7 @@ def test_packing_rounds_to_bfloat16():
 def test_targets_of_bcq_read_the_encoding_of_the_next_state_alone(policy, spec, asm_params):
     learner, batch = make_bcq(policy, spec, dataclasses.replace(BCQ, threshold=0.9)), make_batch(0)
     z, z_next = (policy.encode(asm_params, x) for x in (batch.observation, batch.next_observation))
-    state, update = jax.jit(learner.init)(jax.random.key(0), asm_params, jnp.zeros((1, 5))), jax.jit(learner.update)
+    state, update = compiled_init(learner)(jax.random.key(0), asm_params, jnp.zeros((1, 5))), jax.jit(learner.update)
 
     def critic_loss(z, z_next):
         found = batch._replace(x=z, next_x=z_next)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spin_jax.learners.asm import full_mask_logits
+from spin_jax.learners.base import compiled_init
 from spin_jax.learners.distill import make_distiller
 from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, SlotHeads
@@ -31,7 +32,7 @@ def batch():
 def distilled(spec, asm_config, asm_params, batch):
     """(learner, first state, last state, metrics of the first and of the last of 400 steps on 16 states)."""
     learner = make_distiller(spec, asm_config, CONFIG)
-    first = jax.jit(learner.init)(jax.random.key(0), (), jnp.zeros((1, 5)))
+    first = compiled_init(learner)(jax.random.key(0), (), jnp.zeros((1, 5)))
 
     @jax.jit
     def steps(state):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from spin_jax.learners.base import compiled_init
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.policies.spin import SPINConfig, make_spin
 from spin_jax.record.checkpoint import flatten
@@ -26,7 +27,7 @@ def run(spec, asm_config, frozen, num_steps, **changes):
     rng = np.random.default_rng(0)
     s, action = rng.normal(size=(16, 5)).astype(np.float32), rng.integers(0, (2, 3, 2), (16, 3)).astype(np.int32)
     batch = Transition(s, action, np.ones(16, np.float32), np.ones(16, np.float32), s)
-    states, update = [jax.jit(learner.init)(jax.random.key(0), frozen, jnp.zeros((1, 5)))], jax.jit(learner.update)
+    states, update = [compiled_init(learner)(jax.random.key(0), frozen, jnp.zeros((1, 5)))], jax.jit(learner.update)
     for _ in range(num_steps):
         states.append(update(states[-1], frozen, batch, jax.random.key(1))[0])
     return [state.policy for state in states]

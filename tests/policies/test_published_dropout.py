@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from spin_jax.learners.awac import AWACConfig, make_awac
+from spin_jax.learners.base import compiled_init
 from spin_jax.learners.bcq import BCQConfig, make_bcq
 from spin_jax.models.asm import ASM
 from spin_jax.policies.factored import FactoredConfig, make_factored
@@ -90,7 +91,7 @@ def test_evaluation_has_no_dropout(spec, asm_config, asm_params):
     """BCQ's played action comes from the same support, without dropout: whatever the key, it is the same."""
     policy = make_spin(spec, asm_config, dataclasses.replace(SPIN, dropout=0.5))
     learner = make_bcq(policy, spec, BCQConfig(**COMMON, threshold=0.9, always_dropout=True))
-    state, act = learner.init(jax.random.key(0), asm_params, jnp.zeros((1, 5))), jax.jit(learner.act)
+    state, act = compiled_init(learner)(jax.random.key(0), asm_params, jnp.zeros((1, 5))), jax.jit(learner.act)
     observation = jax.random.normal(jax.random.key(3), (200, 5))
     played = [np.asarray(act(state, asm_params, observation, jax.random.key(i))) for i in range(3)]
     np.testing.assert_array_equal(played[0], played[1])

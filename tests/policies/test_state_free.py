@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from spin_jax.frozen.artefact import params_like
+from spin_jax.learners.base import compiled_init
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.models.asm import ASM, full_mask_logits
 from spin_jax.policies.cached import CachedConfig, make_cached
@@ -56,7 +57,7 @@ def test_spin_trains_an_encoder_of_its_own_and_sees_the_state(spec, config, para
     action = (observation[:, :3] > 0).astype(np.int32)
     batch = Transition(observation, action, np.ones(16, np.float32), np.ones(16, np.float32), observation)
     before = jax.tree.map(np.array, params)
-    first = learner.init(jax.random.key(0), params, jnp.zeros((1, 5)))
+    first = compiled_init(learner)(jax.random.key(0), params, jnp.zeros((1, 5)))
     last, _ = jax.jit(learner.update)(first, params, batch, jax.random.key(1))
     assert first.policy["encoder"].keys() == {"encoder_in", "encoder_out"}
     old, new = flatten(first.policy["encoder"]), flatten(last.policy["encoder"])

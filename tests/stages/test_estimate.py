@@ -101,6 +101,12 @@ def test_a_short_run_is_told_its_time_alone(prepared, monkeypatch, told):
     assert told[1:] == ["estimate: pretrain 11.9 hours; in all about 11.9 hours"]
 
 
+def test_nothing_is_timed_on_an_accelerator(prepared, monkeypatch, told):
+    monkeypatch.setattr(estimate.jax, "default_backend", lambda: "gpu")
+    announced(monkeypatch, prepared, pretrain=17.7 * 86400)
+    assert told == []
+
+
 def test_nothing_is_timed_for_stages_that_are_finished_or_cannot_begin(prepared, monkeypatch, told):
     run, workdir = prepared()
     announce(run, workdir, ["policy"])  # there is no ASM: the stage says so itself

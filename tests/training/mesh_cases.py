@@ -16,6 +16,7 @@ from spin_jax.config.build import build
 from spin_jax.data.sampler import ShardedRows, sample_batch
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.learners.asm import make_asm_learner
+from spin_jax.learners.base import compiled_init
 from spin_jax.record.checkpoint import flatten
 from spin_jax.registry import LEARNERS, POLICIES
 from spin_jax.stages.estimate import random_frozen, random_log
@@ -52,7 +53,7 @@ def program(prepared, seeds, layout, shards=1):
     learner, frozen, log = prepared
     run = make_run_chunk(learner, BATCH, STEPS, seeds=seeds, layout=layout)
     blank = log.observation[:1]
-    state = seeds.bundle([jax.jit(learner.init)(jax.random.key(i), frozen, blank) for i in range(seeds.num)])
+    state = seeds.bundle([compiled_init(learner)(jax.random.key(i), frozen, blank) for i in range(seeds.num)])
     keys = seeds.bundle([jax.random.key(100 + i) for i in range(seeds.num)])
     arguments = (
         layout.put(state, *seeds.axes),
@@ -142,7 +143,7 @@ def pmapped(_):
     seeds = Seeds(num=8, at_once=8)
     expected = trained(prepared, seeds, make_layout(8, BATCH, 8, 1))
     run = make_run_chunk(learner, BATCH, STEPS)
-    states = [jax.jit(learner.init)(jax.random.key(i), frozen, log.observation[:1]) for i in range(8)]
+    states = [compiled_init(learner)(jax.random.key(i), frozen, log.observation[:1]) for i in range(8)]
     keys = seeds.bundle([jax.random.key(100 + i) for i in range(8)])
     state, _ = jax.pmap(run, in_axes=(0, None, None, 0, None))(seeds.bundle(states), frozen, log, keys, 0)
     parts = ("policy", "critics", "target_critics", "value")

@@ -11,7 +11,7 @@ import pytest
 
 from spin_jax.data.stream import TransitionStream
 from spin_jax.learners.asm import ASMOptimiserConfig, make_asm_learner
-from spin_jax.learners.base import Learner
+from spin_jax.learners.base import Learner, compiled_init
 from spin_jax.objectives.masked_modelling import MaskingConfig
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.processes import Preempted
@@ -214,7 +214,7 @@ def test_the_asm_on_a_stream_ten_and_ten_resumed_steps_equal_twenty_bit_for_bit(
     monkeypatch.setattr(loop, "make_run_chunk", functools.cache(loop.make_run_chunk))  # compiled once for all three
     masking, optimiser = MaskingConfig("fixed", 0.5, 0.3, 0.8, 0.1), ASMOptimiserConfig(1e-2, 1.0)
     learner = make_asm_learner(spec, asm_config, masking, optimiser)
-    first = jax.device_get(jax.jit(learner.init)(jax.random.key(0), (), jnp.zeros((1, 3))))
+    first = jax.device_get(compiled_init(learner)(jax.random.key(0), (), jnp.zeros((1, 3))))
 
     def run_asm(num_steps, state, start_step=0):
         settings = dict(num_steps=num_steps, batch_size=4, max_chunk=5, start_step=start_step)
