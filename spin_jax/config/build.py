@@ -136,8 +136,9 @@ def _check_together(run: RunConfig):
         )
     if policy.encode is not None and run.asm.per_seed:
         raise ConfigError(f"policy {run.policy} keeps what one ASM reads of the log: it needs asm.per_seed=False.")
-    if run.learner_config.best_share < 1 and run.data.mode == "stream":
-        raise ConfigError("A stream reads every episode: bc.top_fraction < 1 needs data.mode='memory'.")
+    for name, share in (("asm", run.asm.top_fraction), (run.learner, run.learner_config.best_share)):
+        if share < 1 and run.data.mode == "stream":
+            raise ConfigError(f"A stream reads every episode: {name}.top_fraction < 1 needs data.mode='memory'.")
     if run.num_seeds > 1 and run.data.mode == "stream":
         raise ConfigError("A stream comes in one seed's order: num_seeds > 1 needs data.mode='memory'.")
     if run.asm.per_seed and run.asm.path:

@@ -78,6 +78,7 @@ class ASMSection(Section, where="config.asm."):
     schedule: Literal["constant", "cosine"]
     clip_norm: Positive
     batch_size: Batch
+    top_fraction: Fraction
     num_epochs: CountOrZero
     checkpoint_every_epochs: Count
     precision: str = dataclasses.field(kw_only=True, metadata={"from": "precision"})

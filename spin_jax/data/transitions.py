@@ -1,7 +1,9 @@
 """Makes n-step transitions out of episodes."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import jax
 import numpy as np
 
 from spin_jax.errors import DataError
@@ -23,14 +25,17 @@ def transitions(episodes: Sequence[Episode], n_step: int = 1, gamma: float = 1.0
     )
 
 
-def rows_of_best(returns: np.ndarray, lengths: np.ndarray, share: float) -> np.ndarray:
+def of_the_best(rows: Any, returns: np.ndarray, lengths: np.ndarray, share: float) -> Any:
     """The rows of the `share` of the episodes with the highest returns, at least one, in the log's order.
 
-    returns, lengths: [episodes]; of equal returns, the earlier episode is taken.
+    rows: a tree of arrays [T, …]; returns, lengths: [episodes]; of equal returns, the earlier episode is taken.
     """
+    if share == 1:
+        return rows
     kept = np.zeros(len(returns), bool)
     kept[np.argsort(-returns, kind="stable")[: max(round(share * len(returns)), 1)]] = True
-    return np.flatnonzero(np.repeat(kept, lengths))
+    chosen = np.flatnonzero(np.repeat(kept, lengths))
+    return jax.tree.map(lambda column: column[chosen], rows)
 
 
 def _n_step(episode: Episode, n_step: int, gamma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

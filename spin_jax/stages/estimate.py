@@ -105,7 +105,7 @@ class Estimate:
 
     def _pretrain(self) -> float:
         config = self._run.asm
-        steps = config.num_epochs * math.ceil(expected_transitions(self._run) / config.batch_size)
+        steps = config.num_epochs * math.ceil(config.top_fraction * expected_transitions(self._run) / config.batch_size)
         learner = make_asm_learner(self._spec, config.model, config.masking_config, config.optimiser(steps))
         seeds = self._seeds if config.per_seed else ONE
         return self._left("pretrain", steps) * self._step(learner, (), config.batch_size, seeds)(0)

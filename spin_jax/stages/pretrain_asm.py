@@ -12,6 +12,7 @@ import numpy as np
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import scaled
+from spin_jax.data.transitions import of_the_best
 from spin_jax.frozen.artefact import describe, open_store
 from spin_jax.frozen.body import load_body, starting_from
 from spin_jax.learners.asm import ASMState, make_asm_learner
@@ -129,7 +130,8 @@ def _row(probe_name: str, metrics: dict) -> dict[str, float]:
 def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     """Runs or resumes stage 1; saves the kept epochs in workdir/asm and returns the summary of the first seed.
 
-    An epoch has ceil(T / batch_size) steps, whether batches are drawn with replacement (memory) or in blocks (stream).
+    An epoch has ceil(T / batch_size) steps, whether batches are drawn with replacement (memory) or in blocks (stream);
+    T counts the transitions of the config.asm.top_fraction of the episodes with the highest returns.
     All seeds share one ASM. With config.asm.per_seed, each seed has its own ASM in its own workdir, and all are trained
     together. config.asm.body_path names an ASM, of any log or task, whose body they start from. The epoch at which the
     stage resumes is saved anew if somebody deleted it, such as a damaged last one.
@@ -140,7 +142,9 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     body = load_body(pathlib.Path(config.body_path).expanduser(), config.model.body) if config.body_path else None
     other = {} if body is None else {"body": Input(digest(flatten(body)), config.body_path)}
     stage.reads([inputs_of(member, dataset) | other for member in stage.members])
-    epoch_steps = math.ceil(dataset.num_transitions / config.batch_size)
+    rows = of_the_best(dataset.train, dataset.returns, dataset.lengths, config.top_fraction)
+    count = dataset.num_transitions if config.top_fraction == 1 else len(rows.reward)
+    epoch_steps = math.ceil(count / config.batch_size)
     num_steps = config.num_epochs * epoch_steps
     learner = make_asm_learner(dataset.spec, config.model, config.masking_config, config.optimiser(num_steps))
     if body is not None:
@@ -159,7 +163,7 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
             learner,
             state,
             frozen,
-            scaled(dataset.train, dataset.normaliser),
+            scaled(rows, dataset.normaliser),
             num_steps=num_steps,
             hooks=[Hook(config.checkpoint_every_epochs * epoch_steps, epochs.keep)],
             save=epochs.save,

@@ -10,7 +10,7 @@ from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import scaled
 from spin_jax.data.stream import TransitionStream
-from spin_jax.data.transitions import rows_of_best
+from spin_jax.data.transitions import of_the_best
 from spin_jax.evaluation.background import Background
 from spin_jax.evaluation.scores import Score
 from spin_jax.from_config import make_evaluator, make_learner, make_policy
@@ -123,11 +123,7 @@ def _encoded_log(
     n_step = stage.run.train.n_step if learner.asks_next else 0
     data = scaled(dataset.train, asm.normaliser)
     data = encode_log(policy, asm, data, encodings_dir, dataset.fingerprint, n_step)
-    share = stage.run.learner_config.best_share
-    if share == 1:
-        return data
-    rows = rows_of_best(dataset.returns, dataset.lengths, share)
-    return jax.tree.map(lambda column: column[rows], data)
+    return of_the_best(data, dataset.returns, dataset.lengths, stage.run.learner_config.best_share)
 
 
 def _summaries(stage: Stage, state: Any, asms: Sequence[FrozenASM], seconds: float, eval_seconds: float) -> list[dict]:

@@ -220,14 +220,14 @@ def test_no_asm_is_trained_where_one_is_named():
     assert stages_of(run, ("pretrain",)) == ["pretrain"]  # what is asked for by name
 
 
-def test_percentile_cloning_needs_the_log_in_memory():
+@pytest.mark.parametrize("name", ["bc", "asm"])
+def test_the_best_episodes_alone_need_the_log_in_memory(name):
     config = get_config("quick")
-    config.update_from_flattened_dict({"learner": "bc", "bc.top_fraction": 0.1, "data.mode": "stream"})
-    config.policy = "factored"
-    with pytest.raises(ConfigError, match="bc.top_fraction < 1 needs data.mode='memory'"):
-        build(resolve(config))
-    config.learner = "iql"
+    config.update_from_flattened_dict({"policy": "factored", "learner": "bc", "data.mode": "stream"})
     build(resolve(config))
+    config[name].top_fraction = 0.1
+    with pytest.raises(ConfigError, match=f"{name}.top_fraction < 1 needs data.mode='memory'"):
+        build(resolve(config))
 
 
 def test_hints():

@@ -10,7 +10,7 @@ import pytest
 from spin_jax.data import dataset, memory
 from spin_jax.data.dataset import check_episodes, fit_normaliser, load_dataset
 from spin_jax.data.statistics import RunningStatistics
-from spin_jax.data.transitions import rows_of_best, transitions
+from spin_jax.data.transitions import of_the_best, transitions
 from spin_jax.errors import DataError
 from spin_jax.types import ActionSpec, Episode, normalise, numbered_spaces
 
@@ -42,7 +42,9 @@ def test_transitions_by_hand():
 def test_the_rows_of_the_best_episodes_by_hand(share, rows):
     """Episodes of 2, 1, 3 and 0 steps: the third is the best, and of the two that are next, the first."""
     returns, lengths = np.array([5.0, 1.0, 7.0, 5.0]), np.array([2, 1, 3, 0])
-    np.testing.assert_array_equal(rows_of_best(returns, lengths, share), rows)
+    found = of_the_best({"row": np.arange(6), "twice": 2 * np.arange(6)}, returns, lengths, share)
+    np.testing.assert_array_equal(found["row"], rows)
+    np.testing.assert_array_equal(found["twice"], 2 * np.array(rows))
 
 
 def test_n_step_transitions_by_hand():

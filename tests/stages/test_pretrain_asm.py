@@ -9,7 +9,8 @@ from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, ASMConfig, full_mask_logits
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
-from spin_jax.stages.pretrain_asm import make_probe_metrics
+from spin_jax.stages.pretrain_asm import make_probe_metrics, pretrain_asm
+from spin_jax.stages.stage import Stage
 from spin_jax.types import ActionSpec, Transition
 
 MASKING = MaskingConfig("full_range", 0.15, 0.3, 1.0, 0.0)
@@ -36,3 +37,20 @@ def test_accuracies_are_the_shares_of_right_predictions_and_their_product_is_a_n
     np.testing.assert_allclose(found["slot_accuracy"], right.mean(0), rtol=1e-6)
     assert found["exact_match"] == pytest.approx(right.all(1).mean(), rel=1e-6)
     assert found["accuracy_product"] == pytest.approx(right.mean(0).prod(), rel=1e-5)
+
+
+def test_the_best_episodes_alone_are_modelled_and_an_epoch_is_shorter(smoke, dataset, tmp_path, monkeypatch):
+    """Of two episodes of 20 steps with equal returns, half is the first."""
+    seen = []
+
+    def fit(self, learner, state, frozen, data, num_steps, **_):
+        seen.append((data, num_steps))
+        return state
+
+    monkeypatch.setattr(Stage, "fit", fit)
+    run, workdir = smoke(tmp_path / "best", asm__top_fraction=0.5, asm__batch_size=8, asm__num_epochs=2)
+    assert pretrain_asm(run, workdir, dataset)["steps"] == 2 * 3
+    ((data, num_steps),) = seen
+    assert num_steps == 2 * 3
+    np.testing.assert_array_equal(data.action, dataset.train.action[:20])
+    assert data.observation.shape == (20, 17)
