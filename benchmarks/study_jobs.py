@@ -48,7 +48,7 @@ def jobs_of(run: Run, root: pathlib.Path) -> list[Job]:
         fields |= {"data.level": run["asm_level"]}
     body: list[Job] = []
     if run.get("body_of", NOTHING) != NOTHING:
-        other = {name: value for name, value in fields.items() if name != "asm.num_epochs"}
+        other = {name: value for name, value in fields.items() if name not in ("asm.num_epochs", "asm.learning_rate")}
         body = jobs_of(other | {"config": run["body_of"], "stage": "pretrain"}, root)
         fields |= {"body_of": run["body_of"]}
     start = [f"--config.asm.body_path={job.workdir / 'asm'}" for job in body[-1:]]

@@ -231,6 +231,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
         train.update(policy_schedule="cosine", always_dropout=False)
         evaluation.num_workers = 0
     if preset == "quick":
+        asm.update(num_epochs=8, learning_rate=4e-3)
         for section in (iql, awac, bcq, cql, config.bc):
             section.learning_rate = 1e-3
         for section in (iql, awac, bcq, cql):

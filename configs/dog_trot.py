@@ -14,7 +14,7 @@ from configs import base
 def get_config(preset: str = "paper"):
     config = base.get_config("dog_trot", preset)
     if preset == "quick":
-        config.asm.update(num_epochs=5, checkpoint_every_epochs=1)  # an epoch takes most of a minute on two cores
+        config.asm.update(num_epochs=3, checkpoint_every_epochs=1)  # an epoch takes most of a minute on two cores
         config.train.num_steps = 10_000
         config.spin_decode.candidates = 8  # each costs a pass for every round of every step that is played
         config.eval.num_workers = -1  # these environments cost more than it costs to reach them

@@ -18,6 +18,6 @@ def get_config(preset: str = "paper"):
     if preset == "quick":
         config.policy = "spin_warm"  # there is little structure to gain from, and it plays far faster than spin_decode
         config.data.level = "medium-expert"
-        config.asm.num_epochs = 32  # of a small log
+        config.asm.num_epochs = 16  # of a small log
         config.train.update(num_steps=10_000, n_step=5)
     return config

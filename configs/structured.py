@@ -21,7 +21,7 @@ def get_config(preset: str = "paper"):
     config.data.epsilon = 0.01  # of sub-actions: one random one spoils a pattern
     if preset == "quick":
         config.data.update(level="medium-expert", episodes=500)
-        config.asm.num_epochs = 32  # of a small log
+        config.asm.num_epochs = 16  # of a small log
         config.train.update(num_steps=6_000, n_step=5)
         config.eval.update(every_steps=2_000, final_episodes=200)  # each costs spin_decode many passes
     return config

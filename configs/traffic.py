@@ -18,6 +18,6 @@ def get_config(preset: str = "paper"):
     # longest_queue (config.bins has no meaning: the network says how many choices a signal has)
     if preset == "quick":
         config.data.episodes = 60  # of 180 steps
-        config.asm.num_epochs = 8
+        config.asm.num_epochs = 4
         config.train.num_steps = 10_000
     return config

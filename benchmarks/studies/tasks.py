@@ -6,9 +6,8 @@ EVERY_POLICY = tuple(dict.fromkeys(("factored", *POLICIES)))  # the cheapest fir
 
 PLAYED = {"eval.final_episodes": 200}  # of tasks that are played on the device; spin_decode pays for each
 MAZE = {"config": "maze", "maze.actuators": 7, **PLAYED}
-LONGER = {"asm.num_epochs": 32}  # a small ASM learns on after the preset's 16
-CHEETAH = {"config": "cheetah_run", "train.n_step": 10, **LONGER}
-FISH = {"config": "fish_swim", "train.n_step": 10, **LONGER}
+CHEETAH = {"config": "cheetah_run", "train.n_step": 10}
+FISH = {"config": "fish_swim", "train.n_step": 10}
 EIGHT_SLOTS = {"structured.slots": 8, "structured.choices": "4"}
 JOINT = {"config": "structured", **EIGHT_SLOTS, "structured.dependence": 1.0, **PLAYED}
 
@@ -17,6 +16,8 @@ VALUES = [f"{learner}.{net}_width" for learner in ("iql", "awac", "cql") for net
 SMALL = {
     "data.level": "medium-expert",
     "asm.width": 32,
+    "asm.num_epochs": 32,
+    "asm.learning_rate": 1e-3,
     **dict.fromkeys((f"{learner}.learning_rate" for learner in LEARNING), 1e-3),
     **dict.fromkeys((*VALUES, "bcq.critic_width"), 128),
     "spin_distill.steps": 3000,
