@@ -14,6 +14,6 @@ def get_config(preset: str = "paper"):
     config.data.update(level="train", normalise=True, held_out=0.2)
     if preset == "quick":
         config.policy = "spin_warm"  # its probabilities, by which the log judges it, have a closed form
-        config.asm.num_epochs = 16  # of a small log
+        config.asm.update(num_epochs=32, learning_rate=1e-3)  # of a small log
         config.train.n_step = 1
     return config
