@@ -12,7 +12,7 @@ from configs import base
 def get_config(preset: str = "paper"):
     config = base.get_config("humanoid_stand", preset)
     if preset == "quick":
-        config.asm.num_epochs = 3  # an epoch takes half a minute on one core
+        config.asm.num_epochs = 5  # an epoch takes half a minute on one core
         config.spin_decode.candidates = 8  # each costs a pass for every round of every step that is played
         config.eval.num_workers = -1  # these environments cost more than it costs to reach them
     return config

@@ -1,4 +1,4 @@
-"""Percentile cloning: the baseline that people ask for first, on every mixed log.
+"""The best episodes alone: percentile cloning, the baseline that people ask for first, and the ASM trained on them.
 
 spin_decode has IQL alone: it has no actor that could clone.
 """
@@ -21,5 +21,19 @@ STUDIES = [
         x="data.level",
         line=("learner", "bc.top_fraction"),
         panel=("config", "policy"),
-    )
+    ),
+    Study(
+        name="best_episodes",
+        question="Should the ASM model all episodes of a log, or the best of them?",
+        runs=grid(
+            task=(CHEETAH, JOINT),
+            data__level=("expert", "medium-expert", "random-medium-expert"),
+            policy=("spin_decode",),
+            asm__top_fraction=(1.0, 0.5, 0.25),
+        ),
+        size={name: value for name, value in SMALL.items() if name != "data.level"},
+        x="data.level",
+        line=("asm.top_fraction",),
+        panel=("config",),
+    ),
 ]
