@@ -66,7 +66,7 @@ def evaluation_beside_training(root: pathlib.Path) -> dict:
 
 def updates_a_second(_: pathlib.Path) -> list[dict]:
     """Rows {policy, seeds, compile_s, updates_per_second (of all seeds together)}, each printed when it is known."""
-    small, steps, rows = small_sizes(), chunk_steps(), []
+    small, steps, rows = changes(), chunk_steps(), []
 
     def add(policy: str, count: int, compile_s: float, tick: Callable[[], None], updates: int) -> None:
         (seconds,) = interleave({policy: tick}, FLAGS.rounds).values()
@@ -102,7 +102,7 @@ def by_mesh(_: pathlib.Path) -> list[dict]:
     for policy in ("spin", "saint") if devices > 1 else ():
         for groups in (n for n in range(1, devices + 1) if devices % n == 0):
             mesh: dict[str, Any] = {"num_seeds": groups, "mesh__seed": groups, "mesh__data": devices // groups}
-            run = settings(FLAGS.task, policy=policy, **mesh, **small_sizes())
+            run = settings(FLAGS.task, policy=policy, **mesh, **changes())
             if run.train.batch_size % (devices // groups) == 0:
                 measures[policy, groups] = ticking(make_program(run, steps))
     rows = []
@@ -122,9 +122,10 @@ def chunk_steps() -> int:
     return 2 if FLAGS.tiny else 200
 
 
-def small_sizes() -> dict[str, Any]:
-    """Changes of the configuration for --tiny."""
-    return {"asm__width": 16, "asm__num_blocks": 1, "train__batch_size": 8} if FLAGS.tiny else {}
+def changes() -> dict[str, Any]:
+    """Changes of the configuration: --precision and --tiny."""
+    tiny = {"asm__width": 16, "asm__num_blocks": 1, "train__batch_size": 8} if FLAGS.tiny else {}
+    return {"precision": FLAGS.precision, **tiny}
 
 
 def main(_: list[str]) -> None:
@@ -134,7 +135,7 @@ def main(_: list[str]) -> None:
     for name in (name for name in PARTS if name in FLAGS.parts):
         found[name] = PARTS[name](root)
         seconds = round(time.monotonic() - begin, 1)
-        write(FLAGS.json, task=FLAGS.task, tiny=FLAGS.tiny, seconds=seconds, **found)
+        write(FLAGS.json, task=FLAGS.task, precision=FLAGS.precision, tiny=FLAGS.tiny, seconds=seconds, **found)
 
 
 PARTS: dict[str, Callable[[pathlib.Path], Any]] = {
@@ -149,6 +150,9 @@ if __name__ == "__main__":
     flags.DEFINE_integer("episodes", 20, "episodes of each split of the log", lower_bound=2)
     flags.DEFINE_multi_enum("parts", list(PARTS), list(PARTS), "what to measure")
     flags.DEFINE_integer("steps", 100_000, "steps of the two runs of main.py", lower_bound=10_000)
+    flags.DEFINE_enum(
+        "precision", "float32", ["float32", "bfloat16"], "of the Transformer's products, in rows and meshes"
+    )
     flags.DEFINE_integer("seeds", 8, "seeds in one program", lower_bound=2)
     flags.DEFINE_integer("rounds", 5, "measurements of each", lower_bound=1)
     flags.DEFINE_bool("tiny", False, "sizes for a try on a CPU")
