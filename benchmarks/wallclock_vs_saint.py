@@ -181,7 +181,7 @@ def plot(path: str, target: float, curves: dict, title: str) -> None:
     axis.set(xscale="log", xlabel="minutes of training, pre-training and compilation counted", ylabel="return")
     axis.set_title(title, fontsize="medium")
     axis.grid(alpha=0.3, which="both")
-    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    figure.legend(loc="outside lower center", fontsize="small")
     figure.savefig(path, dpi=110)
 
 
