@@ -21,7 +21,7 @@ from spin_jax.envs.tasks import DM_CONTROL, EPISODE_STEPS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.errors import CheckpointError, ConfigError
 from spin_jax.fields import KINDS, SEEDS, Batch, Count, CountOrZero, Fraction, Range, Section, Size, SizeOrZero
-from spin_jax.learners.base import Learner, compiled_init
+from spin_jax.learners.base import Learner
 from spin_jax.learners.decqn import DecQNConfig, DecQNState, NStep, make_decqn
 from spin_jax.models.decqn import refine
 from spin_jax.record.checkpoint import CheckpointStore
@@ -124,7 +124,7 @@ def start_from(workdir: pathlib.Path, frame: int | None, task: str, bins: int) -
 def fresh_state(learner: Learner, task: str, seed: int) -> DecQNState:
     """The learner's state before the first update."""
     blank = np.zeros((1, DM_CONTROL[task].num_features), np.float32)
-    return compiled_init(learner)(stream(seed, "behaviour/init"), (), blank)
+    return learner.init(stream(seed, "behaviour/init"), (), blank)
 
 
 def learner_config(record: dict) -> DecQNConfig:
