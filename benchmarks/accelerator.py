@@ -101,19 +101,15 @@ def by_mesh(_: pathlib.Path) -> list[dict]:
     devices, steps, measures = len(jax.devices()), chunk_steps(), {}
     for policy in ("spin", "saint") if devices > 1 else ():
         for groups in (n for n in range(1, devices + 1) if devices % n == 0):
-            mesh: dict[str, Any] = {"num_seeds": groups, "mesh__seed": groups, "mesh__data": devices // groups}
-            run = settings(FLAGS.task, policy=policy, **mesh, **changes())
+            sizes: dict[str, Any] = {"num_seeds": groups, "mesh__seed": groups, "mesh__data": devices // groups}
+            run = settings(FLAGS.task, policy=policy, **sizes, **changes())
             if run.train.batch_size % (devices // groups) == 0:
                 measures[policy, groups] = ticking(make_program(run, steps))
     rows = []
     for (policy, groups), seconds in interleave(measures, FLAGS.rounds).items():
-        rates = groups * steps / devices / np.asarray(seconds)
-        rows.append(
-            {"policy": policy, "mesh": [groups, devices // groups], "updates_per_second_of_a_device": spread(rates)}
-        )
-    for r in rows:
-        rate = r["updates_per_second_of_a_device"]["median"]
-        print(f"{r['policy']}, mesh {r['mesh'][0]} × {r['mesh'][1]}: {rate:.2f} seed-updates a second of a device")
+        mesh, rate = [groups, devices // groups], spread(groups * steps / devices / np.asarray(seconds))
+        rows.append({"policy": policy, "mesh": mesh, "updates_per_second_of_a_device": rate})
+        print(f"{policy}, mesh {mesh[0]} × {mesh[1]}: {rate['median']:.2f} seed-updates a second of a device")
     return rows
 
 

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from spin_jax.evaluation.off_policy import ROWS, Log
-from spin_jax.learners.base import compiled_init
 from spin_jax.learners.bc import BCConfig, make_bc
 from spin_jax.models.asm import ASMConfig
 from spin_jax.policies.factored import FactoredConfig, make_factored
@@ -56,7 +55,7 @@ def clone_behaviour(
     data = jax.device_put(log.data._replace(observation=scaled[0], next_observation=scaled[0][:, :0]))
     fit(
         learner,
-        compiled_init(learner)(init_key, (), data.observation[:1]),
+        learner.init(init_key, (), data.observation[:1]),
         (),
         data,
         loop_key,

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from spin_jax.evaluation.scores import bootstrap_interval
-from spin_jax.learners.base import compiled_init
 from spin_jax.learners.fitted_q import FittedQConfig, make_fitted_q, start_values
 from spin_jax.training.loop import fit
 from spin_jax.types import ActionSpec, Normaliser, Transition, normalise
@@ -124,7 +123,7 @@ def fitted_value(
     clipped: dict[str, Any] = {}
     state = fit(
         learner,
-        compiled_init(learner)(init_key, (), data.observation[:1]),
+        learner.init(init_key, (), data.observation[:1]),
         (),
         data,
         loop_key,
