@@ -45,7 +45,7 @@ def check_outputs(program: Program, policy: "torch.nn.Module", num_features: int
     run, data = program.run, jax.tree.map(lambda x: x[:32], program.data)
     params, ours = program.start().policy, make_policy(run, program.spec)
     frozen = program.frozen
-    load(policy, {**params, "asm": frozen} if run.policy == "spin" else params, program.spec)
+    load(policy, {**params, "asm": frozen} if run.policy == "spin" else params)
     expected = jax.jit(ours.log_prob)(params, frozen, data.observation, data.action, None)
     observation, action = torch.tensor(np.asarray(data.observation)), torch.tensor(np.asarray(data.action)).long()
     iql = IQL(policy, num_features, program.spec.num_slots, program.spec.num_choices, run.learner_config)

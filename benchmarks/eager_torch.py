@@ -15,7 +15,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from spin_jax.models.transformer import EPSILON
-from spin_jax.types import ActionSpec
 
 
 def mlp(num_inputs: int, outputs: int, width: int = 256) -> nn.Sequential:
@@ -173,7 +172,7 @@ class IQL:
         return {"value": value_loss.item(), "critic": critic_loss.item(), "policy": policy_loss.item()}
 
 
-def load(policy: nn.Module, params: Any, spec: ActionSpec) -> None:
+def load(policy: nn.Module, params: Any) -> None:
     """Copies the parameters of the spin_jax policy of the same kind into `policy`."""
 
     def copy(target, source):

@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from benchmarks.flops import hand_gflop, xla_gflop
+from benchmarks.flops import hand_gflop
 from benchmarks.measure import Program, interleave, make_program, milliseconds, settings, ticking, write
 from spin_jax import command
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.record.progress import log, setup_logging
 from spin_jax.registry import LEARNERS, POLICIES
+from spin_jax.training.operations import xla_gflop
 
 
 def matmul(size: int, dtype: str) -> tuple[Callable[[], Any], float]:

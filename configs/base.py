@@ -220,7 +220,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     if preset in ("quick", "smoke"):
         config.update(policy="spin_decode", precision="auto")
         data.update(level="expert", episodes=100, normalise=True, held_out=0.05, done="truncation")
-        asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, num_epochs=16, checkpoint_every_epochs=2)
+        asm.update(width=64, num_blocks=2, head_width=64, batch_size=256, checkpoint_every_epochs=2)
         asm.update(dropout=0.0, learning_rate=1e-3, schedule="cosine")
         spin.update(head_width=64)
         cached.update(heads="asm", head_width=64)
@@ -239,7 +239,6 @@ def get_config(task: str, preset: str) -> ConfigDict:
         for section in (iql, awac, cql):
             section.value_width = 128
         train.update(num_steps=20_000, batch_size=128, n_step=10, checkpoint_every_steps=5_000)
-        evaluation.every_steps = 5_000
     if preset == "smoke":
         config.policy = "spin_warm"  # which has an actor to train
         data.update(level="medium-expert", episodes=4, num_workers=0)

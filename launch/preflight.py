@@ -23,7 +23,6 @@ from jax.experimental import topologies
 from jax.sharding import AxisType
 from ml_collections import config_flags
 
-from benchmarks.flops import xla_gflop
 from spin_jax import command
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build, has_stage
@@ -43,6 +42,7 @@ from spin_jax.stages.make_data import expected_transitions, spaces_of
 from spin_jax.stages.members import alone, seeds_of
 from spin_jax.training.loop import make_run_chunk
 from spin_jax.training.mesh import Layout, make_layout
+from spin_jax.training.operations import xla_gflop
 from spin_jax.training.seeds import Seeds
 from spin_jax.types import Transition
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from spin_jax.logs.frame import LoggedDataset as Dataset
     from spin_jax.run import get_config, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["Dataset", "TrainedPolicy", "__version__", "get_config", "load", "train"]
 _PLACES = {
     "Dataset": ("logs.frame", "LoggedDataset"),  # a Dataset inside of the package is a log that was read

@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.flops import hand_gflop, xla_gflop
+from benchmarks.flops import hand_gflop
 from benchmarks.kills import Run, experiment
 from benchmarks.measure import interleave, make_program, settings, spread, ticking
 from benchmarks.scaling import slope
 from benchmarks.wallclock_vs_saint import compare, system, table
+from spin_jax.training.operations import xla_gflop
 from spin_jax.types import ActionSpec
 
 SPEC = ActionSpec((3,) * 5)

@@ -16,7 +16,7 @@ from configs.cheetah_run import get_config
 from spin_jax import run as main
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
-from spin_jax.data.rlds import read_episodes, rlds_features, to_rlds
+from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds
 from spin_jax.errors import CheckpointError, ConfigError, DataError, WorkdirError
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.lock import locked
@@ -240,7 +240,7 @@ def test_nan_and_a_broken_shard_are_named(finished, tmp_path):
     source = next((finished[1] / "factorised_dmc").glob("*/1.0.0"))
     target = tmp_path / "data" / "factorised_dmc" / source.parent.name / "1.0.0"
     shutil.copytree(source, target)
-    episodes, features = read_episodes(str(source), "expert"), rlds_features(17, 6)
+    episodes, features = list(EpisodeSource(str(source), "expert")), rlds_features(17, 6)
     episodes[1].observation[7, 3] = np.nan
     shard = next(target.glob("*expert.array_record*"))
     serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())

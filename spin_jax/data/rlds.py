@@ -148,8 +148,3 @@ def _shards(builder: tfds.core.DatasetBuilder, expression: str) -> dict[str, lis
     read = {pathlib.Path(one.filename) for one in builder.info.splits[expression].file_instructions}
     files = {name: set(map(pathlib.Path, split.filepaths)) for name, split in builder.info.splits.items()}
     return {name: sorted(read & own) for name, own in files.items() if read & own}
-
-
-def read_episodes(directory: str, split: str) -> list[Episode]:
-    """All episodes of a split expression of a prepared TFDS data set, in order; raises as EpisodeSource does."""
-    return list(EpisodeSource(directory, split))

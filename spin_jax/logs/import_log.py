@@ -53,7 +53,7 @@ def import_log(
         raise DataError(f"{task} has the same choices in every slot: give --bins.")
     spec, num_features = TASKS[task].spec(bins or 0), TASKS[task].num_features
     where = files[0] if len(files) == 1 else ", ".join(path.name for path in files)
-    source = read_files(files, where, (num_features, spec.num_slots))
+    source = read_files(files, (num_features, spec.num_slots))
     found = read_log(source._replace(choices=tuple(tuple(range(k)) for k in spec.cardinalities)), columns, where)
     if found.spaces.num_features != num_features:
         raise DataError(f"{where}: observation has width {found.spaces.num_features}, needed {num_features}.")

@@ -80,10 +80,10 @@ def read_source(path: pathlib.Path, files: list[pathlib.Path]) -> Source:
     if data:
         table, choices = minari_table(data)
         return Source(table, "minari", ((path.name, table.num_rows),), choices)
-    return read_files(files, path)
+    return read_files(files)
 
 
-def read_files(files: list[pathlib.Path], where: object, widths: tuple[int, int] | None = None) -> Source:
+def read_files(files: list[pathlib.Path], widths: tuple[int, int] | None = None) -> Source:
     """One log of several files of one format, which must have the same columns; widths: (S, N) of pickles, if known."""
     tables: list[pa.Table] = []
     megabytes = [(path.stat().st_size >> 20) + 1 if path.is_file() else 1 for path in files]

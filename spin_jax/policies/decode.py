@@ -1,10 +1,10 @@
 """spin_decode (ours): no actor is trained; the ASM proposes coherent joint actions and the critics choose among them.
 
 SPIN's policy is a product over slots given the state, so it cannot express "these two choices or those two". The ASM
-models every slot given any other slots. So iterative unmasking (models.unmasking) draws joint actions from it, and the
-best of n draws is played. The critics, sums of the slots' utilities, cannot tell a joint action that fits together from
+models every slot given any other slots. So iterative unmasking (models.unmasking) draws n joint actions from it, and
+the critics choose one. The critics, sums of the slots' utilities, cannot tell a joint action that fits together from
 one that mixes two. So the candidates must fit: they hold no choice that is improbable given those before it.
-log_prob, sample and mode belong to one draw of the ASM without that; the best of n has no log-probability.
+log_prob, sample and mode belong to one draw of the ASM without that; the chosen one of n has no log-probability.
 """
 
 import dataclasses

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from spin_jax.data.rlds import read_episodes
+from spin_jax.data.rlds import EpisodeSource
 from spin_jax.data.spaces import from_json, read_spaces
 from spin_jax.errors import DataError
 from spin_jax.export.log_to_minari import log_to_minari
@@ -46,10 +46,10 @@ def data_set(tmp_path, monkeypatch):
 
 def test_a_log_reads_back_equal(tmp_path, data_set):
     path = log_to_minari(data_set, "train", "ward/log-v0")
-    logged = read_episodes(str(data_set), "train")
+    logged = list(EpisodeSource(str(data_set), "train"))
     assert {episode.terminal for episode in logged} == {True, False}
     again = import_table(path, BY_USUAL_NAMES, tmp_path / "again")
-    assert_equal(read_episodes(str(again), "train"), logged)
+    assert_equal(list(EpisodeSource(str(again), "train")), logged)
 
     opened = minari.load_dataset("ward/log-v0")
     assert (opened.total_episodes, opened.total_steps) == (12, 60)
@@ -68,7 +68,7 @@ def test_part_of_a_log_and_choices_without_names(tmp_path, data_set):
     (data_set / "spaces.json").unlink()
     log_to_minari(data_set, "train[:4]", "part-v0")
     opened = minari.load_dataset("part-v0")
-    logged = read_episodes(str(data_set), "train[:4]")
+    logged = list(EpisodeSource(str(data_set), "train[:4]"))
     assert opened.total_episodes == 4
     largest = np.concatenate([episode.action for episode in logged]).max(0)
     np.testing.assert_array_equal(opened.action_space.nvec, largest + 1)

@@ -73,7 +73,7 @@ def test_a_stage_that_does_not_fit_is_marked():
         assert row["fits"] == fits
         assert row["memory_mib"] == round(memory * 1024)
     assert row["mesh"] == [1, 1]
-    assert row["gflop"] >= 0
+    assert 0 < row["gflop"] < 1  # of the smallest network and batch
     assert row["bound_by"] in ("operations", "memory")
 
 

@@ -7,7 +7,9 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -263,3 +265,15 @@ def test_a_missing_variable_is_named(script, missing):
     done = subprocess.run(["bash", LAUNCH / script, "--"], env=everything, capture_output=True, text=True)
     assert done.returncode != 0
     assert missing in done.stderr
+
+
+def test_the_image_holds_what_its_programs_import(tmp_path):
+    copied = [line.split()[1:-1] for line in read("Dockerfile").splitlines() if line.startswith("COPY")]
+    for name in sum(copied, []):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    modules = ["main", *(f"launch.{path.stem}" for path in LAUNCH.glob("*.py"))]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", f"import {', '.join(modules)}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -19,7 +19,7 @@ from spin_jax import run as main
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
 from spin_jax.data.dataset import check_episodes
-from spin_jax.data.rlds import read_episodes
+from spin_jax.data.rlds import EpisodeSource
 from spin_jax.data.transitions import transitions
 from spin_jax.errors import DataError
 from spin_jax.logs.import_log import import_log
@@ -68,7 +68,7 @@ def test_a_file_of_the_suite_comes_back_transition_for_transition(tmp_path, prot
     path = write(tmp_path / "cheetah-run-expert", rows, protocol)
     directory = import_log([path], tmp_path / "data", "cheetah_run", "expert", bins=3)
     assert directory == tmp_path / "data" / "imported_log" / "cheetah_run-3bins-expert" / "1.0.0"
-    episodes = read_episodes(str(directory), "train")
+    episodes = list(EpisodeSource(str(directory), "train"))
     check_episodes(episodes, ActionSpec((3,) * N), S, "here")
     assert [len(e.reward) for e in episodes] == [1000, 1000]
     assert_transitions(transitions(episodes), rows)
@@ -108,7 +108,7 @@ def test_terminals_of_other_files_are_terminals_in_every_preset(tmp_path):
 def test_rows_without_done_are_cut_where_they_do_not_continue(tmp_path):
     rows = [(*row[:4], False) for row in make_log(5, episodes=12)]
     directory = import_log([write(tmp_path / "log", rows)], tmp_path, "cheetah_run", "expert", bins=3)
-    episodes = read_episodes(str(directory), "train")
+    episodes = list(EpisodeSource(str(directory), "train"))
     assert [len(e.reward) for e in episodes] == [5] * 12
     assert_transitions(transitions(episodes), rows)  # in the order of the file
 
@@ -128,7 +128,7 @@ def test_columns_come_back_from_files(tmp_path, kind, with_next):
         table = {name: list(values) if values.ndim == 2 else values for name, values in columns.items()}
         pa.parquet.write_table(pa.table(table), path, row_group_size=7)
     directory = import_log([path], tmp_path, "cheetah_run", "mine", bins=3)
-    found = transitions(read_episodes(str(directory), "train"))
+    found = transitions(list(EpisodeSource(str(directory), "train")))
     kept = rows if with_next else [row for row in rows if not row[4]]
     assert_transitions(found, kept)
     ends = json.loads((directory / "card_train.json").read_text())["made_by"]["ends"]
@@ -147,7 +147,7 @@ def test_parquet_rows_that_are_ragged_or_empty_are_named(tmp_path):
     nulls = [None] * 4 + good["next_observation"][4:5] + [None] * 4 + good["next_observation"][9:]
     pa.parquet.write_table(pa.table(good | {"next_observation": nulls}), tmp_path / "log.parquet")
     directory = import_log([tmp_path / "log.parquet"], tmp_path, "cheetah_run", "mine", bins=3)
-    assert_transitions(transitions(read_episodes(str(directory), "train")), make_log(5))
+    assert_transitions(transitions(list(EpisodeSource(str(directory), "train"))), make_log(5))
 
 
 @pytest.mark.parametrize("kind", ["npz", "parquet"])
@@ -184,7 +184,7 @@ def test_several_files_become_one_data_set(tmp_path):
     rows = [(*row[:4], False) for row in make_log(8, episodes=1)]
     files = [write(tmp_path / "a", rows[:3]), write(tmp_path / "b", rows[3:])]
     directory = import_log(files, tmp_path, "cheetah_run", "clicks", bins=3)
-    episodes = read_episodes(str(directory), "train")
+    episodes = list(EpisodeSource(str(directory), "train"))
     assert [len(e.reward) for e in episodes] == [3, 5]
     assert_transitions(transitions(episodes), rows)
     record = json.loads((directory / "card_train.json").read_text())["made_by"]["files"]
