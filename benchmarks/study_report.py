@@ -35,7 +35,7 @@ class Cell(NamedTuple):
 def cell(strata: Sequence[Sequence[float]]) -> Cell:
     """The Cell of the values of each task."""
     values = np.concatenate([np.asarray(each, float) for each in strata])
-    mean = interquartile_mean(values)
+    mean = float(interquartile_mean(values))
     low, high = stratified_interval([np.asarray(each, float) for each in strata]) if len(values) > 1 else (mean, mean)
     return Cell(mean, low, high, len(values))
 

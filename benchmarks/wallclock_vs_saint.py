@@ -39,7 +39,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 SYSTEMS = ("saint", "spin", "spin_warm", "spin_distill", "spin_cached", "spin_decode", "factored")
 SHARES = (0.5, 0.75, 0.95)  # of SAINT's best; "sooner" is about the last
 NOT_LEARNED = r"eval\.|train\.checkpoint_every"  # fields that say when a run is looked at
-UNTRAINED = {"iql.extract_after": 1, "train.num_steps": 1, "eval.every_steps": 1}  # a policy as it starts
+SHORTEST = {"train.num_steps": 1, "eval.every_steps": 1}  # for the evaluation of a policy as it starts
 
 
 class System(NamedTuple):
@@ -128,9 +128,9 @@ def of_the_asm(asm: pathlib.Path, seed: int, extra: list[str]) -> list[tuple[flo
     for epoch in store.steps()[1:-1]:
         workdir = asm / f"epoch_{epoch}"
         if summary(workdir, "policy") is None:
-            fields = UNTRAINED | {"asm.epoch": epoch}
+            fields = SHORTEST | {"asm.epoch": epoch}
             call(workdir, "spin_warm", seed, "policy", [*extra, *flags_of(fields.items())])
-        points.append((seconds[store.record(epoch)["step"]], evaluations(workdir)[-1][1]))
+        points.append((seconds[store.record(epoch)["step"]], evaluations(workdir)[0][1]))
     return points
 
 

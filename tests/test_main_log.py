@@ -120,15 +120,34 @@ def test_the_policy_of_another_run_is_judged_beside_it(finished, tmp_path, capfd
         assert np.ravel(copied[figure])[0] == pytest.approx(np.ravel(ours[figure])[0], rel=0.1), figure
     assert "theirs: spin_warm, step 80" in capfd.readouterr().out
     assert set(again) - set(results["off_policy"]["policies"]) == {"theirs: spin_warm, step 80"}
+    other = shutil.copytree(theirs, tmp_path / "other" / "theirs")
+    with pytest.raises(ConfigError, match="names two policies that are called 'theirs: spin_warm, step 80': rename"):
+        main.run(config, str(workdir), ("ope",), others=[str(theirs), str(other)])
+
+
+def test_a_policy_whose_parameters_changed_is_judged_anew(finished, tmp_path):
+    config, workdir, results = finished
+    mine = shutil.copytree(workdir, tmp_path / "mine")
+    (record,) = mine.glob("ope/spin_warm_step_80.json")
+    kept = json.loads(record.read_text())
+    lie = kept["figures"] | {"mean": 1e6}
+    record.write_text(json.dumps(kept | {"figures": lie}))
+    again = main.run(config, str(mine), ("ope",))["off_policy"]["policies"]["spin_warm, step 80"]
+    assert again["mean"] == 1e6  # the same parameters: what was recorded
+    record.write_text(json.dumps({"settings": kept["settings"] | {"policy": "of other parameters"}, "figures": lie}))
+    again = main.run(config, str(mine), ("ope",))["off_policy"]["policies"]["spin_warm, step 80"]
+    assert again["mean"] == pytest.approx(results["off_policy"]["policies"]["spin_warm, step 80"]["mean"])
 
 
 def test_a_policy_of_other_choices_is_not_judged(finished, tmp_path):
     config, workdir, _ = finished
     theirs = shutil.copytree(workdir, tmp_path / "theirs")
     interface = theirs / "policy" / "interface.json"
-    interface.write_text(interface.read_text().replace('"sms"', '"letter"'))
-    with pytest.raises(ConfigError, match="--against=.*the names of choices must be equal, too"):
-        main.run(config, str(workdir), ("ope",), others=[str(theirs)])
+    whole = interface.read_text()
+    for old, new in (('"sms"', '"letter"'), ('"age"', '"years"')):
+        interface.write_text(whole.replace(old, new))
+        with pytest.raises(ConfigError, match="--against=.*names of choices must be equal, too, and those of features"):
+            main.run(config, str(workdir), ("ope",), others=[str(theirs)])
 
 
 def test_the_data_set_keeps_the_words_of_the_table(finished):

@@ -199,10 +199,10 @@ class RunConfig(Section, where="config."):
             raise ConfigError(f"config.bins must lie in [2, 256], got {self.bins}.")
         if self.seed + self.num_seeds - 1 > SEEDS:
             raise ConfigError(f"config.seed + config.num_seeds - 1 must be at most {SEEDS}, got seed {self.seed}.")
-        if self.learner_config.policy_starts_at > self.train.num_steps:
+        if self.learner_config.policy_starts_at >= max(self.train.num_steps, 1):
             raise ConfigError(
                 f"config.{self.learner}.extract_after={self.learner_config.policy_starts_at} leaves the policy no step "
-                f"to learn: it must be at most config.train.num_steps={self.train.num_steps}."
+                f"to learn: it must be below config.train.num_steps={self.train.num_steps}."
             )
 
     @property

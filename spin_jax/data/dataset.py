@@ -104,7 +104,7 @@ def _splits_of(expression: str) -> list[str]:
 
 
 def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int, where: str, first: int = 0) -> None:
-    """Raise DataError on wrong widths, on values that are not finite, and on choices out of range.
+    """Raise DataError on wrong widths, values that are not finite, choices and propensities out of range.
 
     The message names the episode (counted from `first`) and the column; `where` is its beginning.
     """
@@ -126,6 +126,14 @@ def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int,
         if not np.isfinite(episode.reward).all():
             step = np.argmin(np.isfinite(episode.reward))
             raise DataError(f"{where}: reward of episode {i} is {episode.reward[step]} at step {step}.")
+        if episode.propensity is not None:
+            bad = ~((episode.propensity > 0) & (episode.propensity <= 1))
+            if bad.any():
+                step = np.argmax(bad)
+                raise DataError(
+                    f"{where}: propensity of episode {i} is {episode.propensity[step]} at step {step}; it must lie in "
+                    f"(0, 1]."
+                )
         bad = (episode.action < 0) | (episode.action >= cardinalities[None, :])
         if bad.any():
             step, slot = np.argwhere(bad)[0]

@@ -115,7 +115,8 @@ class EpisodeSource(Sequence):
 
     shards: {split: the files of that split that hold the episodes}. Whole episodes are read as stacked arrays
     (SkipDecoding); decoding row by row would be ten times slower. Several threads may read at once. Raises DataError as
-    `open_data_set` does, and on an unknown split. A broken shard raises DataError when one of its episodes is read.
+    `open_data_set` does, and on an unknown split. A broken shard, or an episode without a step, raises DataError when
+    it is read.
     """
 
     def __init__(self, directory: str, split: str):
@@ -136,9 +137,14 @@ class EpisodeSource(Sequence):
 
     def __getitem__(self, index: int) -> Episode:  # type: ignore[override]  # slices are not supported
         try:
-            return from_rlds(self._source[index]["steps"])
+            episode = from_rlds(self._source[index]["steps"])
         except Exception as error:
             raise DataError(f"{self._failed}, episode {index} ({error}). {BROKEN}") from error
+        if not len(episode.reward):
+            raise DataError(
+                f"{self._failed}: episode {index} has no step, only its last state. Leave that episode out."
+            )
+        return episode
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))

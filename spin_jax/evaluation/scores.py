@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import trim_mean
 
 from spin_jax.envs.tasks import TASKS
+
+MOST_RESAMPLED = 10_000  # values of which a mean's interval is still resampled
 
 
 class Score(NamedTuple):
@@ -20,11 +21,24 @@ class Score(NamedTuple):
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of `values`."""
+    """95 % percentile bootstrap interval of the mean of `values`, which has no place for NaN.
+
+    Of more than MOST_RESAMPLED values it is the normal one, mean +- 1.96 standard errors, from which resampling so many
+    would not differ.
+    """
+    if len(values) > MOST_RESAMPLED:
+        mean, half = float(np.mean(values)), 1.96 * float(np.std(values)) / len(values) ** 0.5
+        return mean - half, mean + half
     rng = np.random.default_rng(seed)
-    means = rng.choice(values, (resamples, len(values))).mean(-1)
+    means = np.concatenate([rng.choice(values, (rows, len(values))).mean(-1) for rows in _blocks(resamples, values)])
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _blocks(resamples: int, values: np.ndarray) -> list[int]:
+    """Numbers of resamples that are drawn at once, so that a block takes some 10 MB; they change no draw."""
+    rows = max(1_000_000 // len(values), 1)
+    return [min(rows, resamples - begin) for begin in range(0, resamples, rows)]
 
 
 def score(returns: np.ndarray, task: str, bins: int) -> Score:
@@ -34,9 +48,13 @@ def score(returns: np.ndarray, task: str, bins: int) -> Score:
     return Score(returns, mean, float(np.std(returns)), bootstrap_interval(returns), normalised)
 
 
-def interquartile_mean(values: np.ndarray) -> float:
-    """The mean of `values` without the lowest and the highest quarter; a quarter is rounded down to whole values."""
-    return float(trim_mean(values, 0.25))
+def interquartile_mean(values: np.ndarray) -> np.ndarray:
+    """The mean along the last axis without the lowest and the highest quarter, which is rounded down to whole values.
+
+    scipy.stats.trim_mean is the same, but to import it takes a third of the time in which a run starts.
+    """
+    cut = values.shape[-1] // 4
+    return np.sort(values)[..., cut : values.shape[-1] - cut].mean(-1)
 
 
 def stratified_interval(strata: Sequence[np.ndarray], seed: int = 0, resamples: int = 2_000) -> tuple[float, float]:
@@ -46,7 +64,7 @@ def stratified_interval(strata: Sequence[np.ndarray], seed: int = 0, resamples: 
     """
     rng = np.random.default_rng(seed)
     drawn = np.concatenate([rng.choice(values, (resamples, len(values))) for values in strata], axis=1)
-    low, high = np.percentile(trim_mean(drawn, 0.25, axis=1), [2.5, 97.5])
+    low, high = np.percentile(interquartile_mean(drawn), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -69,7 +87,7 @@ def aggregate_seeds(run_seeds: Sequence[int], scores: Sequence[Score], task: str
     means = np.array([found.mean for found in scores])
     return summary(score(means, task, bins)) | {
         "returns": [value for found in scores for value in found.returns.tolist()],
-        "return_iqm": interquartile_mean(means),
+        "return_iqm": float(interquartile_mean(means)),
         "return_iqm_ci95": stratified_interval([means]),
         "seeds": {str(seed): summary(found) for seed, found in zip(run_seeds, scores, strict=True)},
     }

@@ -8,6 +8,7 @@ import jax
 from spin_jax.data.dataset import Dataset
 from spin_jax.errors import ConfigError
 from spin_jax.export.trained import load_trained
+from spin_jax.record.checkpoint import digest, flatten
 from spin_jax.stages.off_policy import Target
 
 
@@ -19,11 +20,11 @@ def against(path: str, dataset: Dataset) -> Target:
     place = pathlib.Path(path).expanduser().absolute()
     trained = load_trained(place)
     theirs, ours = trained.interface.spaces, dataset.spaces
-    if (theirs.num_features, theirs.choices) != (ours.num_features, ours.choices):
+    if theirs != ours:
         raise ConfigError(
             f"--against={path}: its policy reads {theirs.num_features} features and answers slots of "
             f"{theirs.spec.cardinalities} choices; the log has {ours.num_features} and {ours.spec.cardinalities}, and "
-            f"the names of choices must be equal, too."
+            f"the names of choices must be equal, too, and those of features and slots, in the same order."
         )
     play, known = trained.functions()
     arrays, noise = trained.arrays, trained.greedy_noise.size
@@ -32,5 +33,5 @@ def against(path: str, dataset: Dataset) -> Target:
         return play(arrays, observation, jax.random.gumbel(key, (observation.shape[0], noise)))
 
     name = f"{place.name}: {trained.run.policy}, step {trained.step}"
-    origin = {"workdir": str(place)}
-    return Target(name, act, None if known is None else functools.partial(known, arrays), origin)
+    origin, parameters = {"workdir": str(place)}, digest(flatten((arrays, trained.interface.normaliser)))
+    return Target(name, act, None if known is None else functools.partial(known, arrays), origin, parameters)

@@ -39,7 +39,7 @@ def network_of(trained: Trained) -> tuple[dict, dict]:
         if network["candidates"] is None:
             network["threshold"] = run.learner_config.threshold
         else:  # the best of plain draws
-            count = SUPPORT_CANDIDATES if network["candidates"] == 1 else network["candidates"]
+            count = SUPPORT_CANDIDATES if network["kind"] == "autoregressive" else network["candidates"]
             network |= {"candidates": count, "select": "argmax", "threshold": None}
     asks_critics = network["threshold"] is not None or (network["candidates"] or 1) > 1
     if asks_critics and isinstance(run.learner_config, CriticLearnerConfig):

@@ -13,6 +13,8 @@ def records_of(observation: Any) -> list[Mapping] | None:
     """The rows of a mapping, a list of mappings or a data frame; None if it is none of these, but numbers."""
     if isinstance(observation, Mapping):
         return [observation]
+    if hasattr(observation, "column_names") and hasattr(observation, "to_pylist"):  # pyarrow
+        return observation.to_pylist()
     if hasattr(observation, "columns") and hasattr(observation, "to_dict"):  # pandas
         return observation.to_dict("records")
     if isinstance(observation, Sequence) and observation and isinstance(observation[0], Mapping):
@@ -26,30 +28,43 @@ def rows_of(spaces: Spaces, records: Sequence[Mapping]) -> np.ndarray:
     Raises DataError, which names the row and the column, if a column is missing or a value is no finite number, too
     short a list or an unknown category.
     """
-    categories: dict[str, list] = {}
+    categories: dict[Feature, list] = {}
     for feature in spaces.features:
         if feature.category is not None:
-            categories.setdefault(feature.column, []).append(feature.category)
+            categories.setdefault(feature._replace(category=None), []).append(feature.category)
     for number, record in enumerate(records):
-        for column, known in categories.items():
-            if column in record and record[column] not in known:
+        for feature, known in categories.items():
+            if (value := _entry(feature, record, number)) not in known:
                 raise DataError(
-                    f"Row {number}: {column} is {record[column]!r}, which the policy's log does not have. "
+                    f"Row {number}: {feature.name} is {value!r}, which the policy's log does not have. "
                     f"Known: {', '.join(map(repr, known))}."
                 )
-    values = [[_value(feature, record, number) for feature in spaces.features] for number, record in enumerate(records)]
+    values = [
+        [_number(feature, record, number) for feature in spaces.features] for number, record in enumerate(records)
+    ]
     return np.array(values, np.float32)
 
 
-def _value(feature: Feature, record: Mapping, number: int) -> float:
+def _entry(feature: Feature, record: Mapping, number: int) -> Any:
+    """What a row holds in the feature's column, or in its item of a column of lists."""
     if feature.column not in record:
         raise DataError(f"Row {number} has no column {feature.column!r}; it has {', '.join(map(repr, record))}.")
     value = record[feature.column]
+    if feature.item is None:
+        return value
+    try:
+        return value[feature.item]
+    except (TypeError, KeyError, IndexError) as error:
+        raise DataError(f"Row {number}: {feature.column} has no item {feature.item}; it is {value!r}.") from error
+
+
+def _number(feature: Feature, record: Mapping, number: int) -> float:
+    value = _entry(feature, record, number)
     if feature.category is not None:
         return float(value == feature.category)
     try:
-        found = float(value if feature.item is None else value[feature.item])
-    except (TypeError, ValueError, IndexError) as error:
+        found = float(value)
+    except (TypeError, ValueError) as error:
         raise DataError(f"Row {number}: {feature.name} is not a number in {value!r}.") from error
     if not np.isfinite(found):
         raise DataError(f"Row {number}: {feature.name} is {found}.")

@@ -15,6 +15,7 @@ from spin_jax.errors import ConfigError, DataError
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.policies.base import Policy, encoded
 from spin_jax.policies.cached import packed
+from spin_jax.record.checkpoint import digest
 from spin_jax.record.files import replacing, write_json
 from spin_jax.record.inputs import file_digest
 from spin_jax.record.processes import first
@@ -36,15 +37,16 @@ def encode_log(
 
     data: numpy arrays with normalised observations; x is read from its file as it is needed. n_step: how many steps s'
     comes after s; 0 = the learner does not use s'. x is computed once, in chunks, by process 0, and kept in
-    `encodings_dir` under a key of ASM, normaliser and log, if that folder can be written, with a checksum; a file that
-    does not match its checksum is computed anew. Raises DataError with the sizes if x does not fit into memory, and
-    ConfigError for a log that streams.
+    `encodings_dir` under a key of ASM, log and the states themselves, if that folder can be written, with a checksum; a
+    file that does not match its checksum is computed anew. Raises DataError with the sizes if x does not fit into
+    memory, and ConfigError for a log that streams.
     """
     if policy.encode is None:
         return data
     if isinstance(data, TransitionStream):
         raise ConfigError("z(s) of the whole log is kept on the device: this policy needs data.mode='memory'.")
-    facts = [asm.digest, asm.record["describes"], fingerprint]
+    states = digest({"observation": data.observation})  # without those that are held out
+    facts = [asm.digest, asm.record["describes"], fingerprint, states]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     compiled = jax.jit(lambda frozen, observation: packed(encoded(policy, frozen, observation)))
     encode = functools.partial(compiled, asm.params)

@@ -94,6 +94,8 @@ def map_columns(table: pa.Table, config: ColumnConfig, where: object) -> ColumnM
             found[role] = (EACH_ROW,)
         elif asked:
             found[role] = select(asked, names, role, where)
+        elif role in ("terminal", "timeout") and found["episode"] == (EACH_ROW,):
+            found[role] = ()  # each row is an episode, whatever a column of that name says
         else:
             found[role] = _by_usual_name(role, schema, where)
         if role not in ("observation", "action", "next_observation") and len(found[role]) > 1:

@@ -52,6 +52,8 @@ def check_columns(columns: Columns, features: tuple[str, ...], problems: Problem
         )
         problems.add_entries(odd, lambda r, given=given: f"has propensity {given[r]}", hint)
         propensity = propensity.astype(np.float32)
+        hint = "probabilities below 1e-45 are 0 as float32"
+        problems.add_entries(~odd & (propensity == 0), lambda r, given=given: f"has propensity {given[r]}", hint)
     problems.check()
     terminal, timeout = columns.terminal.astype(bool), columns.timeout.astype(bool)
     return columns._replace(reward=reward, terminal=terminal, timeout=timeout, propensity=propensity)

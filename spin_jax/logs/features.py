@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spin_jax.errors import DataError
-from spin_jax.logs.arrow import described, is_list, is_number, is_text, lists, numbers, single
+from spin_jax.logs.arrow import described, is_list, is_number, is_text, lists, numbers, single, type_name
 from spin_jax.logs.column_map import OPTION, ColumnMap
 from spin_jax.logs.columns import float32
 from spin_jax.logs.problems import Problems
@@ -119,7 +119,14 @@ def _category_values(array: pa.Array, name: str, problems: Problems) -> pa.Array
 
 
 def _categories(name: str, values: pa.Array, after: pa.Array | None, problems: Problems) -> list:
-    both = pa.chunked_array([values.unique(), *([] if after is None else [after.unique().cast(values.type)])])
+    try:
+        both = pa.chunked_array([values.unique(), *([] if after is None else [after.unique().cast(values.type)])])
+    except pa.ArrowException as error:
+        assert after is not None  # else nothing is cast
+        raise DataError(
+            f"{problems.where}: {name} holds {type_name(values.type)}, but its next observation "
+            f"{type_name(after.type)}. Write both alike."
+        ) from error
     names = both.unique().drop_null().to_pylist()
     if len(names) > MOST_CATEGORIES:
         raise DataError(

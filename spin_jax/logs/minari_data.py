@@ -58,6 +58,11 @@ def minari_table(data: pathlib.Path) -> tuple[pa.Table, Choices | None]:
         raise DataError(f"{data} cannot be read as a Minari data set ({error}).") from error
     if not parts:
         raise DataError(f"{data} holds no episodes.")
+    odd = next((number for number, part in enumerate(parts) if part.keys() != parts[0].keys()), None)
+    if odd is not None:
+        raise DataError(
+            f"{data}: of episodes 0 and {odd} only one has propensities in its infos. Record all of them, or none."
+        )
     return as_table({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, data), choices
 
 

@@ -97,14 +97,21 @@ def _order_columns(
     if columns.episode == EACH_ROW and EACH_ROW not in table.column_names:
         return pa.array(np.arange(table.num_rows)), None
     episode = single(table.column(columns.episode), columns.episode, problems)
+    if pa.types.is_nested(episode.type):
+        raise DataError(
+            f"{problems.where}: {columns.episode} holds {described(table.column(columns.episode))}; an episode's id "
+            f"must be one number or text. Name another column, {OPTION}episode=NAME."
+        )
     if columns.step is None:
         return episode, None
     step = table.column(columns.step)
-    if pa.types.is_temporal(step.type):
-        step = step.cast(pa.timestamp("ns")).cast(pa.int64()) if not pa.types.is_time(step.type) else step
+    if pa.types.is_temporal(step.type) and not pa.types.is_time(step.type):  # in its own unit, which orders as well
+        step = (step.cast(pa.int32()) if pa.types.is_date32(step.type) else step).cast(pa.int64())
     if pa.types.is_temporal(step.type) or pa.types.is_string(step.type):
         raise DataError(
             f"{problems.where}: {columns.step} holds {described(step)}; a step must be a number, a date or a date with "
             f"a time. Name another column, {OPTION}step=NAME, or keep the order of the file: {OPTION}step=none"
         )
-    return episode, numbers(step, columns.step, problems)
+    values = numbers(step, columns.step, problems)
+    problems.add_entries(np.isnan(values), lambda r: f"has no {columns.step}: NaN is none", "give every row its step")
+    return episode, values

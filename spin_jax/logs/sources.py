@@ -37,7 +37,7 @@ class Source(NamedTuple):
 
     table: pa.Table
     format: str  # a value of FORMATS, 'minari', or 'memory'
-    files: tuple[tuple[str, int], ...]  # the name of each file and its rows; nothing continues from file to file
+    files: tuple[tuple[str, int], ...]  # the name of each file and its rows
     choices: tuple[tuple[Any, ...], ...] | None = None  # of each slot, if the format says so
 
 

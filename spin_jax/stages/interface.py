@@ -60,9 +60,10 @@ def normaliser_from_json(values: dict) -> Normaliser:
     return Normaliser(np.array(values["mean"], np.float32), np.array(values["std"], np.float32), np.float32(clip))
 
 
-def write_interfaces(team: Sequence[Member], asms: Sequence[FrozenASM], dataset: Dataset) -> None:
-    """Writes policy/interface.json and policy/rows.npy of every member, where they are missing; process 0 writes.
+def write_interfaces(team: Sequence[Member], asms: Sequence[FrozenASM], dataset: Dataset, resumed: bool) -> None:
+    """Writes policy/interface.json and policy/rows.npy of every member; where training resumes, only missing ones.
 
+    Process 0 writes.
     The rows are at most NUM_ROWS observations of the probe, spread evenly over it, not normalised.
     """
     if not is_first():
@@ -71,10 +72,10 @@ def write_interfaces(team: Sequence[Member], asms: Sequence[FrozenASM], dataset:
     rows = observation[np.linspace(0, len(observation) - 1, min(NUM_ROWS, len(observation))).astype(int)]
     for member, asm in zip(team, asms, strict=True):
         directory = member.workdir.stage("policy")
-        if not (directory / ROWS).exists():
+        if not (resumed and (directory / ROWS).exists()):
             with replacing(directory / ROWS) as file:
                 np.save(file, np.asarray(rows, np.float32), allow_pickle=False)
-        if not (directory / FILE).exists():
+        if not (resumed and (directory / FILE).exists()):
             facts = {"normaliser": normaliser_to_json(asm.normaliser), "fingerprint": dataset.fingerprint}
             write_json(directory / FILE, vocabulary.to_json(dataset.spaces) | facts)
 

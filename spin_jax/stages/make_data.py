@@ -12,7 +12,7 @@ from spin_jax.config.sections import RunConfig
 from spin_jax.data.card import card_table
 from spin_jax.data.cards import check_shards, is_suite_import, read_card, read_cards
 from spin_jax.data.dataset import Dataset, load_dataset, split_expression
-from spin_jax.data.rlds import EpisodeSource
+from spin_jax.data.rlds import EpisodeSource, open_data_set
 from spin_jax.data.spaces import read_spaces
 from spin_jax.envs.tasks import TASKS
 from spin_jax.errors import DataError
@@ -58,28 +58,39 @@ def directory_of(run: RunConfig) -> pathlib.Path:
             raise DataError("Name your log: --config.data.path=FILE_OR_DIRECTORY (Parquet, CSV, npz, Minari, RLDS).")
         return dataset_directory(run.data_dir, simulated_config(run))
     path = pathlib.Path(run.data.path).expanduser().absolute()
-    return path if run.simulated else _imported(path, run.data.columns, run.data_dir)
+    if run.simulated:
+        return path
+    columns = run.data.columns
+    read = [path, *([pathlib.Path(columns.choices).expanduser()] if columns.choices else [])]
+    return _imported(path, columns, run.data_dir, _stamps(*read))
+
+
+def _stamps(*paths: pathlib.Path) -> tuple:
+    """What changes with the content of files, or of the files in directories: their names, times and sizes."""
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
 
 
 @functools.cache
-def _imported(path: pathlib.Path, columns: ColumnConfig, data_dir: pathlib.Path) -> pathlib.Path:
+def _imported(path: pathlib.Path, columns: ColumnConfig, data_dir: pathlib.Path, stamps: tuple) -> pathlib.Path:
     return import_table(path, columns, data_dir)
 
 
 def spaces_of(run: RunConfig) -> Spaces:
     """Features, slots and choices: those of the task or, of a log of one's own, those that its data set names.
 
-    A data set without spaces.json is read through for the largest choice of each slot.
+    A data set without spaces.json is read through, in all of its splits, for the largest choice of each slot.
     """
     if run.simulated:
         task = TASKS[run.task]
         return numbered_spaces(task.num_features, task.spec(run.bins))
-    return read_spaces(directory_of(run)) or _counted_spaces(directory_of(run), run.data.level)
+    directory = directory_of(run)
+    return read_spaces(directory) or _counted_spaces(directory, _stamps(directory))
 
 
 @functools.cache
-def _counted_spaces(directory: pathlib.Path, expression: str) -> Spaces:
-    episodes = EpisodeSource(str(directory), expression)
+def _counted_spaces(directory: pathlib.Path, stamps: tuple) -> Spaces:
+    episodes = EpisodeSource(str(directory), "+".join(open_data_set(str(directory)).info.splits))
     largest = np.max(
         [episode.action.max(0) for episode in watched(episodes, "data: counting choices", "episode")], axis=0
     )

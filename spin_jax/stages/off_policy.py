@@ -21,7 +21,7 @@ from spin_jax.evaluation.off_policy import ROWS, Log, draw, fitted_value, import
 from spin_jax.evaluation.support import in_words, joint_share, slot_support
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.learners.base import Learner
-from spin_jax.record.checkpoint import CheckpointStore
+from spin_jax.record.checkpoint import CheckpointStore, digest, flatten
 from spin_jax.record.files import read_json, write_json
 from spin_jax.record.progress import log as message
 from spin_jax.record.workdir import JUDGED, Workdir
@@ -39,12 +39,14 @@ class Target(NamedTuple):
 
     act(observation [B, S], key) -> [B, N]. probabilities(observation [B, S]) -> [B, N, K] of independent slots, both
     for jax.jit; None where slots depend on each other: then their marginals are estimated from DRAWS actions a state.
+    digest: SHA-256 of the policy's parameters, if it has any.
     """
 
     name: str
     act: Callable
     probabilities: Callable | None
     origin: Mapping[str, Any] = types.MappingProxyType({})  # where it comes from, such as its seed and step
+    digest: str = ""
 
     def marginals(self, observation: np.ndarray, spec: ActionSpec, key: jax.Array) -> np.ndarray:
         """The probability of each slot's choices, [T, N, K]."""
@@ -59,7 +61,8 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
     """Judges every kept policy of every seed, and others; records and returns the figures (shown by report.judgement).
 
     What is finished is kept in workdir/ope, one file for each policy, and not computed again with the same settings on
-    the same log. Raises ConfigError if the log is not in memory.
+    the same log for the same parameters. Raises ConfigError if the log is not in memory, or if two policies have one
+    name.
     """
     if run.data.mode == "stream":
         raise ConfigError("--stage=ope reads the whole log at once: it needs config.data.mode=memory.")
@@ -88,7 +91,9 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
 
     directory, policies = workdir.stage("ope"), {}
     for target in (*trained(run, members(run, workdir), dataset), *others, uniform(spec)):
-        made = settings | {"origin": dict(target.origin)}
+        if target.name in policies:
+            raise ConfigError(f"--against names two policies that are called {target.name!r}: rename one's workdir.")
+        made = settings | {"origin": dict(target.origin), "policy": target.digest}
         policies[target.name] = _kept(directory, target.name, made, functools.partial(judge, target))
     policies["behaviour, cloned"] = _kept(directory, "behaviour, cloned", settings, judge_clone)
     returns = measured.discounted_returns(config.gamma)
@@ -163,7 +168,8 @@ def trained(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> list[Ta
             learner, states, asms = load_policy(run, [member], dataset, step)
             name = f"{run.policy}, {seed}step {step}"
             target = _target(name, run, learner, states[0], asms[0], dataset.spec)
-            found.append(target._replace(origin={"seed": member.run.seed, "step": step}))
+            parameters = digest(flatten((states[0], asms[0].params, asms[0].normaliser)))
+            found.append(target._replace(origin={"seed": member.run.seed, "step": step}, digest=parameters))
     return found
 
 

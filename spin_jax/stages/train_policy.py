@@ -45,7 +45,7 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     waited = stage.record()["eval_seconds"] if stage.resumed else 0.0  # for evaluations, before a resume
 
     with stage, evaluating(stage, learner, asms, waited) as evaluate:
-        write_interfaces(stage.members, asms, dataset)
+        write_interfaces(stage.members, asms, dataset, stage.resumed)
         state = stage.begin(learner, frozen, dataset, num_steps, policy.encode)
 
         def play(step: int, state: Any):

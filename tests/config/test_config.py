@@ -125,6 +125,7 @@ def test_resolve_leaves_its_argument_alone():
             {"iql.extract_after": 10**6, "train.num_steps": 80},
             "config.iql.extract_after=1000000 leaves the policy no step",
         ),
+        ({"iql.extract_after": 80, "train.num_steps": 80}, "config.iql.extract_after=80 leaves the policy no step"),
         ({"policy": "spin_cached", "asm.state_free": True}, "spin_cached sees the state only through the ASM"),
         ({"iql.gamma": float("nan")}, "config.iql.gamma must be a finite number, got nan"),
         ({"iql.weight_clip": 0.0}, "config.iql.weight_clip must lie in (0, 1e+06], got 0.0"),

@@ -42,6 +42,8 @@ def broken(**columns):
         (broken(action={(1, 1): 3}), "action of episode 1, step 1, slot 1 is 3; that slot has choices 0 to 2"),
         (broken(action={(0, 0): 2}), "action of episode 1, step 0, slot 0 is 2; that slot has choices 0 to 1"),
         (broken(action={(2, 0): -1}), "action of episode 1, step 2, slot 0 is -1"),
+        (broken(propensity=np.array([0.5, 0, 1])), "propensity of episode 1 is 0.0 at step 1; it must lie in"),
+        (broken(propensity=np.array([0.5, 0.1, np.nan])), "propensity of episode 1 is nan at step 2"),
     ],
 )
 def test_what_cannot_be_trained_on_is_named(episode, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from spin_jax.data.rlds import EpisodeSource, from_rlds, read_episodes, rlds_features, to_rlds
+from spin_jax.data.rlds import EpisodeSource, from_rlds, rlds_features, to_rlds
 from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
@@ -77,6 +77,20 @@ class Tiny(tfds.core.GeneratorBasedBuilder):
             yield i, {"steps": to_rlds(episode)}
 
 
+class Stepless(Tiny):
+    """An episode of one state."""
+
+    def _generate_examples(self, count):
+        yield 0, {"steps": {name: values[-1:] for name, values in to_rlds(EPISODES[0]).items()}}
+
+
+def test_an_episode_without_a_step_is_named(tmp_path):
+    builder = Stepless(data_dir=tmp_path, file_format=tfds.core.FileFormat.ARRAY_RECORD)
+    builder.download_and_prepare()
+    with pytest.raises(DataError, match=f"Cannot read split 'random' of {builder.data_path}: episode 0 has no step"):
+        list(EpisodeSource(str(builder.data_path), "random"))
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     builder = Tiny(data_dir=tmp_path_factory.mktemp("tfds"), file_format=tfds.core.FileFormat.ARRAY_RECORD)
@@ -90,7 +104,7 @@ def prepared(tmp_path_factory):
     [("random", [0, 1, 2]), ("expert", [0]), ("random+expert", [0, 1, 2, 0]), ("random[:2]", [0, 1])],
 )
 def test_episodes_come_back_from_shards_in_order(prepared, split, which):
-    found = read_episodes(str(prepared), split)
+    found = list(EpisodeSource(str(prepared), split))
     assert len(found) == len(which)
     for episode, i in zip(found, which, strict=True):
         assert_same(episode, EPISODES[i])
@@ -106,12 +120,12 @@ def test_a_source_reads_any_episode_when_asked(prepared):
 
 def test_a_directory_that_is_no_data_set_is_named(tmp_path):
     with pytest.raises(DataError, match=f"{tmp_path} is not a TFDS data set"):
-        read_episodes(str(tmp_path), "random")
+        list(EpisodeSource(str(tmp_path), "random"))
 
 
 def test_an_unknown_split_is_named_with_the_known_ones(prepared):
     with pytest.raises(DataError, match=r"split 'medium'.*Splits there: random \(3 episodes\), expert \(1 episodes\)"):
-        read_episodes(str(prepared), "medium")
+        list(EpisodeSource(str(prepared), "medium"))
 
 
 def test_a_broken_shard_is_named(prepared, tmp_path):
@@ -119,4 +133,4 @@ def test_a_broken_shard_is_named(prepared, tmp_path):
         content = file.read_bytes()
         (tmp_path / file.name).write_bytes(content[: len(content) // 2] if "array_record" in file.name else content)
     with pytest.raises(DataError, match=str(tmp_path)):
-        read_episodes(str(tmp_path), "random")
+        list(EpisodeSource(str(tmp_path), "random"))

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from scipy.stats import trim_mean
 
 from spin_jax.envs.dm_control import DMControlEnv
 from spin_jax.envs.tasks import TASKS
@@ -98,6 +99,14 @@ def test_sampling_is_fresh_in_every_control_step_and_at_every_gradient_step(monk
     assert drawn[10:] == drawn[:5]
 
 
+def test_the_interval_of_many_values_is_the_one_that_resampling_gives():
+    """Beyond 10 000 values nothing is resampled; the interval goes on smoothly there."""
+    values = np.random.default_rng(1).exponential(size=10_001)
+    np.testing.assert_allclose(bootstrap_interval(values), bootstrap_interval(values[:-1]), atol=1e-3)
+    low, high = bootstrap_interval(np.zeros(10**6))
+    assert low == high == 0
+
+
 def test_several_seeds_are_summed_up_by_their_means():
     """The interquartile mean of 8 seeds leaves out the two lowest and the two highest."""
     values = np.array([0.0, 900, 300, 310, 320, 330, 1000, 10])
@@ -109,3 +118,6 @@ def test_several_seeds_are_summed_up_by_their_means():
     assert len(found["returns"]) == 16
     assert list(found["seeds"]) == [str(i) for i in range(8)]
     assert interquartile_mean(np.array([1.0, 2.0, 6.0])) == pytest.approx(3.0)  # of three, nothing is a quarter
+    for count in range(1, 12):
+        rows = np.random.default_rng(count).normal(size=(3, count))
+        np.testing.assert_allclose(interquartile_mean(rows), trim_mean(rows, 0.25, axis=1), rtol=1e-12)

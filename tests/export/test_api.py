@@ -5,13 +5,15 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import spin_jax
 from spin_jax.errors import DataError
 from spin_jax.export.api import TrainedPolicy
 from spin_jax.export.multi_discrete import from_multi_discrete, to_multi_discrete
-from spin_jax.types import ActionSpec
+from spin_jax.export.words import rows_of
+from spin_jax.types import ActionSpec, Feature, Spaces
 
 ROW = {"age": 40, "pulse": [80, 3.5], "ward": "B", "doctor": "not read"}
 
@@ -61,6 +63,25 @@ def test_words_in_names_out(policy):
     assert policy.probabilities([ROW])[0] == found
 
 
+def test_the_columns_of_an_arrow_table_are_read_by_name(policy):
+    rows = [ROW, ROW | {"age": 1}]
+    table = pa.Table.from_pylist([dict(reversed(row.items())) for row in rows])
+    assert policy.act(table) == policy.act(rows)
+
+
+def test_a_category_may_be_an_item_of_a_list():
+    kinds = [Feature("seen", 1, category) for category in ("A", "B")]
+    spaces = Spaces((Feature("seen", 0), *kinds), ("slot",), ((0, 1),))
+    found = rows_of(spaces, [{"seen": [0.5, "B"]}, {"seen": (2, "A")}])
+    np.testing.assert_array_equal(found, [[0.5, 0, 1], [2, 1, 0]])
+    with pytest.raises(
+        DataError, match=r"Row 0: seen\[1\] is 'C', which the policy's log does not have. Known: 'A', 'B'"
+    ):
+        rows_of(spaces, [{"seen": [0.5, "C"]}])
+    with pytest.raises(DataError, match=r"Row 0: seen has no item 1; it is \[0.5\]"):
+        rows_of(spaces, [{"seen": [0.5]}])
+
+
 def test_seeds_repeat_and_no_seed_does_not(policy):
     rows = np.ones((200, 5), np.float32)
     first = policy.act(rows, greedy=False, seed=1)
@@ -82,7 +103,8 @@ def test_seeds_repeat_and_no_seed_does_not(policy):
         (["a", "b"], "array of numbers, a mapping or a data frame"),
         ({"age": 4, "ward": "A"}, "Row 0 has no column 'pulse'; it has 'age', 'ward'"),
         ([ROW, ROW | {"ward": "C"}], "Row 1: ward is 'C', which the policy's log does not have. Known: 'A', 'B'"),
-        (ROW | {"pulse": [80]}, r"Row 0: pulse\[1\] is not a number in \[80\]"),
+        (ROW | {"pulse": [80]}, r"Row 0: pulse has no item 1; it is \[80\]"),
+        (ROW | {"pulse": [80, "high"]}, r"Row 0: pulse\[1\] is not a number in 'high'"),
         (ROW | {"age": "old"}, "Row 0: age is not a number in 'old'"),
         (ROW | {"age": float("inf")}, "Row 0: age is inf"),
     ],

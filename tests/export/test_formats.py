@@ -69,6 +69,7 @@ VARIANTS = [
     ("spin_cached", "bcq", {"asm__positions": "learned"}),
     ("autoregressive", "bcq", {"bcq__q": "mean"}),
     ("spin_decode", "bcq", {}),
+    ("spin_decode", "bcq", {"spin_decode__candidates": 1}),
     ("spin_decode", "bc", {"asm__state_free": True}),
     (
         "spin_decode",

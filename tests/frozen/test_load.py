@@ -148,6 +148,17 @@ def test_without_a_folder_to_write_to_the_encodings_are_computed_and_not_kept(ca
     assert not list((tmp_path / "a").glob(".*"))
 
 
+def test_other_rows_of_one_log_have_their_own_encodings(cached, tmp_path):
+    """Runs that hold other episodes out share an ASM and a fingerprint."""
+    policy, asm, data = cached
+    encode_log(policy, asm, data, tmp_path, "log", n_step=0)
+    fewer = jax.tree.map(lambda column: column[:10], data)
+    assert encode_log(policy, asm, fewer, tmp_path, "log", n_step=0).x.shape[0] == 10
+    shuffled = jax.tree.map(lambda column: column[::-1], data)
+    found = encode_log(policy, asm, shuffled, tmp_path, "log", n_step=0).x
+    np.testing.assert_array_equal(found, encode_log(policy, asm, data, tmp_path, "log", n_step=0).x[::-1])
+
+
 def test_whatever_changes_the_encodings_makes_another_file(cached, tmp_path):
     policy, asm, data = cached
     other_params = jax.tree.map(lambda p: p + 0.1, asm.params)

@@ -102,6 +102,7 @@ def changed(name, index, value):
         (changed("timeout", 1, NAN), "row 1 has timeout nan, neither 0 nor 1"),
         (changed("propensity", 1, 1.01), "row 1 has propensity 1.01"),
         (changed("propensity", 1, NAN), "row 1 has propensity nan"),
+        (changed("propensity", 1, 1e-50), "row 1 has propensity 1e-50"),
     ],
 )
 def test_a_bad_entry_is_named(columns, message):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from spin_jax.data.rlds import read_episodes
+from spin_jax.data.rlds import EpisodeSource
 from spin_jax.errors import DataError
 from spin_jax.logs.frame import LoggedDataset as Dataset
 
@@ -15,7 +15,7 @@ def test_a_frame_is_imported_once_and_keeps_its_words(tmp_path):
     found = Dataset.from_pandas(frame, "ward", tmp_path, **columns)
     assert found.spaces.choices == (("a", "b"), (10, 20))
     assert found.spaces.slots == ("drug", "dose")
-    first, second = read_episodes(str(found.path), "train")
+    first, second = list(EpisodeSource(str(found.path), "train"))
     np.testing.assert_array_equal(first.action, [[0, 0], [1, 1]])
     np.testing.assert_array_equal(second.action, [[1, 0], [0, 1]])
     before = found.path.stat().st_mtime_ns
@@ -29,7 +29,7 @@ def test_arrays_are_a_frame_too(tmp_path):
         "reward": np.arange(3.0), "terminal": np.array([0, 0, 1]),
     }  # fmt: skip
     found = Dataset.from_arrays(arrays, data_dir=tmp_path)
-    (episode,) = read_episodes(str(found.path), "train")
+    (episode,) = list(EpisodeSource(str(found.path), "train"))
     np.testing.assert_array_equal(episode.action, arrays["action"])
     assert found.spaces.spec.cardinalities == (2, 3)
 

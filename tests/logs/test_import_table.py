@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
 
-from spin_jax.data.rlds import read_episodes, rlds_features, to_rlds
+from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds
 from spin_jax.data.spaces import read_spaces
 from spin_jax.errors import DataError
 from spin_jax.logs import data_set
@@ -38,7 +38,7 @@ def save(table, path):
 
 
 def read(directory):
-    return read_episodes(str(directory), "train")
+    return list(EpisodeSource(str(directory), "train"))
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "npz"])
@@ -184,6 +184,27 @@ def test_a_bandit_log_with_propensities_keeps_every_row(tmp_path):
     found = read(import_frame(table, ColumnConfig(episode="each_row"), tmp_path, "bandit"))
     assert [(len(e.reward), e.terminal, e.propensity.tolist()) for e in found] == [(1, True, [0.25])] * 5
     assert [e.reward[0] for e in found] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("flag", ["done", "truncated"])
+def test_where_each_row_is_an_episode_flags_by_their_usual_names_say_nothing(tmp_path, flag):
+    table = {"x": np.arange(6.0), "slot_a": np.arange(6) % 2, "reward": np.zeros(6), flag: np.array([0, 0, 1] * 2)}
+    found = read(import_frame(table, ColumnConfig(episode="each_row"), tmp_path, "bandit"))
+    assert [(len(e.reward), e.terminal) for e in found] == [(1, True)] * 6
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array([3, 1, 2], pa.duration("us")),
+        pa.array([300, 100, 200], pa.date32()),
+        pa.array([253402214400, 0, 1], pa.timestamp("s")),  # the first is beyond the range of nanoseconds
+    ],
+)
+def test_steps_may_be_times_of_any_unit(tmp_path, times):
+    table = pa.table({"x": [3.0, 1, 2], "a": [0, 1, 1], "reward": [0.0] * 3, "episode": [0] * 3, "t": times})
+    (episode,) = read(import_frame(table, ColumnConfig(observation="x", action="a"), tmp_path, "log"))
+    np.testing.assert_array_equal(episode.observation[:, 0], [1, 2, 3, 3])
 
 
 def test_categories_numbers_and_lists_become_features_and_slots(tmp_path):

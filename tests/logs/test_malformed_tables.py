@@ -190,6 +190,17 @@ CASES = {
         r"12 bad rows.* row 0 has nan in next obs\[1\]",
     ),
     "nothing but empty entries": (table(slot_dose=[None] * ROWS), {}, "slot_dose holds nothing but empty entries"),
+    "a step of NaN": (with_entry("t", 3, float("nan")), {}, "1 bad row.*\n  row 3 has no t: NaN is none"),
+    "ids that are lists": (
+        table(ep=[[i // 4] for i in range(ROWS)]),
+        {},
+        "ep holds values of type list<.*must be one n",
+    ),
+    "categories of two types": (
+        table(bed=[1, 2, 3] * 4, next_bed=["a", "b", "c"] * 4, next_age=[1.0] * ROWS),
+        {"observation": "age,bed", "categorical": "bed"},
+        "bed holds values of type int64, but its next observation text. Write both alike",
+    ),
     "a list as reward": (table(reward=[[1.0]] * ROWS), {}, r"reward holds values of type list<.* \(\[1.0\] in row 0\)"),
 }
 

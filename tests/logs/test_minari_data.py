@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 
-from spin_jax.data.rlds import read_episodes
+from spin_jax.data.rlds import EpisodeSource
 from spin_jax.data.spaces import read_spaces
 from spin_jax.errors import DataError
 from spin_jax.logs.column_map import BY_USUAL_NAMES
@@ -76,8 +76,17 @@ def test_propensities_are_read_from_the_infos(tmp_path, layout):
     rng = np.random.default_rng(1)
     logged = [e._replace(propensity=rng.uniform(0.1, 1, len(e.reward)).astype(np.float32)) for e in make_episodes(2)]
     directory = import_table(write_minari(tmp_path / "log-v0", logged, layout), BY_USUAL_NAMES, tmp_path)
-    for found, expected in zip(read_episodes(str(directory), "train"), logged, strict=True):
+    for found, expected in zip(list(EpisodeSource(str(directory), "train")), logged, strict=True):
         np.testing.assert_array_equal(found.propensity, expected.propensity)
+
+
+@pytest.mark.parametrize("layout", ["hdf5", "arrow", "parquet"])
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_propensities_of_some_episodes_alone_are_refused(tmp_path, layout, lacking):
+    logged = [e._replace(propensity=np.ones(len(e.reward), np.float32)) for e in make_episodes(2)]
+    logged[lacking] = logged[lacking]._replace(propensity=None)
+    with pytest.raises(DataError, match="of episodes 0 and 1 only one has propensities in its infos"):
+        import_table(write_minari(tmp_path / "log-v0", logged, layout), BY_USUAL_NAMES, tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["hdf5", "arrow", "parquet"])
@@ -87,7 +96,7 @@ def test_a_minari_data_set_reads_back_equal(tmp_path, same_episodes, layout):
     path = write_minari(tmp_path / "made" / "log-v0", episodes, layout)
     directory = import_table(path, BY_USUAL_NAMES, tmp_path / "imported")
     expected = [e._replace(reward=e.reward.astype(np.float32)) for e in episodes]
-    same_episodes(read_episodes(str(directory), "train"), expected)
+    same_episodes(list(EpisodeSource(str(directory), "train")), expected)
     spaces = read_spaces(directory)
     assert spaces.features == tuple(Feature("observation", i) for i in range(4))
     assert spaces.slots == ("action[0]", "action[1]", "action[2]")
@@ -113,7 +122,7 @@ def test_a_large_log_of_a_ward_comes_in_from_hdf5(tmp_path, ward, same_episodes)
     ]
     directory = import_table(write_minari(tmp_path / "ward-v0", episodes), BY_USUAL_NAMES, tmp_path)
     expected = [e._replace(reward=e.reward.astype(np.float32)) for e in episodes]
-    same_episodes(read_episodes(str(directory), "train"), expected)
+    same_episodes(list(EpisodeSource(str(directory), "train")), expected)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +138,7 @@ def test_other_discrete_spaces(tmp_path, space, action, choices):
     episodes = [e._replace(action=action(e.action)) for e in make_episodes(2)]
     directory = import_table(write_minari(tmp_path / "log", episodes, action_space=space), BY_USUAL_NAMES, tmp_path)
     assert read_spaces(directory).choices == choices
-    found = np.concatenate([e.action for e in read_episodes(str(directory), "train")])
+    found = np.concatenate([e.action for e in list(EpisodeSource(str(directory), "train"))])
     first = np.array([names[0] for names in choices])
     logged = np.concatenate([e.action.reshape(len(e.reward), -1) for e in episodes])
     np.testing.assert_array_equal(found + first[None, :], logged)

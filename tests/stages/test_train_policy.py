@@ -1,6 +1,7 @@
 """Stage 2 as a whole, on a random log and ASM: beside training or not, together or alone, resumed or not."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -78,6 +79,21 @@ def test_an_evaluation_that_a_kill_took_away_is_made_up_for(trained):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert 8 not in returns(workdir)
     assert returns(trained("run")) == expected
+
+
+def test_training_that_begins_anew_writes_down_anew_what_the_policy_reads(trained):
+    path = trained("work", policy="factored")
+    interface = path / "policy" / "interface.json"
+    whole = interface.read_text()
+    lie = whole.replace('"clip": null', '"clip": 3.0')
+    assert lie != whole
+    interface.write_text(lie)
+    trained("work", policy="factored")
+    assert interface.read_text() == lie  # of the policy that is there
+    shutil.rmtree(path / "policy" / "state")
+    (path / "policy" / "summary.json").unlink(missing_ok=True)
+    trained("work", policy="factored")
+    assert interface.read_text() == whole
 
 
 @pytest.mark.parametrize("policy", ["factored", "spin_distill"])
