@@ -173,7 +173,7 @@ def table(best: float, rows: list[dict]) -> str:
 
 def plot(path: str, best: float, curves: dict, title: str) -> None:
     """Draws the mean return over seeds against minutes (logarithmic); the band spans the lowest to the highest seed."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(10, 7), layout="constrained")
     axis = figure.subplots()
     for i, (name, runs) in enumerate(curves.items()):
         values = np.asarray(runs)
@@ -185,7 +185,7 @@ def plot(path: str, best: float, curves: dict, title: str) -> None:
     axis.set(xscale="log", xlabel="minutes of training, pre-training and compilation counted", ylabel="return")
     axis.set_title(title, fontsize="medium")
     axis.grid(alpha=0.3, which="both")
-    figure.legend(loc="outside lower center", fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="x-small")
     figure.savefig(path, dpi=110)
 
 
