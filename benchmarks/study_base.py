@@ -1,17 +1,15 @@
 """What a study is: runs as data, what is plotted against what, and the configurations that the runs stand for."""
 
-import importlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from launch.sweep import full_config
 from spin_jax.config.auto import resolve
-from spin_jax.config.build import build, did_you_mean
+from spin_jax.config.build import build
 from spin_jax.config.sections import RunConfig
-from spin_jax.errors import ConfigError
-from spin_jax.record.workdir import flat
 
 # A run: fields of the configuration by their names, and these, which are none: config = the file in configs/; preset
 # (quick unless stated); asm_level = the level that its ASM is trained on, if it is another one than the run's;
@@ -83,19 +81,8 @@ def settings(run: Run) -> dict[str, Any]:
 
 def config_of(run: Run) -> ConfigDict:
     """The resolved configuration, as for a machine without accelerator; raises ConfigError on a wrong one."""
-    try:
-        config = importlib.import_module(f"configs.{run['config']}").get_config(run["preset"])
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"There is no configuration configs/{run['config']}.py.") from error
-    known = flat(config.to_dict())
-    for name, value in settings(run).items():
-        if name not in known:
-            raise ConfigError(f"A run of configs/{run['config']}.py: no field {name!r}.{did_you_mean(name, known)}")
-        try:
-            config.update_from_flattened_dict({name: value})
-        except TypeError as error:
-            raise ConfigError(f"A run of configs/{run['config']}.py: config.{name}={value!r}: {error}") from error
-    return resolve(config, accelerated=False)
+    fields = {f"config.{name}": value for name, value in settings(run).items()}
+    return resolve(full_config({"task": run["config"], "preset": run["preset"], **fields}), accelerated=False)
 
 
 def checked(run: Run) -> RunConfig:
