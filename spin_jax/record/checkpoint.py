@@ -32,7 +32,7 @@ def digest(arrays: Mapping[str, Any]) -> str:
     found = hashlib.sha256()
     for name in sorted(arrays):
         found.update(name.encode())
-        found.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8))  # without a copy of a whole log
+        found.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)  # copies nothing
     return found.hexdigest()
 
 
