@@ -10,9 +10,11 @@ The file is written after each part; --parts names those to measure. --tiny trie
 
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +40,7 @@ TINY = [
 
 
 def train(root: pathlib.Path, name: str, stage: str, every: int, asm: pathlib.Path | None, steps: int) -> pathlib.Path:
-    """Runs main.py on --task with an evaluation every `every` steps; returns the workdir."""
+    """Runs main.py on --task with an evaluation every `every` steps, nothing compiled before; returns the workdir."""
     workdir = root / name
     command = [sys.executable, "main.py", f"--config=configs/{FLAGS.task}.py", f"--workdir={workdir}"]
     command += [f"--stage={stage}", f"--config.train.num_steps={steps}", f"--config.eval.every_steps={every}"]
@@ -46,7 +48,8 @@ def train(root: pathlib.Path, name: str, stage: str, every: int, asm: pathlib.Pa
     command += ["--config.asm.num_epochs=2", "--config.asm.checkpoint_every_epochs=1", "--config.eval.asynchronous=on"]
     command += [f"--config.train.checkpoint_every_steps={steps // 2}", *(TINY if FLAGS.tiny else [])]
     command += [f"--config.asm.path={asm}"] if asm else []
-    subprocess.run(command, cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as cache:
+        subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache})
     return workdir
 
 

@@ -151,6 +151,7 @@ if __name__ == "__main__":
     flags.DEFINE_enum("task", "cheetah_run", list(TASKS), "task")
     flags.DEFINE_string("preset", "quick", "preset of the configuration")
     flags.DEFINE_integer("steps", 5000, "gradient steps of each policy; a multiple of 5", lower_bound=5)
+    flags.register_validator("steps", lambda steps: steps % 5 == 0, message="it must be a multiple of 5")
     flags.DEFINE_float(
         "gamma", None, "discount of the values; default: the preset's", lower_bound=0.01, upper_bound=0.9999
     )

@@ -130,10 +130,10 @@ def _of_asm(summary: dict, peak_mb: float) -> dict:
 def row_of(run: Run, jobs: Sequence[Job]) -> dict | None:
     """What a finished run, with these jobs, found, for the study's JSON; None if it is not finished.
 
-    What its ASM, the job before, found counts as found by the run.
+    What its ASM, the job before, found counts as found by the run; `asm` is that job's name.
     """
     before, own = (finished(job) for job in jobs[-2:])
     if own is None:
         return None
     merged = {name: (before or {}).get(name, {}) | own[name] for name in ("measures", "seconds")}
-    return {**own, "settings": dict(run), **merged}
+    return {**own, "settings": dict(run), "asm": jobs[-2].name, **merged}

@@ -70,10 +70,11 @@ class Pool:
         """The next job whose needs are met, waited for; None if there is none left."""
         with self._changed:
             while not self._stopping:
-                for job in [job for job in self._waiting if set(job.needs) & self.failed.keys()]:
-                    self._waiting.remove(job)
-                    self._unfinished.discard(job.name)
-                    self.failed[job.name] = f"needs {', '.join(set(job.needs) & self.failed.keys())}"
+                while doomed := [job for job in self._waiting if set(job.needs) & self.failed.keys()]:
+                    for job in doomed:  # and, in the next round, what needs these
+                        self._waiting.remove(job)
+                        self._unfinished.discard(job.name)
+                        self.failed[job.name] = f"needs {', '.join(set(job.needs) & self.failed.keys())}"
                 ready = next((job for job in self._waiting if not set(job.needs) & self._unfinished), None)
                 if ready is not None:
                     self._waiting.remove(ready)

@@ -121,7 +121,9 @@ def page(study: Study, found: dict) -> str:
     size = ", ".join(f"`{name}={value}`" for name, value in found["size"].items())
     smallest = " --smallest" * (found["size"].get("preset") == "smoke")
     per_run = f"{found['seeds']} seed{'s' * (found['seeds'] > 1)}"
-    spent = duration(sum(sum(row["seconds"].values()) for row in rows))
+    asms = {row.get("asm", i): row["seconds"].get("pretrain", 0.0) for i, row in enumerate(rows)}  # several share one
+    own = sum(seconds for row in rows for stage, seconds in row["seconds"].items() if stage != "pretrain")
+    spent = duration(own + sum(asms.values()))
     parts = [
         f"# Study {study.name}",
         study.question,

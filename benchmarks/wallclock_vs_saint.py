@@ -30,7 +30,7 @@ from benchmarks.study_report import cell
 from spin_jax import command
 from spin_jax.config.build import did_you_mean
 from spin_jax.envs.tasks import DM_CONTROL
-from spin_jax.errors import ConfigError
+from spin_jax.errors import ConfigError, WorkdirError
 from spin_jax.frozen.artefact import open_store
 from spin_jax.record.metrics import read_rows
 from spin_jax.registry import POLICIES
@@ -134,6 +134,15 @@ def of_the_asm(asm: pathlib.Path, seed: int, extra: list[str]) -> list[tuple[flo
     return points
 
 
+def check_root(root: pathlib.Path, what: dict) -> None:
+    """Writes down in `root` what its runs are; raises WorkdirError if it holds runs of something else."""
+    path = root / "what.json"
+    if not path.exists():
+        path.write_text(json.dumps(what))
+    elif (then := json.loads(path.read_text())) != what:
+        raise WorkdirError(f"{root} holds runs of {then}, not of {what}: use another --root.")
+
+
 def compare(curves: dict[str, list[list[tuple[float, float]]]]) -> tuple[float, list[dict]]:
     """(SAINT's best mean return, a row for each system) of curves[system][seed]; times are means over seeds.
 
@@ -193,6 +202,9 @@ def main(arguments: list[str]) -> None:
     root = pathlib.Path(FLAGS.root).expanduser().absolute()
     root.mkdir(parents=True, exist_ok=True)
     curves: dict[str, list[list[tuple[float, float]]]] = {}
+    overrides = [flag for flag in arguments if not flag.startswith("--config.data.dir")]
+    what = {"task": FLAGS.task, "level": FLAGS.level, "preset": FLAGS.preset, "overrides": overrides}
+    check_root(root, what)
     if summary(root / "data", "data") is None:
         call(root / "data", "saint", 0, "data", arguments)
     systems = [system(name) for name in FLAGS.systems]
@@ -201,14 +213,7 @@ def main(arguments: list[str]) -> None:
             curves.setdefault(each.name, []).append(run(root, each, seed, arguments))
         best, rows = compare(curves)
         print(table(best, rows), flush=True)
-    what = {
-        "task": FLAGS.task,
-        "level": FLAGS.level,
-        "preset": FLAGS.preset,
-        "overrides": [flag for flag in arguments if not flag.startswith("--config.data.dir")],
-        "seeds": FLAGS.seeds,
-    }
-    write(FLAGS.json, **what, best=best, rows=rows, curves=curves)
+    write(FLAGS.json, **what, seeds=FLAGS.seeds, best=best, rows=rows, curves=curves)
     if FLAGS.figure:
         plot(FLAGS.figure, best, curves, f"{FLAGS.task}, {FLAGS.level}, {FLAGS.preset}, {FLAGS.seeds} seeds")
 

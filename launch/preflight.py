@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # shapes are made on the host; TPUs are only compiled for
+if not re.search(r"--?topology[= ]local", " ".join(sys.argv)):
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # shapes are made on the host; TPUs are only compiled for
 os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no TPU is used, so its lock file is nothing to wait for
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would ask the cloud which machine this is
 

@@ -19,7 +19,9 @@ RESUMES = "The same command goes on from what is saved."
 
 
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """SIGTERM came. No Exception, so that what reads a file does not take it for damage."""
+
+    code = 143
 
 
 def run(
@@ -96,7 +98,7 @@ def explained(error: BaseException, resumes: bool) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
         return f"Stopped by Ctrl-C.{again}", 130
     if isinstance(error, Terminated):
-        return f"Stopped by SIGTERM.{again}", 143
+        return str(error) or f"Stopped by SIGTERM.{again}", error.code
     if isinstance(error, UserError):
         return f"error: {error}", 1
     chain = list(_causes(error))

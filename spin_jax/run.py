@@ -5,7 +5,8 @@ import importlib
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+import types
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from spin_jax.record.workdir import Workdir
 
 FLAGS = flags.FLAGS
+PROMOTION = "jax_numpy_rank_promotion"
 
 
 def run(
@@ -39,26 +41,27 @@ def run(
     print(f"{config.task}: {config.policy} with {config.learner}, into {workdir_path}", file=sys.stderr, flush=True)
     import jax
 
-    from spin_jax.record.processes import end_on_sigterm, first, initialise, is_first
+    from spin_jax.record.processes import ended_by_sigterm, first, initialise, is_first
     from spin_jax.record.progress import setup_logging
 
     setup_logging()
     initialise(distributed)  # before any other use of JAX
-    end_on_sigterm()
-    from spin_jax.config.auto import resolve
-    from spin_jax.config.build import build, stages_of
-    from spin_jax.config.machine import check_machine
-    from spin_jax.record.workdir import Workdir
-    from spin_jax.training.compilation import keep_compilations
+    with contextlib.ExitStack() as held:  # what a caller in Python gets back as it was
+        held.enter_context(ended_by_sigterm())
+        from spin_jax.config.auto import resolve
+        from spin_jax.config.build import build, stages_of
+        from spin_jax.config.machine import check_machine
+        from spin_jax.record.workdir import Workdir
+        from spin_jax.training.compilation import keep_compilations
 
-    jax.config.update("jax_numpy_rank_promotion", "raise")
-    keep_compilations()
-    setup_logging(quiet=not is_first())
-    config = resolve(config)
-    settings = build(config)
-    check_machine(settings)
-    workdir = Workdir(workdir_path, config)
-    with contextlib.ExitStack() as held:
+        held.callback(jax.config.update, PROMOTION, getattr(jax.config, PROMOTION))
+        jax.config.update(PROMOTION, "raise")
+        keep_compilations()
+        setup_logging(quiet=not is_first())
+        config = resolve(config)
+        settings = build(config)
+        check_machine(settings)
+        workdir = Workdir(workdir_path, config)
         first(lambda: held.enter_context(workdir.locked()))
         return _run_stages(settings, workdir, stages_of(settings, stages), others)
 
@@ -163,8 +166,8 @@ def get_config(name: str) -> ConfigDict:
     known = sorted(path.stem for path in (shipped_configs() / "configs").glob("*.py") if path.stem != "base")
     if name not in known:
         raise ConfigError(f"There is no configuration {name!r}; there are {', '.join(known)}.")
-    _configs_on_path()
-    return importlib.import_module(f"configs.{name}").get_config(preset or "paper")
+    with _shipped_configs_alone():
+        return importlib.import_module(f"configs.{name}").get_config(preset or "paper")
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike, dataset: "LoggedDataset | None" = None) -> dict:
@@ -180,14 +183,33 @@ def train(config: ConfigDict, workdir: str | os.PathLike, dataset: "LoggedDatase
     return results
 
 
-def _configs_on_path() -> None:
-    if str(shipped_configs()) not in sys.path:
-        sys.path.append(str(shipped_configs()))  # a configuration imports configs.base
+def _shipped_package() -> types.ModuleType:
+    """The package `configs` that is shipped, whatever other package of that name can be imported."""
+    package = types.ModuleType("configs")
+    package.__path__ = [str(shipped_configs() / "configs")]
+    return package
+
+
+@contextlib.contextmanager
+def _shipped_configs_alone() -> Iterator[None]:
+    """While inside, `configs` is the shipped package; then it is again what the caller has of that name."""
+
+    def take_out() -> dict:
+        names = [name for name in sys.modules if name == "configs" or name.startswith("configs.")]
+        return {name: sys.modules.pop(name) for name in names}
+
+    theirs = take_out()
+    sys.modules["configs"] = _shipped_package()
+    try:
+        yield
+    finally:
+        take_out()
+        sys.modules.update(theirs)
 
 
 def main_command() -> None:
     """Runs the command line."""
-    _configs_on_path()
+    sys.modules["configs"] = _shipped_package()  # a configuration imports configs.base
     config_flags.DEFINE_config_file("config", None, "configuration file, with a preset after a colon")
     flags.DEFINE_string("workdir", None, "directory of this run: checkpoints, metrics, results", required=True)
     flags.DEFINE_enum("stage", "all", ["all", *STAGES, "ope"], "what to run")

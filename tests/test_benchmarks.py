@@ -10,7 +10,8 @@ from benchmarks.flops import hand_gflop
 from benchmarks.kills import Run, experiment
 from benchmarks.measure import interleave, make_program, settings, spread, ticking
 from benchmarks.scaling import slope
-from benchmarks.wallclock_vs_saint import compare, system, table
+from benchmarks.wallclock_vs_saint import check_root, compare, system, table
+from spin_jax.errors import WorkdirError
 from spin_jax.training.operations import xla_gflop
 from spin_jax.types import ActionSpec
 
@@ -84,6 +85,16 @@ def test_time_to_target_is_the_first_mean_over_seeds_that_reaches_it():
     shown = table(best, rows)
     assert "| minutes to 50, 75, 95 |" in shown
     assert "| factored | 94.0 | 20.0 [20.0, 20.0] | 0.05 | 0.03, 0.03, not reached |  |" in shown
+
+
+def test_runs_of_another_task_are_not_taken_for_this_one(tmp_path):
+    what = {"task": "cheetah_run", "overrides": []}
+    check_root(tmp_path, what)
+    check_root(tmp_path, what)
+    with pytest.raises(
+        WorkdirError, match=f"{tmp_path} holds runs of .*cheetah_run.*, not of .*dog_trot.*another --root"
+    ):
+        check_root(tmp_path, what | {"task": "dog_trot"})
 
 
 @pytest.mark.parametrize("policy", ["saint", "spin", "factored", "autoregressive"])

@@ -158,6 +158,14 @@ def test_a_page_has_the_question_the_command_and_the_findings_by_hand(tmp_path, 
     assert (tmp_path / "docs" / "two.png").stat().st_size > 5000
 
 
+def test_the_hours_of_a_study_have_an_asm_that_runs_share_once():
+    seconds = {"seconds": {"pretrain": 600.0, "policy": 60.0}}
+    shared = [row | seconds | {"asm": "one"} for row in rows()[:2]]
+    other = rows()[2] | seconds | {"asm": "another"}
+    found = {"runs": [*shared, other], "size": {}, "seeds": 3}
+    assert "23 minutes of processes" in page(STUDY, found)
+
+
 def fake(root, name, code, needs=()):
     """A job that notes its start and then runs `code`."""
     workdir, started = root / name, root / "started"
@@ -171,6 +179,7 @@ def test_a_job_that_fails_takes_along_what_needs_it_and_nothing_else(tmp_path):
     jobs = [
         bad,
         fake(tmp_path, "after_bad", "", ["bad"]),
+        fake(tmp_path, "last", "", ["after_bad"]),
         fake(tmp_path, "good", ""),
         fake(tmp_path, "b", "", ["good"]),
     ]
@@ -178,8 +187,8 @@ def test_a_job_that_fails_takes_along_what_needs_it_and_nothing_else(tmp_path):
     pool = Pool(jobs, lambda job, peak_mb: done.append((job.name, peak_mb > 1)))
     pool.run(2)
     assert sorted(done) == [("b", True), ("good", True)]
-    assert pool.failed == {"bad": "exit code 1: no luck", "after_bad": "needs bad"}
-    assert "after_bad" not in (tmp_path / "started").read_text()
+    assert pool.failed == {"bad": "exit code 1: no luck", "after_bad": "needs bad", "last": "needs after_bad"}
+    assert set((tmp_path / "started").read_text().split()) == {"bad", "good", "b"}
 
 
 def test_an_error_of_ours_ends_the_pool_and_its_processes(tmp_path):
@@ -296,6 +305,6 @@ def test_what_a_finished_run_found(tmp_path):
         "accuracy_product": [0.25],
     }
     assert row["seconds"] == {"policy": 10.0, "pretrain": 4.0}
-    assert (row["settings"], row["machine"]) == (run, machine)
+    assert (row["settings"], row["machine"], row["asm"]) == (run, machine, jobs[1].name)
     assert row_of({**run, "stage": "pretrain"}, jobs[:2])["measures"]["exact_match"] == [0.5]
     assert "exact_match" not in row_of(run, jobs[::2])["measures"]

@@ -59,19 +59,24 @@ class Environments:
 def measure_speed(environments: Environments, episodes: int, epsilon: float, seconds: float = 2.0) -> float:
     """Transitions a second on one piece's environments; plays at most `seconds` and 100 steps of the last level.
 
-    It changes no later episode: each starts from a reset with its own seed. Raises DataError if none is shipped.
+    Environments whose episode has ended wait, as in the roll-out, and count no more. It changes no later episode: each
+    starts from a reset with its own seed. Raises DataError if none is shipped.
     """
     task, level = environments.task, TASKS[environments.task].levels[-1]
     act = BEHAVIOURS[task].make(task, environments.bins, level, epsilon, np.random.default_rng(0))
     envs = environments(min(PIECE, episodes))
     with threadpool_limits(limits=1, user_api="blas"):
-        observation = envs.reset([episode_seed(0, i) for i in range(envs.num_envs)])
-        observation = envs.step(act(observation))[0]  # the first step touches everything once
-        begin, steps = time.monotonic(), 0
+        seeds = [episode_seed(0, i) for i in range(envs.num_envs)]
+        envs.step(act(envs.reset(seeds)))  # the first step touches everything once
+        observation, running = envs.reset(seeds), np.ones(len(seeds), bool)
+        begin, steps, played = time.monotonic(), 0, 0
         while steps < 100 and time.monotonic() - begin < seconds:
-            observation = envs.step(act(observation))[0]
-            steps += 1
-    return steps * envs.num_envs / (time.monotonic() - begin)
+            observation, _, _, last = envs.step(act(observation))
+            steps, played = steps + 1, played + int(running.sum())
+            running &= ~last
+            if not running.any():
+                observation, running = envs.reset(seeds), np.ones(len(seeds), bool)
+    return played / (time.monotonic() - begin)
 
 
 def missing_pieces(directory: pathlib.Path, episodes: int) -> dict[int, int]:

@@ -1,8 +1,8 @@
 """Trains behaviour policies online with DecQN: `python -m spin_jax.collect.train_behaviour --task=… --workdir=DIR`.
 
-Environments run in lockstep, with one batched policy call per step. Every `eval_every_frames` frames a checkpoint is
-kept with its greedy returns; `ship.py` chooses `medium` and `expert` among them. Rerunning the command resumes an
-interrupted run: learner, replay and frames continue, but not bit for bit, as running episodes start afresh.
+Environments run in lockstep, with one batched policy call per step. Every `eval_every_frames` frames, and at the end, a
+checkpoint is kept with its greedy returns; `ship.py` chooses `medium` and `expert` among them. Rerunning the command
+resumes an interrupted run: learner, replay and frames continue, but not bit for bit, as running episodes start afresh.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ from spin_jax.record.files import NUMBER, Each, Fields, check_fields
 from spin_jax.record.lock import locked
 from spin_jax.record.metrics import MetricsWriter
 from spin_jax.record.progress import Progress, log, setup_logging
+from spin_jax.record.workdir import flat
 from spin_jax.training.keys import stream
 from spin_jax.types import Normaliser
 
@@ -157,9 +158,15 @@ class Training:
         self._store = CheckpointStore(workdir / "policies", keep=None)
         record = None
         if self._store.steps():
-            self.state, record = self._store.restore(self.state), read_record(self._store)
+            record = read_record(self._store)
+            if (record["task"], record["bins"]) != (task, bins):
+                raise ConfigError(
+                    f"{workdir} holds {record['task']} with {record['bins']} bins: use another --workdir for {task} "
+                    f"with {bins}."
+                )
+            self.state = self._store.restore(self.state)
             self.frame, self.started_from = record["frame"], record.get("started_from")
-            log.info(f"Resuming from frame {self.frame} in {workdir}.")
+            log.info(f"Resuming from frame {self.frame} in {workdir}{self._changed_since(record)}.")
         elif coarse:
             critics, record = start_from(coarse, coarse_frame, task, bins)
             self.state = self.state._replace(critics=critics, target_critics=jax.tree.map(jax.numpy.copy, critics))
@@ -176,6 +183,13 @@ class Training:
             ),
             donate_argnums=0,
         )
+
+    def _changed_since(self, record: dict) -> str:
+        """The settings that are other ones than the checkpoint was trained with, in words."""
+        now = flat(dataclasses.asdict(self.config) | {"seed": self.seed})
+        then = flat(record.get("config", {}) | {"seed": record["seed"]})
+        changed = [f"{name} {now[name]} (was {then[name]})" for name in now if then.get(name, now[name]) != now[name]]
+        return f" with other settings from here on: {', '.join(changed)}" if changed else ""
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Greedy joint actions [B, N]."""
@@ -242,7 +256,7 @@ def train_behaviour(training: Training) -> None:
                 learned = training.learn(
                     replay.sample(rng, (UPDATES_AT_ONCE, config.batch_size), config.n_step, config.gamma)
                 )
-            if passed(config.eval_every_frames):
+            if passed(config.eval_every_frames) or training.frame >= config.num_frames:
                 returns = training.evaluate(eval_envs)
                 training.save(returns, writer.seconds)
                 means = {name: value.mean() for name, value in learned.items()}

@@ -13,6 +13,7 @@ from spin_jax.errors import CheckpointError
 from spin_jax.models.asm import ASM, ASMConfig
 from spin_jax.record.checkpoint import CheckpointStore, digest, flatten
 from spin_jax.record.workdir import flat
+from spin_jax.registry import POLICIES
 from spin_jax.types import ActionSpec, Normaliser, identity_normaliser
 
 DATA_FIELDS = ("level", "fingerprint")  # config.asm.other_data accepts differences in these
@@ -99,7 +100,7 @@ def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: Log
     """Loads an ASM (epoch None: the last one) after comparing its record with `describe(run, dataset)` field by field.
 
     Raises CheckpointError as `find_epoch` does, and one that names the first field that differs, with both values, or
-    the damaged file.
+    the damaged file; also for an ASM that never saw all slots masked, which the policy asks for.
     """
     store, expected, epoch = open_store(path), describe(run, dataset), find_epoch(path, epoch)
     record = store.record(epoch)
@@ -113,5 +114,12 @@ def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: Log
                 f"The ASM in {path} does not fit this run: {name} is {found.get(name)!r} there, "
                 f"{need[name]!r} here{hint}."
             )
+    masking = record.get("masking", run.asm.masking)  # ASMs of older versions say nothing
+    if POLICIES[run.policy].all_masked and masking != run.asm.masking == "full_range":
+        raise CheckpointError(
+            f"The ASM in {path} was masked {masking}, and policy {run.policy} asks it about all slots at once, which "
+            f"it has hardly seen. Take an ASM with asm.masking=full_range, or this one all the same: "
+            f"--config.asm.masking={masking}"
+        )
     loaded = store.restore(asm_like(dataset.spec, dataset.num_features, run.asm.model), epoch)
     return FrozenASM(loaded["params"], loaded["normaliser"], record)

@@ -22,7 +22,9 @@ def load_body(path: pathlib.Path, config: BodyConfig) -> Any:
     Raises CheckpointError as `find_epoch` does, if the file is damaged, or if the body has another size than `config`.
     """
     store, epoch = open_store(path), find_epoch(path, None)
-    described = store.record(epoch)["describes"]
+    described = store.record(epoch).get("describes", {})
+    if "architecture" not in described:
+        raise CheckpointError(f"{path} holds checkpoints, but of no ASM; name the folder `asm` of a workdir.")
     architecture = dict(described["architecture"])
     theirs = architecture.pop("body")
     for name, ours in dataclasses.asdict(config).items():

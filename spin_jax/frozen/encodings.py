@@ -37,16 +37,17 @@ def encode_log(
 
     data: numpy arrays with normalised observations; x is read from its file as it is needed. n_step: how many steps s'
     comes after s; 0 = the learner does not use s'. x is computed once, in chunks, by process 0, and kept in
-    `encodings_dir` under a key of ASM, log and the states themselves, if that folder can be written, with a checksum; a
-    file that does not match its checksum is computed anew. Raises DataError with the sizes if x does not fit into
-    memory, and ConfigError for a log that streams.
+    `encodings_dir` under a key of ASM, log, the states themselves and the precision, if that folder can be written,
+    with a checksum; a file that does not match its checksum is computed anew. Raises DataError with the sizes if x does
+    not fit into memory, and ConfigError for a log that streams.
     """
     if policy.encode is None:
         return data
     if isinstance(data, TransitionStream):
         raise ConfigError("z(s) of the whole log is kept on the device: this policy needs data.mode='memory'.")
     states = digest({"observation": data.observation})  # without those that are held out
-    facts = [asm.digest, asm.record["describes"], fingerprint, states]
+    precision = jax.eval_shape(functools.partial(encoded, policy), asm.params, data.observation).dtype.name
+    facts = [asm.digest, asm.record["describes"], fingerprint, states, precision]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     compiled = jax.jit(lambda frozen, observation: packed(encoded(policy, frozen, observation)))
     encode = functools.partial(compiled, asm.params)

@@ -42,12 +42,14 @@ def processor() -> str:
 
 def commit() -> str:
     """The git commit of this source tree; '' if it is not a checkout."""
-    here = pathlib.Path(__file__).parent
-    command = ["git", "rev-parse", "HEAD"]
+    root = pathlib.Path(__file__).parents[2]
+    command = ["git", "rev-parse", "HEAD", "--show-toplevel"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=here).stdout.strip()
+        found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root).stdout.splitlines()
     except OSError:
         return ""
+    whose = pathlib.Path(found[1]) if len(found) == 2 else None  # an environment may lie in a repository of others
+    return found[0] if whose is not None and whose.samefile(root) else ""
 
 
 def usable_cores() -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from spin_jax.command import RESUMES
+from spin_jax.command import RESUMES, Terminated
 from spin_jax.errors import ConfigError, UserError
 
 NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
@@ -32,7 +32,7 @@ _stopped_by: list[signal.Signals] = []  # the signals that `stoppable` got
 _failing = threading.Event()
 
 
-class Preempted(Exception):
+class Preempted(Terminated):
     """SIGTERM or Ctrl-C came, and the state is saved; main.py exits with `code`."""
 
     def __init__(self, message: str, number: signal.Signals = signal.SIGTERM):
@@ -122,17 +122,24 @@ def _end_with_the_others() -> None:
             os._exit(1)
 
 
-def end_on_sigterm() -> None:
-    """From now on SIGTERM raises Preempted, except where `stoppable` waits for the end of a chunk.
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """While inside, SIGTERM raises Preempted, except where `stoppable` waits for the end of a chunk.
 
     With several processes, JAX's preemption service takes the signal, and the run ends with the next chunk of steps.
     """
+    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(number, frame):
         raise Preempted(f"SIGTERM. {RESUMES}")
 
-    if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -51,9 +51,16 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
         def play(step: int, state: Any):
             evaluate(step, stage.layout.host(state))
 
+        def keep(step: int, state: Any):
+            stage.save(step, state, {"eval_seconds": waited + evaluate.waited, "asm": asms[0].record["describes"]})
+
         def save(step: int, state: Any):
             evaluate.drain(before=step)  # so that a run resumed here repeats at most this step's evaluation
-            stage.save(step, state, {"eval_seconds": waited + evaluate.waited, "asm": asms[0].record["describes"]})
+            keep(step, state)
+
+        def stop(step: int, state: Any):
+            keep(step, state)  # first: whoever sends SIGTERM may not wait for evaluations
+            evaluate.drain(before=step)
 
         due = stage.start % run.eval.every_steps == 0 or stage.start == num_steps
         if run.simulated and due and not stage.has(stage.start, "return_mean"):
@@ -69,7 +76,7 @@ def train_policy(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
                 _encoded_log(stage, dataset, policy, learner, asms[0]),
                 num_steps=num_steps,
                 hooks=[Hook(run.eval.every_steps, play), Hook(run.train.checkpoint_every_steps, save)],
-                save=save,
+                save=stop,
                 show=("critic_loss", "policy_loss"),
             )
         evaluate.drain()

@@ -1,5 +1,7 @@
 """Roll-outs: what a seed means, what survives a kill, and that float16 weights play."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -48,6 +50,31 @@ def test_a_damaged_piece_is_named_with_the_way_out(tmp_path):
     np.savez(path, **{name: array for name, array in rows.items() if name != "reward"})
     with pytest.raises(DataError, match=rf"{path} is damaged .*reward.*Delete it"):
         list(rollout.read_pieces(tmp_path))
+
+
+class Short:
+    """Four environments of which number i plays i + 1 steps and then waits."""
+
+    task, bins, num_envs = "cheetah_run", 3, 4
+
+    def __call__(self, count):
+        return self
+
+    def reset(self, seeds):
+        self.played = 0
+        return np.zeros((4, 17), np.float32)
+
+    def step(self, action):
+        self.played += 1
+        last = self.played > np.arange(4)
+        return np.zeros((4, 17), np.float32), np.zeros(4), last, last
+
+
+def test_environments_that_wait_do_not_count_as_speed(monkeypatch):
+    """Of 4 environments, 4, 3, 2 and 1 play: 250 transitions in 100 steps; each look at the clock takes a second."""
+    ticks = itertools.count()
+    monkeypatch.setattr(rollout.time, "monotonic", lambda: next(ticks))
+    assert rollout.measure_speed(Short(), 4, 0.05, seconds=1000) == pytest.approx(250 / 101)
 
 
 @pytest.mark.slow

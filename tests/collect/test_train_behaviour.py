@@ -14,7 +14,7 @@ from spin_jax.collect.train_behaviour import (
     with_settings,
 )
 from spin_jax.data.statistics import RunningStatistics
-from spin_jax.errors import CheckpointError
+from spin_jax.errors import CheckpointError, ConfigError
 from spin_jax.learners.decqn import DecQNConfig
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
@@ -64,6 +64,21 @@ def test_training_keeps_checkpoints_and_goes_on_from_the_last(tmp_path):
     assert [row["step"] for row in rows] == [800, 1600, 2400]
     assert rows[:2] == before  # nothing was done twice
     assert all(np.isfinite(row["td_loss"]) for row in rows)
+
+
+@pytest.mark.slow
+def test_the_end_is_kept_and_other_settings_are_told(tmp_path, caplog):
+    short = dataclasses.replace(TINY, num_frames=1000)
+    train_behaviour(Training("cheetah_run", 3, tmp_path, 0, short))
+    assert CheckpointStore(tmp_path / "policies", keep=None).steps() == [800, 1000]
+    with caplog.at_level("INFO"):
+        Training("cheetah_run", 3, tmp_path, 0, short)
+        assert caplog.messages[-1] == f"Resuming from frame 1000 in {tmp_path}."
+        Training("cheetah_run", 3, tmp_path, 7, dataclasses.replace(short, gamma=0.5))
+    changed = "with other settings from here on: gamma 0.5 (was 0.99), seed 7 (was 0)"
+    assert caplog.messages[-1] == f"Resuming from frame 1000 in {tmp_path} {changed}."
+    with pytest.raises(ConfigError, match="holds cheetah_run with 3 bins: use another --workdir for finger_spin"):
+        Training("finger_spin", 3, tmp_path, 0, short)
 
 
 def test_a_checkpoint_of_something_else_is_named(tmp_path):

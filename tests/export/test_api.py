@@ -1,5 +1,7 @@
 """spin_jax.load: what may be asked of a trained policy, and what is refused."""
 
+import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import spin_jax
-from spin_jax.errors import DataError
+from spin_jax.errors import ConfigError, DataError
 from spin_jax.export.api import TrainedPolicy
 from spin_jax.export.multi_discrete import from_multi_discrete, to_multi_discrete
 from spin_jax.export.words import rows_of
@@ -128,6 +130,35 @@ def test_a_file_that_is_no_policy_is_named(tmp_path, content, message):
     np.savez(path.with_suffix(".npz"), other=np.zeros(2))
     with pytest.raises(DataError, match="is no export of a policy"):
         spin_jax.load(path.with_suffix(".npz"))
+
+
+def test_configurations_are_ours_where_the_caller_has_some_of_that_name(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "__init__.py").write_text("MINE = 1")
+    (tmp_path / "configs" / "base.py").write_text("MINE = 2")
+    lines = ["import configs.base, sys, spin_jax"]
+    lines += ["print([spin_jax.get_config(name).task for name in ('log:quick', 'fish_swim')])", "import configs"]
+    lines += ["print(configs.MINE, configs.base.MINE, 'configs.log' in sys.modules)"]
+    code = "\n".join(lines)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == "['log', 'fish_swim']\n1 2 False\n", done.stderr
+
+
+def test_training_leaves_the_callers_process_as_it_was(tmp_path):
+    import jax
+
+    config, handler = spin_jax.get_config("cheetah_run:smoke"), signal.getsignal(signal.SIGTERM)
+    config.policy = "nope"
+    before = jax.config.jax_numpy_rank_promotion
+    jax.config.update("jax_numpy_rank_promotion", "warn")
+    try:
+        with pytest.raises(ConfigError, match="config.policy is 'nope'"):
+            spin_jax.train(config, tmp_path)
+        assert jax.config.jax_numpy_rank_promotion == "warn"
+    finally:
+        jax.config.update("jax_numpy_rank_promotion", before)
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_importing_the_package_does_not_import_jax():

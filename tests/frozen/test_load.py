@@ -17,7 +17,7 @@ from spin_jax.data.sampler import scaled
 from spin_jax.data.stream import TransitionStream
 from spin_jax.errors import CheckpointError, ConfigError, DataError
 from spin_jax.frozen import encodings
-from spin_jax.frozen.artefact import FrozenASM, describe, open_store, params_like
+from spin_jax.frozen.artefact import FrozenASM, asm_like, describe, load_asm, open_store, params_like
 from spin_jax.frozen.encodings import encode_log
 from spin_jax.policies.cached import CachedConfig, make_cached, unpacked
 from spin_jax.policies.factored import FactoredConfig, make_factored
@@ -159,6 +159,14 @@ def test_other_rows_of_one_log_have_their_own_encodings(cached, tmp_path):
     np.testing.assert_array_equal(found, encode_log(policy, asm, data, tmp_path, "log", n_step=0).x[::-1])
 
 
+def test_encodings_of_another_precision_are_another_file(cached, asm_config, tmp_path):
+    policy, asm, data = cached
+    half = dataclasses.replace(asm_config, body=dataclasses.replace(asm_config.body, dtype="bfloat16"))
+    for each in (policy, make_cached(SPEC, half, CachedConfig("asm", 6, 0.0))):
+        encode_log(each, asm, data, tmp_path, "log", n_step=0)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
 def test_whatever_changes_the_encodings_makes_another_file(cached, tmp_path):
     policy, asm, data = cached
     other_params = jax.tree.map(lambda p: p + 0.1, asm.params)
@@ -246,6 +254,18 @@ def test_a_distilled_student_is_not_trained_again(prepared, monkeypatch):
     monkeypatch.setattr(loop, "fit", lambda *_, **__: pytest.fail("trained again"))
     distill(run, workdir, dataset)
     jax.tree.map(np.testing.assert_array_equal, first, load(run, workdir, dataset))
+
+
+def test_an_asm_that_hardly_saw_all_slots_masked_is_refused_where_it_is_asked_about_them(prepared, tmp_path):
+    run, _, dataset = prepared("spin_decode")
+    store = open_store(tmp_path / "asm")
+    tree = store.restore(asm_like(SPEC, 5, run.asm.model), 0)
+    store.save(0, tree, store.record(0) | {"masking": "fixed"})
+    with pytest.raises(CheckpointError, match="was masked fixed, and policy spin_decode asks .*asm.masking=fixed"):
+        load_asm(tmp_path / "asm", 0, run, dataset)
+    for policy, fields in (("spin", {}), ("spin_decode", {"asm.masking": "fixed"})):
+        run, _, _ = prepared(policy, **fields)
+        assert load_asm(tmp_path / "asm", 0, run, dataset).record["masking"] == "fixed"
 
 
 def test_policies_that_read_no_asm_need_none(prepared, tmp_path):

@@ -1,6 +1,7 @@
 """Preflight: what it reads out of a compiled program, and what it says of a small run on this machine."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -61,6 +62,15 @@ def test_an_asm_that_seeds_share_lies_on_all_devices_whatever_the_mesh_of_the_se
     assert preflight.works(run)["policy"].run == run
     own = small("spin", num_seeds=4, mesh__seed=4, mesh__data=2, asm__per_seed=True)
     assert preflight.works(own)["pretrain"].run == own
+
+
+@pytest.mark.parametrize(("topology", "platforms"), [("local", "None"), ("v5e:2x4", "cpu")])
+def test_only_other_machines_are_compiled_for_on_the_cpu(topology, platforms):
+    code = "import os, launch.preflight; print(os.environ.get('JAX_PLATFORMS'))"
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    command = [sys.executable, "-c", code, f"--topology={topology}"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{platforms}\n", done.stderr[-2000:]
 
 
 def test_a_stage_that_does_not_fit_is_marked():

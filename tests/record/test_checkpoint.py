@@ -1,8 +1,10 @@
 """Checkpoints come back to the bit, and whatever differs or is damaged is refused by name."""
 
 import json
+import os
 import pathlib
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,9 @@ import numpy as np
 import pytest
 
 from spin_jax.errors import CheckpointError
+from spin_jax.record import checkpoint
 from spin_jax.record.checkpoint import CheckpointStore, flatten
+from spin_jax.record.processes import Preempted, ended_by_sigterm
 from spin_jax.types import Normaliser
 
 
@@ -199,6 +203,14 @@ def test_saving_a_step_again_replaces_it(tree, saved):
     store.save(7, {**tree, "step": jnp.int32(1)}, {"again": True})
     assert int(store.restore(tree)["step"]) == 1
     assert store.record() == {"again": True}
+
+
+def test_sigterm_while_a_checkpoint_is_read_is_no_damage(saved, tree, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(checkpoint, "_read_all", lambda directory: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Preempted, match="The same command goes on"), ended_by_sigterm():
+        CheckpointStore(saved).restore(tree)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_full_disk_is_noticed_before_anything_is_begun(tmp_path, monkeypatch):

@@ -51,6 +51,13 @@ def test_the_body_is_that_of_the_other_asm_and_the_rest_is_new(smoke, dataset, t
         pretrain_asm(run, workdir, dataset)
 
 
+def test_a_folder_of_other_checkpoints_is_no_asm(smoke, dataset, tmp_path, sizes):
+    run, workdir = smoke(tmp_path / "run", **sizes)
+    open_store(tmp_path / "other").save(1, {"a": np.zeros(2)}, {"epoch": 1})
+    with pytest.raises(CheckpointError, match="other holds checkpoints, but of no ASM; name the folder `asm`"):
+        pretrain_asm(run, workdir, dataset)
+
+
 def test_a_body_of_another_size_and_one_that_is_not_finished_are_refused(smoke, dataset, tmp_path, sizes):
     run, workdir = smoke(tmp_path / "run", **sizes)
     save_other_asm(tmp_path / "other", run, dataset, epochs=2)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -10,15 +11,18 @@ import pytest
 from configs.cheetah_run import get_config
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
+from spin_jax.evaluation.background import Background
 from spin_jax.frozen.artefact import describe, open_store, params_like
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
+from spin_jax.record.processes import Preempted
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import POLICIES
 from spin_jax.stages.distill import distill
 from spin_jax.stages.evaluate_policy import evaluate_policy
 from spin_jax.stages.stage import Stage
 from spin_jax.stages.train_policy import train_policy
+from spin_jax.training import loop
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +83,21 @@ def test_an_evaluation_that_a_kill_took_away_is_made_up_for(trained):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert 8 not in returns(workdir)
     assert returns(trained("run")) == expected
+
+
+def test_after_sigterm_the_state_is_saved_before_evaluations_are_waited_for(trained, monkeypatch):
+    """Whoever sends the signal may kill the process half a minute later."""
+    calls, save, drain = [], Stage.save, Background.drain
+    monkeypatch.setattr(Stage, "save", lambda self, *given: (calls.append("save"), save(self, *given)))
+    monkeypatch.setattr(
+        Background, "drain", lambda self, *given, **more: (calls.append("drain"), drain(self, *given, **more))
+    )
+    monkeypatch.setattr(loop, "asked_to_stop", lambda: signal.SIGTERM)
+    with pytest.raises(Preempted, match="saved step 2 of 8"):
+        trained("run", eval__asynchronous="on", train__checkpoint_every_steps=8)
+    assert calls == ["drain", "save", "save", "drain"]  # of step 0; of the end
+    monkeypatch.undo()
+    assert returns(trained("run", eval__asynchronous="on", train__checkpoint_every_steps=8)).keys() == {0, 2, 4, 6, 8}
 
 
 def test_training_that_begins_anew_writes_down_anew_what_the_policy_reads(trained):
