@@ -26,13 +26,15 @@ from spin_jax.record.progress import Progress, log
 from spin_jax.types import Episode
 
 PUBLISHED_EPISODES = 1000  # of each split in the published suite: 1M transitions
+FIRST = "1.0.0"
+VERSIONS = {"quadruped_walk": "1.1.0"}  # of the logs of tasks whose behaviour policies were exchanged
 
 
 @dataclasses.dataclass(kw_only=True)
 class SimulatedConfig(tfds.core.BuilderConfig):
     """Task, bins, episodes per split, epsilon of random sub-actions, seed; the name has them all.
 
-    A task that fixes the choices of its slots has no bins in its name.
+    A task that fixes the choices of its slots has no bins in its name. The version rises with a task's behaviour.
     """
 
     name: str = ""  # made from the rest
@@ -45,12 +47,13 @@ class SimulatedConfig(tfds.core.BuilderConfig):
     def __post_init__(self):
         bins = f"-{self.bins}bins" if isinstance(TASKS[self.task].slots, int) else ""
         self.name = f"{self.task}{bins}-{self.episodes}episodes-eps{self.epsilon:g}-seed{self.seed}"
+        self.version = VERSIONS.get(self.task, FIRST)
 
 
 class SimulatedLog(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]  # TFDS is untyped
     """A log of a simulated task; the data set of a family of tasks is a subclass, and its docstring the description."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version(FIRST)  # a configuration has its own
     pieces: pathlib.Path | None = None  # where prepare() put the roll-outs
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -106,7 +109,7 @@ BUILDERS: ByTask[type[SimulatedLog]] = ByTask(
 
 def dataset_directory(data_dir: pathlib.Path, config: SimulatedConfig) -> pathlib.Path:
     """The directory of a configuration's prepared data set."""
-    return data_dir / BUILDERS[config.task].name / config.name / str(SimulatedLog.VERSION)
+    return data_dir / BUILDERS[config.task].name / config.name / str(config.version)
 
 
 def prepare(data_dir: pathlib.Path, config: SimulatedConfig, num_workers: int) -> dict[str, dict]:
@@ -116,7 +119,7 @@ def prepare(data_dir: pathlib.Path, config: SimulatedConfig, num_workers: int) -
     DataError if the directory exists but holds no TFDS data set.
     """
     directory = dataset_directory(data_dir, config)
-    pieces = data_dir / f".{BUILDERS[config.task].name}_pieces" / config.name
+    pieces = data_dir / f".{BUILDERS[config.task].name}_pieces" / f"{config.name}-{config.version}"
     lock = data_dir / f".{BUILDERS[config.task].name}_{config.name}.lock"
     writable = os.access(data_dir, os.W_OK)
     # a call that was killed at its end has left its roll-outs or its lock beside a complete data set

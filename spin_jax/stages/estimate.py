@@ -34,6 +34,7 @@ from spin_jax.training.seeds import ONE, Seeds
 from spin_jax.types import ActionSpec, Transition
 
 LONG = 12 * 3600  # seconds; a longer run is also told the command that ends in minutes
+FEW = 1000  # gradient steps; a run of fewer is over before long, and to time its steps would take a third of it
 STEPS = 2  # gradient steps in one timed call
 ROWS = 4096  # transitions of the random log that the timed steps draw from
 SECONDS = 0.5  # shortest measurement
@@ -42,12 +43,15 @@ SECONDS = 0.5  # shortest measurement
 def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
     """Logs how long the unfinished stages will take; for a long run, also the command that ends in minutes.
 
-    Only on a CPU: what is timed has to be compiled for it, in half a minute a stage on a GPU.
+    Only on a CPU: what is timed has to be compiled for it, in half a minute a stage on a GPU. Nothing is said of a run
+    of FEW gradient steps, such as one of preset smoke.
     """
     if jax.default_backend() != "cpu" or len(jax.devices()) > 1:
         return
     left = [name for name in stages if workdir.summary(name) is None]
     if not set(left) & {"pretrain", "distill", "policy"} or _cannot_begin(run, workdir, stages):
+        return
+    if sum(planned_steps(run, name) for name in left if has_stage(run.policy, name)) < FEW:
         return
     log.info("estimate: timing a few steps of every stage on this machine …")
     seconds = Estimate(run, workdir).seconds(left)
@@ -60,6 +64,19 @@ def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
             f"command resumes it. Preset quick of the same task ends in minutes:\n"
             f"  python main.py {flags_of(run.task, 'quick')} --workdir=ANOTHER_DIRECTORY"
         )
+
+
+def planned_steps(run: RunConfig, stage: str) -> int:
+    """The gradient steps of a stage; of off-policy evaluation, those of all the policies that it judges."""
+    if stage == "pretrain":
+        rows = run.asm.top_fraction * expected_transitions(run)
+        return run.asm.num_epochs * math.ceil(rows / run.asm.batch_size)
+    policies = run.num_seeds * run.train.keep_policies + 2  # the cloned behaviour and chance are judged, too
+    return {
+        "distill": getattr(run.policy_config, "steps", 0),
+        "policy": run.train.num_steps,
+        "ope": policies * run.ope.steps,
+    }.get(stage, 0)
 
 
 def _cannot_begin(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> bool:
@@ -104,8 +121,7 @@ class Estimate:
         return steps * self._control_seconds / max(self._run.data.num_workers, 1)
 
     def _pretrain(self) -> float:
-        config = self._run.asm
-        steps = config.num_epochs * math.ceil(config.top_fraction * expected_transitions(self._run) / config.batch_size)
+        config, steps = self._run.asm, planned_steps(self._run, "pretrain")
         learner = make_asm_learner(self._spec, config.model, config.masking_config, config.optimiser(steps))
         seeds = self._seeds if config.per_seed else ONE
         return self._left("pretrain", steps) * self._step(learner, (), config.batch_size, seeds)(0)
@@ -115,7 +131,7 @@ class Estimate:
         assert make_distiller is not None  # config.build.has_stage
         learner = make_distiller(self._spec, self._run.asm.model, config)
         step = self._step(learner, self._frozen["asm"], config.batch_size, self._seeds)
-        return self._left("distill", config.steps) * step(0)
+        return self._left("distill", planned_steps(self._run, "distill")) * step(0)
 
     def _train(self) -> float:
         """Seconds of gradient steps before and after the policy starts to learn, and of evaluations if they block."""
@@ -137,8 +153,7 @@ class Estimate:
         learner = make_fitted_q(self._spec, config, -1.0, 1.0)
         slots, rows = (ROWS, config.draws, self._spec.num_slots), (ROWS, config.members)
         given: dict[str, Any] = {"x": np.ones(rows, np.float32), "next_x": np.zeros(slots, np.int32)}
-        policies = self._run.num_seeds * self._run.train.keep_policies + 2
-        return policies * config.steps * self._step(learner, (), config.batch_size, ONE, **given)(0)
+        return planned_steps(self._run, "ope") * self._step(learner, (), config.batch_size, ONE, **given)(0)
 
     def _left(self, name: str, steps: int) -> int:
         """Gradient steps left in a stage."""

@@ -4,6 +4,7 @@ import tempfile
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from spin_jax.collect import simulated_log
 from spin_jax.collect.simulated_log import SimulatedConfig, dataset_directory, prepare
@@ -14,12 +15,9 @@ CONFIG = SimulatedConfig(task="cheetah_run", bins=3, episodes=1)
 LEVELS = TASKS["cheetah_run"].levels
 
 
-@pytest.fixture
-def pieces(tmp_path, monkeypatch):
+def make_pieces(tmp_path, version):
     """A folder with the roll-outs of all levels, of 5 steps each, so that nothing is played."""
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    folder = tmp_path / "data" / ".factorised_dmc_pieces" / CONFIG.name
+    folder = tmp_path / "data" / ".factorised_dmc_pieces" / f"{CONFIG.name}-{version}"
     for level in LEVELS:
         (folder / level).mkdir(parents=True)
         np.savez(
@@ -31,6 +29,26 @@ def pieces(tmp_path, monkeypatch):
             terminal=[False],
         )
     return folder
+
+
+@pytest.fixture
+def pieces(tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return make_pieces(tmp_path, "1.0.0")
+
+
+def test_a_log_of_exchanged_policies_has_a_version_of_its_own(pieces, tmp_path, monkeypatch):
+    """So neither the old log nor what was played for it is taken for the new one."""
+    prepare(tmp_path / "data", CONFIG, 0)
+    monkeypatch.setitem(simulated_log.VERSIONS, "cheetah_run", "7.0.0")
+    newer = SimulatedConfig(task="cheetah_run", bins=3, episodes=1)
+    directory = dataset_directory(tmp_path / "data", newer)
+    assert directory.name == "7.0.0"
+    make_pieces(tmp_path, "7.0.0")
+    prepare(tmp_path / "data", newer, 0)
+    assert sorted(path.name for path in directory.parent.iterdir()) == ["1.0.0", "7.0.0"]
+    assert tfds.builder_from_directory(directory).version == "7.0.0"
 
 
 def test_what_killed_calls_left_is_removed(pieces, tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def told(monkeypatch):
 
 def announced(monkeypatch, prepared, stages=STAGES, **seconds):
     monkeypatch.setattr(Estimate, "seconds", lambda self, stages: seconds)
-    announce(*prepared(), stages)
+    announce(*prepared(train__num_steps=estimate.FEW), stages)
 
 
 def test_a_long_run_is_told_what_ends_in_minutes(prepared, monkeypatch, told):
@@ -99,6 +99,18 @@ def test_a_long_run_is_told_what_ends_in_minutes(prepared, monkeypatch, told):
 def test_a_short_run_is_told_its_time_alone(prepared, monkeypatch, told):
     announced(monkeypatch, prepared, pretrain=11.9 * 3600.0)
     assert told[1:] == ["estimate: pretrain 11.9 hours; in all about 11.9 hours"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"train__num_steps": 940}, {"asm__num_epochs": 31}, {"policy": "spin_distill", "spin_distill__steps": 900}]
+)
+def test_a_run_of_few_steps_is_told_nothing(prepared, monkeypatch, told, more):
+    """Smoke: 2 epochs of 30 steps, and 80 of the policy; each of these brings them to 1000 or more."""
+    monkeypatch.setattr(Estimate, "seconds", lambda self, stages: {"pretrain": 1.0})
+    announce(*prepared(), STAGES)
+    assert told == []
+    announce(*prepared(**more), STAGES)
+    assert len(told) == 2
 
 
 def test_nothing_is_timed_on_an_accelerator(prepared, monkeypatch, told):
