@@ -1,5 +1,6 @@
 """From a study's JSON to its page: tables and a figure with interquartile means over seeds and bootstrap intervals."""
 
+import contextlib
 import pathlib
 import textwrap
 from collections.abc import Sequence
@@ -72,16 +73,24 @@ def cells(study: Study, rows: Sequence[dict], measure: str) -> dict[str, dict[st
     return found
 
 
+def columns_of(lines: dict[str, dict[str, Cell]]) -> list[str]:
+    """The values of x: numbers ascending, words in the order of the runs, ALL at the end."""
+    columns = list(dict.fromkeys(x for line in lines.values() for x in line if x != ALL))
+    with contextlib.suppress(ValueError):
+        columns.sort(key=float)
+    return [*columns, *([ALL] if any(ALL in line for line in lines.values()) else [])]
+
+
 def table(study: Study, lines: dict[str, dict[str, Cell]]) -> str:
     """A Markdown table: a row for each line, a column for each x."""
-    columns = list(dict.fromkeys(x for line in lines.values() for x in line))
+    columns = columns_of(lines)
     head = f"| {', '.join(study.line)} \\ {study.x} | " + " | ".join(columns) + " |"
     rows = ["| " + " | ".join([name, *(str(line.get(x, "")) for x in columns)]) + " |" for name, line in lines.items()]
     return "\n".join([head, "|---" * (len(columns) + 1) + "|", *rows])
 
 
 def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
-    """Draws a picture for each measure and panel; values of x stand at equal distances, in the order of the runs.
+    """Draws a picture for each measure and panel; values of x stand at equal distances, ordered as in `columns_of`.
 
     A line has one colour in all pictures. Points are joined where x is a number.
     """
@@ -96,7 +105,7 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
     axes = figure.subplots(height, width, squeeze=False)
     for of_measure, (measure, panels) in zip(axes, found.items(), strict=False):
         for axis, (panel, lines) in zip(of_measure, panels.items(), strict=False):
-            ticks = [x for x in dict.fromkeys(x for line in lines.values() for x in line) if x != ALL]
+            ticks = [x for x in columns_of(lines) if x != ALL]
             for i, (name, line) in enumerate(lines.items()):
                 shown = [x for x in ticks if x in line]
                 at = np.array([ticks.index(x) for x in shown]) + 0.06 * (i - (len(lines) - 1) / 2)

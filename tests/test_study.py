@@ -15,7 +15,7 @@ from benchmarks.studies import STUDIES
 from benchmarks.study_base import NOTHING, Study, checked, config_of, grid, smallest
 from benchmarks.study_jobs import MACHINE, ROOT, Job, all_jobs, finish, finished, jobs_of, row_of
 from benchmarks.study_pool import Pool, shares
-from benchmarks.study_report import ALL, LOG, cell, cells, label, page, report, table
+from benchmarks.study_report import ALL, LOG, cell, cells, columns_of, label, page, report, table
 from spin_jax.errors import ConfigError
 
 HERE = pathlib.Path("/root_of_runs")
@@ -131,6 +131,12 @@ def test_a_table_by_hand():
     lines = table(STUDY, found).splitlines()
     assert lines[0] == "| policy \\ bins | 3 | 10 | all |"
     assert lines[3] == "| b | 20.0 [20.0, 20.0] |  | 20.0 [20.0, 20.0] |"
+
+
+def test_numbers_ascend_and_words_stay_in_the_order_of_the_runs():
+    one = cell([[1.0]])
+    assert columns_of({"a": {"32": one, ALL: one, "8": one}, "b": {"0.5": one}}) == ["0.5", "8", "32", ALL]
+    assert columns_of({"a": {"medium": one, "expert": one}}) == ["medium", "expert"]
 
 
 def test_numbers_in_names_have_the_names_of_their_fields():
