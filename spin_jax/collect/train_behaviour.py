@@ -21,7 +21,7 @@ from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.tasks import DM_CONTROL, EPISODE_STEPS
 from spin_jax.envs.vector import VectorEnv, episode_seed, play_episodes
 from spin_jax.errors import CheckpointError, ConfigError
-from spin_jax.fields import KINDS, SEEDS, Batch, Count, CountOrZero, Fraction, Range, Section, Size, SizeOrZero
+from spin_jax.fields import KINDS, SEEDS, Batch, Count, CountOrZero, Fraction, Range, Section, Share, Size, SizeOrZero
 from spin_jax.learners.base import Learner
 from spin_jax.learners.decqn import DecQNConfig, DecQNState, NStep, make_decqn
 from spin_jax.models.decqn import refine
@@ -56,7 +56,7 @@ class BehaviourConfig(Section, where="--set="):
     n_step: Annotated[int, Range(1, EPISODE_STEPS)] = 3
     gamma: Fraction = 0.99
     explore: Annotated[float, Range(0, 1, below=True)] = 0.1  # p of collect.exploration
-    hold: Fraction = 0.0  # probability a step that an environment begins to hold random choices (collect.exploration)
+    hold: Share = 0.0  # probability a step that an environment begins to hold random choices (collect.exploration)
     replay_frames: Count = 1_000_000
     eval_every_frames: Count = 20_000
     eval_episodes: Size = 5
