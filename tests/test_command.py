@@ -49,7 +49,8 @@ FULL = 'raise OSError(errno.ENOSPC, "No space left on device", "/data/x")'
         ('raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4 bytes")', (), 1,
          "error: out of memory (RuntimeError: RESOURCE_EXHAUSTED: Out of memory allocating 4 bytes). Take smaller "
          "batches or models."),
-        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", (), 130, "Stopped by Ctrl-C."),
+        ("signal.signal(signal.SIGINT, signal.default_int_handler); os.kill(os.getpid(), signal.SIGINT); time.sleep(9)",
+         (), 130, "Stopped by Ctrl-C."),  # a shell starts what runs in the background with Ctrl-C ignored
         ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", (), 143, "Stopped by SIGTERM."),
     ],
 )  # fmt: skip

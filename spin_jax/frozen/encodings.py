@@ -45,14 +45,14 @@ def encode_log(
         return data
     if isinstance(data, TransitionStream):
         raise ConfigError("z(s) of the whole log is kept on the device: this policy needs data.mode='memory'.")
-    states = digest({"observation": data.observation})  # without those that are held out
-    precision = jax.eval_shape(functools.partial(encoded, policy), asm.params, data.observation).dtype.name
-    facts = [asm.digest, asm.record["describes"], fingerprint, states, precision]
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     compiled = jax.jit(lambda frozen, observation: packed(encoded(policy, frozen, observation)))
     encode = functools.partial(compiled, asm.params)
     shape = jax.eval_shape(encode, data.observation).shape
     _check_room((2 if n_step else 1) * 2 * int(np.prod(shape)))
+    states = digest({"observation": data.observation})  # without those that are held out
+    precision = jax.eval_shape(functools.partial(encoded, policy), asm.params, data.observation).dtype.name
+    facts = [asm.digest, asm.record["describes"], fingerprint, states, precision]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     path = encodings_dir / f"{key}.npy"
     x = _encoded(path, encode, data.observation, shape)
     after = path.with_suffix(f".{n_step}.npy")

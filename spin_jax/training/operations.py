@@ -8,6 +8,7 @@ import numpy as np
 
 from spin_jax.data.sampler import sample_batch
 from spin_jax.learners.base import Learner, state_like
+from spin_jax.training.keys import stream
 
 
 def xla_gflop(learner: Learner, frozen: Any, data: Any, batch_size: int) -> float:
@@ -20,7 +21,7 @@ def xla_gflop(learner: Learner, frozen: Any, data: Any, batch_size: int) -> floa
     def unrolled(f, init, xs=None, length=None, **options):
         return scan(f, init, xs, length, **options | {"unroll": True})
 
-    key, blank = jax.random.key(0), np.zeros((1, *data.observation.shape[1:]), np.float32)
+    key, blank = stream(0, "estimate"), np.zeros((1, *data.observation.shape[1:]), np.float32)
     state = state_like(learner, frozen, blank)
     batch = jax.eval_shape(lambda data: sample_batch(key, data, batch_size), data)
     with mock.patch.object(jax.lax, "scan", unrolled):

@@ -43,7 +43,7 @@ def make_workdir(make_trained, make_config, tmp_path, rows):
             tree = {"params": trained.frozen, "normaliser": facts.normaliser}
             open_store(workdir.asm).save(0, tree, {"describes": describe(run, dataset)})
         team = members(run, workdir)
-        write_interfaces(team, [FrozenASM(trained.frozen, facts.normaliser, {})] * num_seeds, dataset)
+        write_interfaces(team, [FrozenASM(trained.frozen, facts.normaliser, {})] * num_seeds, dataset, False)
         for i, member in enumerate(team):
             policy = jax.tree.map(lambda x, sign=(-1) ** i: sign * x, trained.state.policy)
             CheckpointStore(member.state("policy")).save(7, trained.state._replace(policy=policy), {})
