@@ -10,11 +10,7 @@ The file is written after each part; --parts names those to measure. --tiny trie
 
 import importlib.util
 import json
-import os
 import pathlib
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,13 +19,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from benchmarks.measure import interleave, make_program, settings, spread, ticking, write
+from benchmarks.measure import interleave, make_program, run_main, settings, spread, ticking, write
 from benchmarks.step_time import compile_program
 from spin_jax import command
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.record.progress import setup_logging
 
-ROOT = pathlib.Path(__file__).parent.parent
 TINY = [
     "--config.asm.width=16",
     "--config.asm.num_blocks=1",
@@ -42,14 +37,13 @@ TINY = [
 def train(root: pathlib.Path, name: str, stage: str, every: int, asm: pathlib.Path | None, steps: int) -> pathlib.Path:
     """Runs main.py on --task with an evaluation every `every` steps, nothing compiled before; returns the workdir."""
     workdir = root / name
-    command = [sys.executable, "main.py", f"--config=configs/{FLAGS.task}.py", f"--workdir={workdir}"]
+    command = [f"--config=configs/{FLAGS.task}.py", f"--workdir={workdir}"]
     command += [f"--stage={stage}", f"--config.train.num_steps={steps}", f"--config.eval.every_steps={every}"]
     command += [f"--config.data.episodes={FLAGS.episodes}", f"--config.data.dir={root / 'data'}"]
     command += ["--config.asm.num_epochs=2", "--config.asm.checkpoint_every_epochs=1", "--config.eval.asynchronous=on"]
     command += [f"--config.train.checkpoint_every_steps={steps // 2}", *(TINY if FLAGS.tiny else [])]
     command += [f"--config.asm.path={asm}"] if asm else []
-    with tempfile.TemporaryDirectory() as cache:
-        subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"JAX_COMPILATION_CACHE_DIR": cache})
+    run_main(command)
     return workdir
 
 

@@ -2,9 +2,13 @@
 
 import functools
 import importlib
+import os
 import pathlib
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +27,15 @@ from spin_jax.stages.members import seeds_of
 from spin_jax.training.loop import make_run_chunk
 from spin_jax.training.mesh import make_layout
 from spin_jax.types import ActionSpec, Transition
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def run_main(arguments: Sequence[str]) -> None:
+    """Runs main.py in a process of its own that finds nothing compiled; raises CalledProcessError if it fails."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+        subprocess.run([sys.executable, "main.py", *arguments], cwd=ROOT, check=True, env=environment)
 
 
 def settings(task: str, preset: str = "paper", **changes: Any) -> RunConfig:

@@ -11,13 +11,9 @@ saint:train.num_steps=200000,spin_decode:asm.num_epochs=4,factored:learner=bc.
 """
 
 import json
-import os
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -25,17 +21,17 @@ import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
-from benchmarks.measure import write
+from benchmarks.measure import run_main, write
 from benchmarks.study_report import cell
 from spin_jax import command
 from spin_jax.config.build import did_you_mean
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.errors import ConfigError, WorkdirError
 from spin_jax.frozen.artefact import open_store
+from spin_jax.record.files import read_json, write_json
 from spin_jax.record.metrics import read_rows
 from spin_jax.registry import POLICIES
 
-ROOT = pathlib.Path(__file__).parent.parent
 SYSTEMS = ("saint", "spin", "spin_warm", "spin_distill", "spin_cached", "spin_decode", "factored")
 SHARES = (0.5, 0.75, 0.95)  # of SAINT's best; "sooner" is about the last
 NOT_LEARNED = r"eval\.|train\.checkpoint_every"  # fields that say when a run is looked at
@@ -76,12 +72,10 @@ def flags_of(fields: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def call(workdir: pathlib.Path, policy: str, seed: int, stage: str, extra: list[str]) -> None:
-    """Runs one stage of main.py in its own process, with an empty compilation cache."""
-    command = [sys.executable, "main.py", f"--config=configs/{FLAGS.task}.py:{FLAGS.preset}", f"--workdir={workdir}"]
+    """Runs one stage of main.py in its own process, which finds nothing compiled."""
+    command = [f"--config=configs/{FLAGS.task}.py:{FLAGS.preset}", f"--workdir={workdir}"]
     command += [f"--config.data.level={FLAGS.level}", f"--config.policy={policy}", f"--config.seed={seed}"]
-    with tempfile.TemporaryDirectory() as cache:
-        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
-        subprocess.run([*command, *extra, f"--stage={stage}"], cwd=ROOT, check=True, env=environment)
+    run_main([*command, *extra, f"--stage={stage}"])
 
 
 def summary(workdir: pathlib.Path, stage: str) -> dict | None:
@@ -138,8 +132,8 @@ def check_root(root: pathlib.Path, what: dict) -> None:
     """Writes down in `root` what its runs are; raises WorkdirError if it holds runs of something else."""
     path = root / "what.json"
     if not path.exists():
-        path.write_text(json.dumps(what))
-    elif (then := json.loads(path.read_text())) != what:
+        write_json(path, what)
+    elif (then := read_json(path, WorkdirError, "Delete it, if the runs beside it are of this command.", {})) != what:
         raise WorkdirError(f"{root} holds runs of {then}, not of {what}: use another --root.")
 
 

@@ -30,10 +30,11 @@ class Exploration:
     def __call__(self, greedy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The joint actions to play where the greedy ones are `greedy`, [num_envs, N]; advances the holds by a step."""
         action = np.where(rng.random(greedy.shape) < self._share, self.uniform(rng), greedy)
-        begins = self._holds & (self._left == 0) & (rng.random(len(greedy)) < self._hold)
-        self._left[begins] = rng.geometric(1 / HELD_STEPS, int(begins.sum()))
-        self._slots[begins] = rng.random(self._slots.shape)[begins] < HELD_SLOTS
-        self._choice[begins] = self.uniform(rng)[begins]
+        begins = np.flatnonzero(self._holds & (self._left == 0) & (rng.random(len(greedy)) < self._hold))
+        shape = len(begins), greedy.shape[1]
+        self._left[begins] = rng.geometric(1 / HELD_STEPS, len(begins))
+        self._slots[begins] = rng.random(shape) < HELD_SLOTS
+        self._choice[begins] = rng.integers(0, self._num_choices, shape)
         held = (self._left > 0)[:, None] & self._slots
         self._left -= self._left > 0
         return np.where(held, self._choice, action)

@@ -68,14 +68,13 @@ def measure_speed(environments: Environments, episodes: int, epsilon: float, sec
     with threadpool_limits(limits=1, user_api="blas"):
         seeds = [episode_seed(0, i) for i in range(envs.num_envs)]
         envs.step(act(envs.reset(seeds)))  # the first step touches everything once
-        observation, running = envs.reset(seeds), np.ones(len(seeds), bool)
-        begin, steps, played = time.monotonic(), 0, 0
+        running, begin, steps, played = np.zeros(len(seeds), bool), time.monotonic(), 0, 0
         while steps < 100 and time.monotonic() - begin < seconds:
+            if not running.any():
+                observation, running = envs.reset(seeds), np.ones(len(seeds), bool)
             observation, _, _, last = envs.step(act(observation))
             steps, played = steps + 1, played + int(running.sum())
             running &= ~last
-            if not running.any():
-                observation, running = envs.reset(seeds), np.ones(len(seeds), bool)
     return played / (time.monotonic() - begin)
 
 

@@ -40,6 +40,7 @@ FIELDS: Fields = {
     "statistics": {"count": NUMBER, "mean": NUMBERS, "m2": NUMBERS},
 }
 WAY_OUT = "Name the workdir of a run of spin_jax.collect.train_behaviour."
+MAY_CHANGE = ("num_frames", "num_workers")  # nothing that is learned depends on them
 UPDATES_AT_ONCE = 8  # gradient steps in one compiled program
 
 
@@ -193,8 +194,12 @@ class Training:
     def _changed_since(self, record: dict) -> str:
         """The settings that are other ones than the checkpoint was trained with, in words."""
         now = flat(dataclasses.asdict(self.config) | {"seed": self.seed})
-        then = flat(record.get("config", {}) | {"seed": record["seed"]})
-        changed = [f"{name} {now[name]} (was {then[name]})" for name in now if then.get(name, now[name]) != now[name]]
+        then = now | flat(record.get("config", {}) | {"seed": record["seed"]})  # older versions had fewer
+        changed = [
+            f"{name} {value} (was {then[name]})"
+            for name, value in now.items()
+            if name not in MAY_CHANGE and then[name] != value
+        ]
         return f" with other settings from here on: {', '.join(changed)}" if changed else ""
 
     def act(self, observation: np.ndarray) -> np.ndarray:

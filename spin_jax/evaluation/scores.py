@@ -21,7 +21,7 @@ class Score(NamedTuple):
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of `values`, which has no place for NaN.
+    """95 % percentile bootstrap interval of the mean of `values`.
 
     Of more than MOST_RESAMPLED values it is the normal one, mean +- 1.96 standard errors, from which resampling so many
     would not differ.

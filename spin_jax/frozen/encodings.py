@@ -47,16 +47,15 @@ def encode_log(
         raise ConfigError("z(s) of the whole log is kept on the device: this policy needs data.mode='memory'.")
     compiled = jax.jit(lambda frozen, observation: packed(encoded(policy, frozen, observation)))
     encode = functools.partial(compiled, asm.params)
-    shape = jax.eval_shape(encode, data.observation).shape
-    _check_room((2 if n_step else 1) * 2 * int(np.prod(shape)))
+    z = jax.eval_shape(functools.partial(encoded, policy), asm.params, data.observation)
+    _check_room((2 if n_step else 1) * 2 * int(np.prod(z.shape)))
     states = digest({"observation": data.observation})  # without those that are held out
-    precision = jax.eval_shape(functools.partial(encoded, policy), asm.params, data.observation).dtype.name
-    facts = [asm.digest, asm.record["describes"], fingerprint, states, precision]
+    facts = [asm.digest, asm.record["describes"], fingerprint, states, z.dtype.name]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     path = encodings_dir / f"{key}.npy"
-    x = _encoded(path, encode, data.observation, shape)
+    x = _encoded(path, encode, data.observation, z.shape)
     after = path.with_suffix(f".{n_step}.npy")
-    next_x = _encoded(after, encode, data.next_observation, shape) if n_step else None
+    next_x = _encoded(after, encode, data.next_observation, z.shape) if n_step else None
     return data._replace(x=x, next_x=next_x)
 
 

@@ -63,8 +63,7 @@ def normaliser_from_json(values: dict) -> Normaliser:
 def write_interfaces(team: Sequence[Member], asms: Sequence[FrozenASM], dataset: Dataset, resumed: bool) -> None:
     """Writes policy/interface.json and policy/rows.npy of every member; where training resumes, only missing ones.
 
-    Process 0 writes.
-    The rows are at most NUM_ROWS observations of the probe, spread evenly over it, not normalised.
+    Process 0 writes. The rows are at most NUM_ROWS observations of the probe, spread evenly over it, not normalised.
     """
     if not is_first():
         return

@@ -39,7 +39,7 @@ class Target(NamedTuple):
 
     act(observation [B, S], key) -> [B, N]. probabilities(observation [B, S]) -> [B, N, K] of independent slots, both
     for jax.jit; None where slots depend on each other: then their marginals are estimated from DRAWS actions a state.
-    digest: SHA-256 of the policy's parameters, if it has any.
+    digest: tells the policy's parameters from others; empty where it has none.
     """
 
     name: str
@@ -168,7 +168,7 @@ def trained(run: RunConfig, team: Sequence[Member], dataset: Dataset) -> list[Ta
             learner, states, asms = load_policy(run, [member], dataset, step)
             name = f"{run.policy}, {seed}step {step}"
             target = _target(name, run, learner, states[0], asms[0], dataset.spec)
-            parameters = digest(flatten((states[0], asms[0].params, asms[0].normaliser)))
+            parameters = f"{digest(flatten(states[0]))} {asms[0].digest}"
             found.append(target._replace(origin={"seed": member.run.seed, "step": step}, digest=parameters))
     return found
 

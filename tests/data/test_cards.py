@@ -5,39 +5,24 @@ import json
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from episodes import write_data_set
 
 from spin_jax.data.cards import card_path, check_shards, is_suite_import, read_cards
-from spin_jax.data.rlds import rlds_features, to_rlds
 from spin_jax.errors import DataError
 from spin_jax.types import ActionSpec, Episode
 
 SPEC = ActionSpec((3, 3))
 
 
-class Pair(tfds.core.GeneratorBasedBuilder):
-    """Two splits of two and one episodes of four steps."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=rlds_features(5, 2), disable_shuffling=True)
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(2), "test": self._generate_examples(1)}
-
-    def _generate_examples(self, count):
-        for i in range(count):
-            action = np.array([[0, 1], [1, 2], [2, 0], [2, 2]], np.int32)
-            episode = Episode(np.zeros((5, 5), np.float32), action, np.full(4, i, np.float32), terminal=False)
-            yield i, {"steps": to_rlds(episode)}
+def episode(reward):
+    action = np.array([[0, 1], [1, 2], [2, 0], [2, 2]], np.int32)
+    return Episode(np.zeros((5, 5), np.float32), action, np.full(4, reward, np.float32), terminal=False)
 
 
 @pytest.fixture
 def prepared(tmp_path):
-    builder = Pair(data_dir=tmp_path, file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    tfds.disable_progress_bar()
-    builder.download_and_prepare()
-    return tmp_path / "pair" / "1.0.0"
+    """Two splits of two and one episodes of four steps."""
+    return write_data_set(tmp_path, {"train": [episode(0), episode(1)], "test": [episode(0)]}, (5, 2))
 
 
 def test_cards_are_written_once_and_then_read(prepared):
@@ -114,14 +99,6 @@ def test_splits_without_a_card_and_with_one_of_an_older_version_pass(prepared):
 
 
 def test_a_tfds_data_set_of_something_else_is_named(tmp_path):
-    class Numbers(Pair):
-        def _info(self):
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"x": np.float32}))
-
-        def _generate_examples(self, count):
-            yield 0, {"x": 1.0}
-
-    builder = Numbers(data_dir=tmp_path, file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    builder.download_and_prepare()
+    directory = write_data_set(tmp_path, {"train": [{"x": 1.0}]}, tfds.features.FeaturesDict({"x": np.float32}))
     with pytest.raises(DataError, match="does not hold RLDS episodes: its steps have no action, is_terminal, obs"):
-        read_cards(tmp_path / "numbers" / "1.0.0", SPEC, 5)
+        read_cards(directory, SPEC, 5)

@@ -6,36 +6,21 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from episodes import write_data_set
 
 from spin_jax.data.foreign import FEATURES
-from spin_jax.data.rlds import open_data_set, rlds_features, to_rlds, write_shards
+from spin_jax.data.rlds import open_data_set
 from spin_jax.errors import DataError
 from spin_jax.types import Episode
-
-
-class Small(tfds.core.GeneratorBasedBuilder):
-    """One episode."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=rlds_features(2, 1), disable_shuffling=True)
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-        episode = Episode(np.zeros((3, 2), np.float32), np.zeros((2, 1), int), np.zeros(2), terminal=False)
-        yield 0, {"steps": to_rlds(episode)}
 
 
 @pytest.fixture
 def folder(tmp_path):
     """The directory of a data set that opens."""
-    builder = Small(data_dir=tmp_path, file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    write_shards(builder, 1)
-    open_data_set(str(builder.data_path))
-    return builder.data_path
+    episode = Episode(np.zeros((3, 2), np.float32), np.zeros((2, 1), int), np.zeros(2), terminal=False)
+    directory = write_data_set(tmp_path, {"train": [episode]}, (2, 1))
+    open_data_set(str(directory))
+    return directory
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+from episodes import write_data_set
 
 from spin_jax.data.rlds import EpisodeSource, from_rlds, rlds_features, to_rlds
 from spin_jax.errors import DataError
@@ -61,42 +61,16 @@ def test_rows_have_the_declared_names_and_types():
         assert values.shape[1:] == steps[name].shape, name
 
 
-class Tiny(tfds.core.GeneratorBasedBuilder):
-    """EPISODES in the splits random (all) and expert (the first)."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=rlds_features(3, 2), disable_shuffling=True)
-
-    def _split_generators(self, dl_manager):
-        return {"random": self._generate_examples(3), "expert": self._generate_examples(1)}
-
-    def _generate_examples(self, count):
-        for i, episode in enumerate(EPISODES[:count]):
-            yield i, {"steps": to_rlds(episode)}
-
-
-class Stepless(Tiny):
-    """An episode of one state."""
-
-    def _generate_examples(self, count):
-        yield 0, {"steps": {name: values[-1:] for name, values in to_rlds(EPISODES[0]).items()}}
-
-
 def test_an_episode_without_a_step_is_named(tmp_path):
-    builder = Stepless(data_dir=tmp_path, file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    builder.download_and_prepare()
-    with pytest.raises(DataError, match=f"Cannot read split 'random' of {builder.data_path}: episode 0 has no step"):
-        list(EpisodeSource(str(builder.data_path), "random"))
+    rows = {name: values[-1:] for name, values in to_rlds(EPISODES[0]).items()}
+    directory = write_data_set(tmp_path, {"random": [{"steps": rows}]}, (3, 2))
+    with pytest.raises(DataError, match=f"Cannot read split 'random' of {directory}: episode 0 has no step"):
+        list(EpisodeSource(str(directory), "random"))
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    builder = Tiny(data_dir=tmp_path_factory.mktemp("tfds"), file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    tfds.disable_progress_bar()
-    builder.download_and_prepare()
-    return builder.data_path
+    return write_data_set(tmp_path_factory.mktemp("tfds"), {"random": EPISODES, "expert": EPISODES[:1]}, (3, 2))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Any table comes in as a log, once, in every format, and reads back equal."""
 
 import json
-import pathlib
 import re
 import tempfile
 import threading
@@ -13,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
+from episodes import write_data_set
 
 from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds
 from spin_jax.data.spaces import read_spaces
@@ -266,34 +266,15 @@ def test_a_missing_next_observation_is_not_known_also_where_it_has_categories(tm
     np.testing.assert_array_equal(episode.observation, [[0, 1, 0], [1, 0, 1], [2, 1, 0]])
 
 
-class Recorded(tfds.core.GeneratorBasedBuilder):
-    """A data set of one episode."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    nested = False
-
-    def _info(self):
-        features = rlds_features(2, 1)
-        if self.nested:
-            camera = tfds.features.Tensor(shape=(2,), dtype=np.float32)
-            steps = dict(features["steps"].feature) | {"observation": {"camera": camera}}
-            features = tfds.features.FeaturesDict({"steps": tfds.features.Dataset(steps)})
-        return tfds.core.DatasetInfo(builder=self, features=features)
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-        rows = to_rlds(Episode(np.zeros((3, 2), np.float32), np.zeros((2, 1), np.int32), np.zeros(2, np.float32), True))
-        yield 0, {"steps": rows | ({"observation": {"camera": rows["observation"]}} if self.nested else {})}
-
-
 @pytest.mark.parametrize("nested", [False, True])
-def test_an_rlds_data_set_stays_where_it_is_and_one_of_nested_observations_is_refused(tmp_path, monkeypatch, nested):
-    monkeypatch.setattr(Recorded, "nested", nested)
-    builder = Recorded(data_dir=tmp_path, file_format="array_record")
-    builder.download_and_prepare()
-    directory = pathlib.Path(builder.data_path)
+def test_an_rlds_data_set_stays_where_it_is_and_one_of_nested_observations_is_refused(tmp_path, nested):
+    rows, features = to_rlds(Episode(np.zeros((3, 2), np.float32), np.zeros((2, 1), int), np.zeros(2), True)), (2, 1)
+    if nested:
+        camera = {"camera": tfds.features.Tensor(shape=(2,), dtype=np.float32)}
+        steps = dict(rlds_features(2, 1)["steps"].feature) | {"observation": camera}
+        features = tfds.features.FeaturesDict({"steps": tfds.features.Dataset(steps)})
+        rows |= {"observation": {"camera": rows["observation"]}}
+    directory = write_data_set(tmp_path, {"train": [{"steps": rows}]}, features)
     if nested:
         with pytest.raises(DataError, match="observation that is a dict of camera, needed one vector. Write the steps"):
             import_table(directory, BY_USUAL_NAMES, tmp_path)

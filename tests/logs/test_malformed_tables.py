@@ -1,7 +1,5 @@
 """Tables that cannot be trained on: each gets one error that names the column, the row, and what would do instead."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -281,29 +279,3 @@ def test_paths_that_are_no_logs_are_named(tmp_path):
     (tmp_path / "log" / "c.parquet").touch()
     with pytest.raises(DataError, match="Parquet and CSV files together"):
         import_table(tmp_path / "log", ColumnConfig(), tmp_path)
-
-
-CHOICES = {
-    "not json": ("{", "cannot be read as JSON"),
-    "no object": ([1], "must hold an object such as"),
-    "no list": ({"slot_drug": "none"}, "slot_drug must have a list of texts or whole numbers"),
-    "twice": ({"slot_drug": ["none", "none"]}, "slot_drug has a choice twice"),
-    "no slot": ({"drug": ["none"]}, "choices names 'drug', which is no slot. Slots are slot_drug, slot_dose"),
-    "other type": ({"slot_drug": [1, 2]}, "gives slot_drug the choice 1, but the column holds text: write them alike"),
-    "too few": (
-        {"slot_drug": ["none"]},
-        "row 0 has 'aspirin' in slot_drug; its choices are 'none'\n.*\nWhat would do: correct",
-    ),
-    "too small": ({"slot_dose": 2}, "row 2 has 2 in slot_dose; its choices are 0, 1\n"),
-}
-
-
-@pytest.mark.parametrize("case", CHOICES)
-def test_choices_that_do_not_fit_are_named(tmp_path, case):
-    content, message = CHOICES[case]
-    path = tmp_path / "choices.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    with pytest.raises(DataError, match=f"(?s){message}"):
-        import_frame(pa.table(table()), ColumnConfig(episode="ep", step="t", choices=str(path)), tmp_path, "log")
-    with pytest.raises(DataError, match="choices=nowhere.json: there is no such file"):
-        import_frame(pa.table(table()), ColumnConfig(choices="nowhere.json"), tmp_path, "log")

@@ -2,40 +2,26 @@
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+from episodes import write_data_set
 
 from configs.log import get_config
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
-from spin_jax.data.rlds import rlds_features, to_rlds
 from spin_jax.errors import DataError
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.make_data import directory_of, load_data, make_data
 from spin_jax.types import Episode
 
 
-class Foreign(tfds.core.GeneratorBasedBuilder):
-    """A data set of others: choices 0 and 1 in the split train, 0 to 3 in the split test."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=rlds_features(2, 1), disable_shuffling=True)
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(2), "test": self._generate_examples(4)}
-
-    def _generate_examples(self, choices):
-        for i in range(4):
-            action = np.arange(i, i + 4)[:, None] % choices
-            yield i, {"steps": to_rlds(Episode(np.zeros((5, 2), np.float32), action, np.zeros(4, np.float32), True))}
-
-
 def test_choices_are_counted_in_all_splits_of_a_data_set_of_others(tmp_path):
-    builder = Foreign(data_dir=tmp_path, file_format="array_record")
-    builder.download_and_prepare()
+    """0 and 1 in the split train, 0 to 3 in the split test."""
+
+    def episode(choices):
+        return Episode(np.zeros((5, 2), np.float32), np.arange(4)[:, None] % choices, np.zeros(4, np.float32), True)
+
+    directory = write_data_set(tmp_path, {"train": [episode(2)] * 4, "test": [episode(4)] * 4}, (2, 1))
     config = get_config("smoke")
-    config.data.update(path=str(builder.data_path), dir=str(tmp_path))
+    config.data.update(path=str(directory), dir=str(tmp_path))
     run = build(resolve(config))
     assert run.data.level == "train"
     assert set(make_data(run, Workdir(str(tmp_path / "work"), config))["data_returns"]) == {"train", "test"}
