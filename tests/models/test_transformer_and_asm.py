@@ -68,6 +68,28 @@ def test_attention_over_groups_is_attention_over_all_keys():
         np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_gradients_of_attention_are_those_of_plain_products():
+    """Oracle: JAX's own gradient of the same attention written with einsum; also of two seeds at once."""
+    query, key, value = (
+        jax.random.normal(k, (3, 2, n, 4))
+        for k, n in zip(jax.random.split(jax.random.key(0), 3), (5, 6, 6), strict=True)
+    )
+
+    def plain(query, key, value):
+        weights = jax.nn.softmax(jnp.einsum("bhqw,bhkw->bhqk", query, key) / 2, -1)
+        return jnp.einsum("bhqk,bhkw->bhqw", weights, value)
+
+    def gradients(attention):
+        return jax.jit(jax.grad(lambda *arrays: jnp.sin(attention(*arrays)).sum(), argnums=(0, 1, 2)))
+
+    found, expected = gradients(lambda q, k, v: attend(q, [(k, v)])), gradients(plain)
+    for one, other in zip(found(query, key, value), expected(query, key, value), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    seeds = jax.vmap(found)(*(jnp.stack([x, 2 * x]) for x in (query, key, value)))
+    for one, other in zip(seeds, expected(2 * query, 2 * key, 2 * value), strict=True):
+        np.testing.assert_allclose(one[1], other, rtol=1e-5, atol=1e-6)
+
+
 def test_projections_in_one_product_are_each_its_own():
     x, *parts = (jax.random.normal(jax.random.key(i), s) for i, s in enumerate([(3, 5, 6), *[(6, 2, 4), (2, 4)] * 3]))
     pairs = list(zip(parts[::2], parts[1::2], strict=True))
