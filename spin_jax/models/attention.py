@@ -31,10 +31,11 @@ def _transposed(x: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(x.swapaxes(-1, -2), cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
-# forward: the result, and what the gradient reads; backward: the gradients of a and b, given that of the result, c
-times.defvjp(lambda a, b: (a @ b, (a, b)), lambda ab, c: (c @ ab[1].swapaxes(-1, -2), _transposed(ab[0]) @ c))
+# forward: the result, and what the gradient reads; backward: the gradients of a and b, given that of the result, c.
+# `times_transposed` is no call of `times`: XLA would move the transpose of its gradient back into the product.
+times.defvjp(lambda a, b: (times(a, b), (a, b)), lambda ab, c: (c @ ab[1].swapaxes(-1, -2), _transposed(ab[0]) @ c))
 times_transposed.defvjp(
-    lambda a, b: (a @ b.swapaxes(-1, -2), (a, b)), lambda ab, c: (c @ ab[1], _transposed(c) @ ab[0])
+    lambda a, b: (times_transposed(a, b), (a, b)), lambda ab, c: (c @ ab[1], _transposed(c) @ ab[0])
 )
 
 
