@@ -92,19 +92,26 @@ def table(study: Study, lines: dict[str, dict[str, Cell]]) -> str:
 def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
     """Draws a picture for each measure and panel; values of x stand at equal distances, ordered as in `columns_of`.
 
-    A line has one colour in all pictures. Points are joined where x is a number.
+    A measure begins a row of pictures; more than four go on in rows of three. A line has one colour in all pictures.
+    Points are joined where x is a number.
     """
     found = {measure: cells(study, rows, measure) for measure in study.measures}
-    found = {measure: panels for measure, panels in found.items() if panels}
-    width = max(map(len, found.values()), default=1)
-    height = max(len(found), 1)
+    most = max(map(len, found.values()))
+    width = most if most <= 4 else 3
+    pictures = [
+        (measure, list(panels.items())[start : start + width])
+        for measure, panels in found.items()
+        for start in range(0, len(panels), width)
+    ]
     names = dict.fromkeys(name for panels in found.values() for lines in panels.values() for name in lines)
     colours = {name: f"C{i}" for i, name in enumerate(name for name in names if name != LOG)} | {LOG: "black"}
     numbers = not any(isinstance(row["settings"][study.x], str) for row in rows)
-    figure = Figure(figsize=(max(4.2 * width, 6.5), 3.4 * height + 0.6), layout="constrained")
-    axes = figure.subplots(height, width, squeeze=False)
-    for of_measure, (measure, panels) in zip(axes, found.items(), strict=False):
-        for axis, (panel, lines) in zip(of_measure, panels.items(), strict=False):
+    figure = Figure(figsize=(max(4.2 * width, 6.5), 3.4 * len(pictures) + 0.6), layout="constrained")
+    axes = figure.subplots(len(pictures), width, squeeze=False)
+    for axes_of_row, (measure, of_row) in zip(axes, pictures, strict=True):
+        for axis in axes_of_row[len(of_row) :]:
+            axis.remove()
+        for axis, (panel, lines) in zip(axes_of_row, of_row, strict=False):
             ticks = [x for x in columns_of(lines) if x != ALL]
             for i, (name, line) in enumerate(lines.items()):
                 shown = [x for x in ticks if x in line]
