@@ -83,7 +83,7 @@ def policies() -> Iterator[Case]:
 
 def collecting() -> Iterator[Case]:
     """Settings that train_behaviour, ship and policy_table refuse."""
-    from spin_jax.collect.train_behaviour import BehaviourConfig
+    from spin_jax.collect.behaviour_config import BehaviourConfig
     from spin_jax.learners.decqn import DecQNConfig
 
     kind, module = "behaviour policies", "spin_jax.collect.train_behaviour"

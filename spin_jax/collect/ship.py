@@ -13,9 +13,9 @@ from absl import flags
 
 from spin_jax import command
 from spin_jax.collect.behaviour_policy import load_policy, read_card, save_policy, weights_path
+from spin_jax.collect.behaviour_training import exploration_normaliser, fresh_state, learner_config, read_record
 from spin_jax.collect.replay import MOST_BINS
 from spin_jax.collect.rollout import play_policy
-from spin_jax.collect.train_behaviour import exploration_normaliser, fresh_state, learner_config, read_record
 from spin_jax.data.statistics import RunningStatistics
 from spin_jax.envs.tasks import DM_CONTROL
 from spin_jax.envs.vector import VectorEnv, episode_seed

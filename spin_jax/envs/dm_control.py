@@ -60,12 +60,28 @@ class DMControlEnv:
     def reset(self, seed: int) -> np.ndarray:
         # dm_control reads its task's private random state at every reset; it offers no public way to reseed.
         self._env.task._random = np.random.RandomState(np.random.SeedSequence(seed).generate_state(4))
-        return self._flatten(self._env.reset())
+        return self._flatten(self._env.reset().observation)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         timestep = self._env.step(self._values[action])
         terminal = bool(timestep.last() and timestep.discount == 0.0)
-        return self._flatten(timestep), float(timestep.reward), terminal, timestep.last()
+        return self._flatten(timestep.observation), float(timestep.reward), terminal, timestep.last()
+
+    @property
+    def physics(self):
+        """dm_control's Physics of the task: its model, and the simulator's state."""
+        return self._env.physics
+
+    def place(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """Puts the simulator in a state, positions and velocities of its joints; returns the observation, [S]."""
+        with self.physics.reset_context():
+            self.physics.data.qpos[:], self.physics.data.qvel[:] = qpos, qvel
+        return self._flatten(self._env.task.get_observation(self.physics))
+
+    def simulate(self, action: np.ndarray) -> None:
+        """A control step of the simulator alone, for planners: nothing is observed, and no episode ends."""
+        self.physics.set_control(self._values[action])
+        self.physics.step(round(self.control_seconds / self.physics.timestep()))
 
     @property
     def control_seconds(self) -> float:
@@ -75,10 +91,10 @@ class DMControlEnv:
     def render(self, height: int = 240, width: int = 320) -> np.ndarray:
         """[height, width, 3] uint8; needs MUJOCO_GL=egl or osmesa before the first import."""
         try:
-            return self._env.physics.render(height, width, camera_id=0)
+            return self.physics.render(height, width, camera_id=0)
         except (ImportError, RuntimeError, AttributeError) as error:
             raise RenderingError(f"Rendering failed with MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}).") from error
 
     @staticmethod
-    def _flatten(timestep) -> np.ndarray:
-        return np.concatenate([np.ravel(v) for v in timestep.observation.values()]).astype(np.float32)
+    def _flatten(observation) -> np.ndarray:
+        return np.concatenate([np.ravel(v) for v in observation.values()]).astype(np.float32)

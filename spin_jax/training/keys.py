@@ -20,6 +20,7 @@ STREAMS = (
     "evaluate/episodes",  # the environments' starts
     "evaluate/actions",
     "behaviour/init",
+    "behaviour/symmetry",  # which transitions are mirrored, and by what angle each is turned
     "ope/clone",
     "ope/fit",
     "ope/draws",  # actions of the judged policies in the states of the log

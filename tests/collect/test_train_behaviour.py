@@ -5,15 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from spin_jax.collect.train_behaviour import (
-    BehaviourConfig,
-    Training,
-    exploration_normaliser,
-    read_record,
-    train_behaviour,
-    with_settings,
-)
+from spin_jax.collect.behaviour_config import BehaviourConfig, with_settings
+from spin_jax.collect.behaviour_training import Training, exploration_normaliser, read_record
+from spin_jax.collect.replay import Replay
+from spin_jax.collect.train_behaviour import train_behaviour
 from spin_jax.data.statistics import RunningStatistics
+from spin_jax.envs.tasks import EPISODE_STEPS
 from spin_jax.errors import CheckpointError, ConfigError
 from spin_jax.learners.decqn import DecQNConfig
 from spin_jax.record.checkpoint import CheckpointStore
@@ -64,6 +61,19 @@ def test_training_keeps_checkpoints_and_goes_on_from_the_last(tmp_path):
     assert [row["step"] for row in rows] == [800, 1600, 2400]
     assert rows[:2] == before  # nothing was done twice
     assert all(np.isfinite(row["td_loss"]) for row in rows)
+
+
+@pytest.mark.slow
+def test_humanoid_stand_learns_in_lessons_and_is_judged_by_the_task(tmp_path):
+    """Dense rewards are in the replay, where those of the task are almost 0; the greedy returns are of 1000 steps."""
+    config = dataclasses.replace(TINY, num_frames=800)
+    train_behaviour(Training("humanoid_stand", 3, tmp_path, 0, config))
+    replay = Replay(tmp_path / "replay", config.replay_frames, config.num_envs, EPISODE_STEPS, (67, 21))
+    rewards = replay.reward[np.arange(EPISODE_STEPS) < replay.length[:, None]]
+    assert len(rewards) == 800
+    assert rewards.mean() > 0.1
+    (row,) = read_rows(tmp_path / "metrics.jsonl")
+    assert row["greedy_return"] < 0.05 * EPISODE_STEPS
 
 
 @pytest.mark.slow
