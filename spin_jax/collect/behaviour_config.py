@@ -43,7 +43,7 @@ def config_for(task: str) -> BehaviourConfig:
     if task != "humanoid_stand":
         return large
     return dataclasses.replace(
-        large, num_envs=16, frames_per_update=6, n_step=8, explore=0.05, hold=0.005, replay_frames=2_000_000
+        large, num_envs=16, frames_per_update=6, n_step=5, explore=0.03, hold=0.002, replay_frames=2_000_000
     )
 
 
