@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spin_jax.collect import humanoid_planner
-from spin_jax.collect.humanoid_lesson import FALLEN, HEAD_HEIGHT, LONG, LOW_STEPS, SHORT, HumanoidLesson, lifted
+from spin_jax.collect.humanoid_lesson import FALLEN, HEAD_HEIGHT, LONGEST, HumanoidLesson, calm, lifted
 from spin_jax.collect.humanoid_symmetry import Symmetry, mirrored_name, turned
 from spin_jax.envs.dm_control import DMControlEnv
 from spin_jax.learners.decqn import NStep
@@ -101,43 +101,57 @@ def test_a_lifted_head_and_an_upright_torso_count(height, uprightness, value):
     assert lifted(height, uprightness) == pytest.approx(value)
 
 
-def test_lessons_begin_on_the_ground_upright_and_where_the_planner_was():
-    lesson = HumanoidLesson("humanoid_stand", 3)
-    plain = DMControlEnv("humanoid_stand", 3)
-    rows = np.stack([lesson.reset(seed) for seed in range(60)])
+@pytest.mark.parametrize(("speed", "value"), [(0, 1), (1, 0.1), (-1, 0.1), (0.5, 0.1**0.25)])
+def test_rising_and_falling_are_not_calm(speed, value):
+    assert calm(speed) == pytest.approx(value)
+
+
+def kinds(lesson: HumanoidLesson, plain: DMControlEnv, seeds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which seeds' episodes begin as the task's own, and which upright and nearly at rest."""
+    rows = np.stack([lesson.reset(seed) for seed in range(seeds)])
     own = np.array([np.array_equal(row, plain.reset(seed)) for seed, row in enumerate(rows)])
-    still = np.abs(rows[:, 46:]).max(1) < 0.5
-    upright = still & (np.abs(rows[:, HEAD_HEIGHT] - 1.6) < 0.1) & ~own
-    for share, found in ((0.2, own), (0.2, upright), (0.6, ~own & ~upright)):
-        assert abs(found.mean() - share) < 4 * (share * (1 - share) / len(rows)) ** 0.5
-    np.testing.assert_array_equal(lesson.reset(7), rows[7])
+    return own, (np.abs(rows[:, 46:]).max(1) < 0.5) & (np.abs(rows[:, HEAD_HEIGHT] - 1.5) < 0.1) & ~own
 
 
-def test_a_lesson_ends_after_a_fall_and_is_no_termination():
+def test_lessons_begin_on_the_ground_upright_and_where_the_planner_was():
     lesson, plain = HumanoidLesson("humanoid_stand", 3), DMControlEnv("humanoid_stand", 3)
-    stand = np.ones(21, int)  # no torque: it falls
-    seed = next(s for s in range(60) if lesson.reset(s)[HEAD_HEIGHT] > 1.5)
+    own, upright = kinds(lesson, plain, 60)
+    for share, found in ((0.1, own), (0.65, upright), (0.25, ~own & ~upright)):
+        assert abs(found.mean() - share) < 4 * (share * (1 - share) / len(found)) ** 0.5
+    np.testing.assert_array_equal(lesson.reset(7), lesson.reset(7))
+
+
+@pytest.mark.parametrize("from_upright", [True, False])
+def test_a_lesson_ends_after_a_fall_which_is_no_termination(from_upright):
+    """Without torque it falls; the plain task, in the same state, is the oracle of the rewards."""
+    lesson, plain = HumanoidLesson("humanoid_stand", 3), DMControlEnv("humanoid_stand", 3)
+    own, upright = kinds(lesson, plain, 20)
+    lesson.reset(int(np.flatnonzero(upright if from_upright else ~own & ~upright)[0]))
     plain.reset(0)
-    lesson.reset(seed)
-    plain.place(*state_of(lesson))
-    heights = []
-    for _ in range(200):
-        observation, reward, terminal, last = lesson.step(stand)
-        of_task = plain.step(stand)[1]
+    standing = np.append([0, 0, 1.28, 1], np.zeros(24)), np.zeros(27)
+    lesson.place(*standing)
+    plain.place(*standing)
+    no_torque, heights, last = np.ones(21, int), [], False
+    while not last and len(heights) < LONGEST:
+        observation, reward, terminal, last = lesson.step(no_torque)
+        of_task = plain.step(no_torque)[1]
         heights.append(float(observation[HEAD_HEIGHT]))
-        assert reward == pytest.approx(0.5 * of_task + 0.5 * lifted(heights[-1], observation[36]), abs=1e-6)
-        if last:
-            break
+        expected = calm(observation[39]) * (0.5 * of_task + 0.5 * lifted(heights[-1], observation[36]))
+        assert reward == pytest.approx(expected, abs=1e-6)
+    assert last
     assert not terminal
-    assert len(heights) < SHORT
-    assert np.array(heights[-LOW_STEPS - 1 :]).max() < FALLEN <= heights[-LOW_STEPS - 2]
-    on_the_ground = next(s for s in range(60) if np.array_equal(lesson.reset(s), plain.reset(s)) and s != seed)
-    observation = lesson.reset(on_the_ground)
-    count, last = 0, observation[HEAD_HEIGHT] > 1.1
-    while not last:
-        *_, last = lesson.step(stand)
-        count += 1
-    assert count in (0, LONG)
+    assert len(heights) < 200
+    low, steps = FALLEN[from_upright]
+    assert max(heights[-steps - 1 :]) < low <= heights[-steps - 2]
+
+
+def test_a_lesson_of_one_that_never_rose_has_its_longest_time():
+    lesson, plain = HumanoidLesson("humanoid_stand", 3), DMControlEnv("humanoid_stand", 3)
+    lesson.reset(int(np.flatnonzero(kinds(lesson, plain, 40)[0])[0]))
+    lesson.place(np.append([0, 0, 0.2, 0.7, 0.7], np.zeros(23)), np.zeros(27))  # on its back
+    lesson._highest = 0.2
+    ends = [lesson.step(np.ones(21, int))[3] for _ in range(LONGEST)]
+    assert ends == [False] * (LONGEST - 1) + [True]
 
 
 def test_plans_change_the_last_plan_and_keep_it():
