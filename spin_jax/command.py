@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ RESUMES = "The same command goes on from what is saved."
 class Terminated(BaseException):
     """SIGTERM came. No Exception, so that what reads a file does not take it for damage."""
 
-    code = 143
+    code, number = 143, signal.SIGTERM
 
 
 def run(
@@ -49,6 +50,7 @@ def run(
 
     def guarded(argv: list[str]) -> Any:
         signal.signal(signal.SIGTERM, terminate)
+        sys.unraisablehook = send_again
         try:
             if argv[1:] and not takes:
                 raise UserError(f"{' '.join(argv[1:])}: flags begin with --, and no other arguments are taken.")
@@ -64,6 +66,21 @@ def run(
             return code
 
     app.run(guarded, argv=list(sys.argv if argv is None else argv), flags_parser=parse_flags)
+
+
+def send_again(unraisable: Any) -> None:
+    """Sends a signal again whose exception Python has swallowed, as it does in destructors and the garbage collector.
+
+    Other exceptions are reported as Python does.
+    """
+    default = signal.SIGINT if issubclass(unraisable.exc_type, KeyboardInterrupt) else None
+    number = getattr(unraisable.exc_value, "number", default)
+    if number is None:
+        sys.__unraisablehook__(unraisable)
+    else:
+        again = threading.Timer(0.05, os.kill, (os.getpid(), number))  # not from here: it would be swallowed as well
+        again.daemon = True
+        again.start()
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -125,3 +125,23 @@ def test_sigterm_ends_a_command_that_waits(tmp_path):
         child.send_signal(signal.SIGTERM)
         assert child.communicate(timeout=20)[1] == "Stopped by SIGTERM.\n"
     assert child.returncode == 143
+
+
+@pytest.mark.parametrize(("name", "code", "line"), [("SIGTERM", 143, "SIGTERM"), ("SIGINT", 130, "Ctrl-C")])
+def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(tmp_path, name, code, line):
+    """Python swallows what is raised there; JAX has such a callback."""
+    body = f"""import gc
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.callbacks.append(lambda *_: [gc.callbacks.clear(), os.kill(os.getpid(), signal.{name}), time.sleep(0.1)])
+    gc.collect()
+    time.sleep(30)"""
+    assert end(tmp_path, body) == (code, [f"Stopped by {line}."])
+
+
+def test_other_exceptions_that_python_swallows_are_reported_as_ever(tmp_path):
+    body = """import gc
+    gc.callbacks.append(lambda *_: [gc.callbacks.clear(), 1 / 0])
+    gc.collect()"""
+    code, lines = end(tmp_path, body)
+    assert code == 0
+    assert lines[-1] == "ZeroDivisionError: division by zero"
