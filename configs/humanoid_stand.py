@@ -1,7 +1,7 @@
 """humanoid-stand: S 67, N 21, 3 bins.
 
 python main.py --config=configs/humanoid_stand.py:quick --workdir=DIR
-    two CPU cores: 5 minutes on one of them, where the log is there; return 8 (data: 8, it has not learnt to stand)
+    two CPU cores: not measured yet on the log of today (version 1.1.0)
 python main.py --config=configs/humanoid_stand.py --workdir=DIR
     preset paper, for an accelerator: not measured yet
 """

@@ -63,12 +63,11 @@ def test_quick_runs_end_to_end_in_few_steps(name, tmp_path, monkeypatch):
     assert all(np.isfinite(value) for value in results["data_returns"].values())
 
 
-UNTRAINED = pytest.mark.xfail(strict=True, reason="the behaviour policies of humanoid-stand have not learnt to stand")
 SHIPPED = [
-    pytest.param(card["task"], card["bins"], id=f"{card['task']}-{card['bins']}bins",
-                 marks=UNTRAINED if card["task"] == "humanoid_stand" else ())
-    for _, card in shipped() if card["level"] == "expert"
-]  # fmt: skip
+    pytest.param(card["task"], card["bins"], id=f"{card['task']}-{card['bins']}bins")
+    for _, card in shipped()
+    if card["level"] == "expert"
+]
 
 
 @pytest.mark.parametrize(("task", "bins"), SHIPPED)

@@ -78,10 +78,11 @@ class DMControlEnv:
             self.physics.data.qpos[:], self.physics.data.qvel[:] = qpos, qvel
         return self._flatten(self._env.task.get_observation(self.physics))
 
-    def simulate(self, action: np.ndarray) -> None:
-        """A control step of the simulator alone, for planners: nothing is observed, and no episode ends."""
+    def simulate(self, action: np.ndarray) -> float:
+        """A control step of the simulator alone, for planners; returns its reward. No episode ends."""
         self.physics.set_control(self._values[action])
         self.physics.step(round(self.control_seconds / self.physics.timestep()))
+        return float(self._env.task.get_reward(self.physics))
 
     @property
     def control_seconds(self) -> float:
