@@ -1,7 +1,7 @@
 """Draw how humanoid-stand was learnt: `python docs/draw_humanoid.py` writes docs/humanoid_stand.png.
 
-It reads benchmarks/results/humanoid_stand_curve.json: greedy returns of three episodes from the task's own starts and of
-one that began upright, at every evaluation of each stage of the training.
+It reads benchmarks/results/humanoid_stand_curve.json: greedy returns of three episodes from the task's own starts, and
+of one that began upright, at every evaluation of each stage of the training.
 """
 
 import json

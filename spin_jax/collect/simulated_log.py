@@ -27,7 +27,7 @@ from spin_jax.types import Episode
 
 PUBLISHED_EPISODES = 1000  # of each split in the published suite: 1M transitions
 FIRST = "1.0.0"
-VERSIONS = {"quadruped_walk": "1.1.0", "humanoid_stand": "1.1.0"}  # of the logs of tasks whose behaviour policies were exchanged
+VERSIONS = {"quadruped_walk": "1.1.0", "humanoid_stand": "1.1.0"}  # their behaviour policies were exchanged
 
 
 @dataclasses.dataclass(kw_only=True)
