@@ -9,6 +9,7 @@ import numpy as np
 from spin_jax.collect.humanoid_lesson import HEAD_HEIGHT
 from spin_jax.envs.dm_control import DMControlEnv
 from spin_jax.learners.decqn import NStep
+from spin_jax.types import Array
 
 LIMBS, VERTICAL, VELOCITY, ROOT, JOINTS = 22, 34, 37, 40, 46  # where features begin: positions of hands and feet, the
 # torso's vertical, velocity of the centre of mass, velocity and rotation of the root, velocities of the joints
@@ -38,11 +39,11 @@ class Symmetry:
         signs = [flip, [1], np.tile([1, -1, 1], 4), [1, -1, 1], [1, -1, 1], root, flip]
         self._signs = np.concatenate(signs).astype(np.float32)
 
-    def mirrored_observation(self, observation):
+    def mirrored_observation(self, observation: Array) -> Array:
         """Observations [B, S] of the mirrored humanoid."""
         return observation[:, self._features] * self._signs[None, :]
 
-    def mirrored_action(self, action):
+    def mirrored_action(self, action: Array) -> Array:
         """Joint actions [B, N] that move the mirrored humanoid as `action` moves the other one."""
         mirrored = action[:, self._slots]
         return jnp.where(self._slot_flip[None, :], self._last_choice - mirrored, mirrored)

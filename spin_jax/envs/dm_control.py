@@ -7,6 +7,7 @@ tasks terminates early, so the discount stays 1 at the time limit.
 
 import os
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -68,7 +69,7 @@ class DMControlEnv:
         return self._flatten(timestep.observation), float(timestep.reward), terminal, timestep.last()
 
     @property
-    def physics(self):
+    def physics(self) -> Any:
         """dm_control's Physics of the task: its model, and the simulator's state."""
         return self._env.physics
 
