@@ -15,7 +15,7 @@ STUDIES = [
     Study(
         name="six_tasks",
         question="What do SPIN, its variants, SAINT, a product and clones reach on DM Control in minutes?",
-        runs=[*grid(config=SIX, learner=("iql",), policy=POLICIES), *grid(config=SIX, clones=CLONES)],
+        runs=[*grid(config=SIX, clones=CLONES), *grid(config=SIX, learner=("iql",), policy=POLICIES)],
         size=MIXED,
         x="config",
         line=("policy", "bc.top_fraction"),
