@@ -97,7 +97,7 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
     """
     found = {measure: cells(study, rows, measure) for measure in study.measures}
     most = max(map(len, found.values()))
-    width = most if most <= 4 else 3
+    width = max(most, 1) if most <= 4 else 3
     pictures = [
         (measure, list(panels.items())[start : start + width])
         for measure, panels in found.items()
@@ -106,9 +106,9 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
     names = dict.fromkeys(name for panels in found.values() for lines in panels.values() for name in lines)
     colours = {name: f"C{i}" for i, name in enumerate(name for name in names if name != LOG)} | {LOG: "black"}
     numbers = not any(isinstance(row["settings"][study.x], str) for row in rows)
-    figure = Figure(figsize=(max(4.2 * width, 6.5), 3.4 * len(pictures) + 0.6), layout="constrained")
-    axes = figure.subplots(len(pictures), width, squeeze=False)
-    for axes_of_row, (measure, of_row) in zip(axes, pictures, strict=True):
+    figure = Figure(figsize=(max(4.2 * width, 6.5), 3.4 * max(len(pictures), 1) + 0.6), layout="constrained")
+    axes = figure.subplots(max(len(pictures), 1), width, squeeze=False)
+    for axes_of_row, (measure, of_row) in zip(axes, pictures, strict=False):
         for axis in axes_of_row[len(of_row) :]:
             axis.remove()
         for axis, (panel, lines) in zip(axes_of_row, of_row, strict=False):

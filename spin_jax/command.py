@@ -22,7 +22,7 @@ RESUMES = "The same command goes on from what is saved."
 class Terminated(BaseException):
     """SIGTERM came. No Exception, so that what reads a file does not take it for damage."""
 
-    code, number = 143, signal.SIGTERM
+    code = 143
 
 
 def run(
@@ -73,14 +73,13 @@ def send_again(unraisable: Any) -> None:
 
     Other exceptions are reported as Python does.
     """
-    default = signal.SIGINT if issubclass(unraisable.exc_type, KeyboardInterrupt) else None
-    number = getattr(unraisable.exc_value, "number", default)
-    if number is None:
+    if not issubclass(unraisable.exc_type, (Terminated, KeyboardInterrupt)):
         sys.__unraisablehook__(unraisable)
-    else:
-        again = threading.Timer(0.05, os.kill, (os.getpid(), number))  # not from here: it would be swallowed as well
-        again.daemon = True
-        again.start()
+        return
+    number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))  # not from here: it would be swallowed as well
+    again.daemon = True
+    again.start()
 
 
 def parse_flags(argv: list[str]) -> list[str]:

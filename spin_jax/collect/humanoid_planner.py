@@ -22,7 +22,7 @@ from spin_jax.record.progress import Progress, log, setup_logging
 
 SAMPLES, HORIZON, REPEAT = 32, 10, 2  # sequences, their joint actions, control steps that each is held
 CHANGED = (0.05, 0.1, 0.2, 0.4)  # shares of a sequence that are drawn anew
-LAST, WEIGHT = 2, 3.0  # the last joint actions of a sequence count three times
+WEIGHTS = np.append(np.ones(HORIZON - 2), [3.0, 3.0])  # of a sequence's joint actions
 KEPT_EVERY = 4  # of an episode's states
 
 
@@ -45,7 +45,7 @@ def score(env: DMControlEnv, state: tuple[np.ndarray, np.ndarray], sequence: np.
     for action in sequence:
         reward = np.mean([env.simulate(action) for _ in range(REPEAT)])
         found.append(reward + 0.5 * lifted(physics.head_height(), physics.torso_upright()))
-    return float(np.average(found, weights=np.append(np.ones(HORIZON - LAST), np.full(LAST, WEIGHT))))
+    return float(np.average(found, weights=WEIGHTS))
 
 
 def plan_episode(env: DMControlEnv, imagined: DMControlEnv, seed: int) -> tuple[float, np.ndarray, np.ndarray]:

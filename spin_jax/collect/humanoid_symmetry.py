@@ -33,8 +33,9 @@ class Symmetry:
         self._slots = np.array([actuators.index(mirrored_name(name)) for name in actuators])
         self._slot_flip = np.array([flip[names.index(name)] for name in actuators]) < 0
         self._last_choice = env.spec.num_choices - 1
-        limbs = 22 + np.arange(12).reshape(4, 3)[[2, 3, 0, 1]].ravel()  # left hand, left foot, right hand, right foot
-        self._features = np.concatenate([joints, [HEAD_HEIGHT], limbs, np.arange(34, 46), 46 + joints])
+        limbs = np.arange(LIMBS, VERTICAL).reshape(4, 3)[[2, 3, 0, 1]].ravel()  # hand, foot of the left, of the right
+        others = np.arange(VERTICAL, JOINTS)
+        self._features = np.concatenate([joints, [HEAD_HEIGHT], limbs, others, JOINTS + joints])
         root = [1, -1, 1, -1, 1, -1]  # velocity, rotation
         signs = [flip, [1], np.tile([1, -1, 1], 4), [1, -1, 1], [1, -1, 1], root, flip]
         self._signs = np.concatenate(signs).astype(np.float32)
