@@ -130,23 +130,40 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
         figure.savefig(file, format="png", dpi=110)
 
 
+def sizes(study: Study, found: dict) -> str:
+    """The fields of all runs, and then those that all runs of a configuration share beside them."""
+
+    def written(fields: dict) -> str:
+        return ", ".join(f"`{name}={value}`" for name, value in fields.items())
+
+    parts = [written(found["size"]) or "of the preset"]
+    told = {*found["size"], "preset", "num_seeds", "config", study.x, *study.panel, *study.line}
+    for config in dict.fromkeys(row["settings"]["config"] for row in found["runs"]):
+        first, *others = (row["settings"] for row in found["runs"] if row["settings"]["config"] == config)
+        shared = {name: value for name, value in first.items() if all(run.get(name) == value for run in others)}
+        own = {name: value for name, value in shared.items() if name not in told}
+        parts += [f"{config}: {written(own)}"] if own else []
+    return "; ".join(parts)
+
+
 def page(study: Study, found: dict) -> str:
     """The page of a study in Markdown; findings are written by hand in benchmarks/studies/findings/NAME.md."""
     rows, machine = found["runs"], found["runs"][-1]["machine"]
     findings = FINDINGS / f"{study.name}.md"
-    size = ", ".join(f"`{name}={value}`" for name, value in found["size"].items())
     smallest = " --smallest" * (found["size"].get("preset") == "smoke")
     per_run = f"{found['seeds']} seed{'s' * (found['seeds'] > 1)}"
     asms = {row.get("asm", i): row["seconds"].get("pretrain", 0.0) for i, row in enumerate(rows)}  # several share one
     own = sum(seconds for row in rows for stage, seconds in row["seconds"].items() if stage != "pretrain")
     spent = duration(own + sum(asms.values()))
+    commits = dict.fromkeys(row["machine"]["commit"][:10] for row in rows)
     parts = [
         f"# Study {study.name}",
         study.question,
         *([findings.read_text().strip()] if findings.exists() else []),
         f"`python -m benchmarks.study {study.name} --root=DIR{smallest}`: {len(rows)} of {len(study.runs)} runs, "
         f"{per_run} each, {spent} of processes that had a share of {machine['cores']} cores ({machine['processor']}), "
-        f"JAX {machine['versions']['jax']}, commit {machine['commit'][:10]}. Size: {size or 'of the preset'}. "
+        f"JAX {machine['versions']['jax']}, commit{'s' * (len(commits) > 1)} {', '.join(commits)}. "
+        f"Size: {sizes(study, found)}. "
         "Each figure is the interquartile mean over seeds, with its 95 % stratified bootstrap interval; "
         "the seeds of a run share one log and one ASM.",
         f"![{study.name}]({study.name}.png)",

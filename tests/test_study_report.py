@@ -1,7 +1,7 @@
 """Tables, figures and pages of studies, against numbers by hand."""
 
 from benchmarks.study_base import Study, grid
-from benchmarks.study_report import ALL, LOG, cell, cells, columns_of, label, page, report, table
+from benchmarks.study_report import ALL, LOG, cell, cells, columns_of, label, page, report, sizes, table
 
 
 def test_interquartile_mean_and_interval_by_hand():
@@ -29,7 +29,11 @@ STUDY = Study(
 def rows():
     values = {(3, "a"): [1, 2, 3], (10, "a"): [4, 5, 6], (3, "b"): [20, 20, 20]}
     return [
-        {"settings": {"bins": bins, "policy": policy}, "measures": {"return": found, "peak_mb": [9]}, **ROW}
+        {
+            "settings": {"config": "maze", "bins": bins, "policy": policy},
+            "measures": {"return": found, "peak_mb": [9]},
+            **ROW,
+        }
         for (bins, policy), found in values.items()
     ]
 
@@ -80,3 +84,25 @@ def test_the_hours_of_a_study_have_an_asm_that_runs_share_once():
     other = rows()[2] | seconds | {"asm": "another"}
     found = {"runs": [*shared, other], "size": {}, "seeds": 3}
     assert "23 minutes of processes" in page(STUDY, found)
+
+
+def test_a_page_names_every_commit_that_its_runs_are_of():
+    first, *others = rows()
+    of_older = first | {"machine": ROW["machine"] | {"commit": "b"}}
+    assert ", commits b, c. Size" in page(STUDY, {"runs": [of_older, *others], "seeds": 3, "size": {}})
+    assert ", commit c. Size" in page(STUDY, {"runs": rows(), "seeds": 3, "size": {}})
+
+
+def test_a_page_tells_the_fields_that_a_configuration_has_beside_the_size():
+    runs = [
+        {"settings": {"config": "maze", "preset": "quick", "num_seeds": 5, "asm.width": 8, "bins": 3, **own}, **ROW}
+        for own in (
+            {"policy": "a", "maze.actuators": 7, "train.n_step": 1},
+            {"policy": "b", "maze.actuators": 7, "train.n_step": 10},
+        )
+    ]
+    runs.append({**runs[0], "settings": runs[0]["settings"] | {"config": "fish_swim", "train.n_step": 10}})
+    found = {"size": {"asm.width": 8}, "runs": runs}
+    assert sizes(STUDY, found) == (
+        "`asm.width=8`; maze: `maze.actuators=7`; fish_swim: `maze.actuators=7`, `train.n_step=10`"
+    )
