@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from spin_jax.data.memory import check_fits
+from spin_jax.data.memory import SAMPLE, check_fits
 from spin_jax.data.rlds import EpisodeSource
 from spin_jax.data.spaces import FILE, read_spaces
 from spin_jax.data.statistics import RunningStatistics
@@ -30,7 +31,8 @@ MIXTURES = {
     "medium-expert": "medium+expert",
     "random-medium-expert": "random[:67]+medium[:67]+expert[:66]",  # 200k transitions, as the published suite's
 }
-PROBED = 50  # the most episodes of the probe that are not in memory anyway
+PROBED = 50  # episodes of the probe where nothing is held out, and the most of a stream's that are in memory …
+PROBED_ROWS = 10_000  # … or as many more as have about this number of rows
 
 
 class LogFacts(Protocol):
@@ -168,8 +170,8 @@ def load_dataset(
 
     held_out: share of the episodes, spread evenly over the log, that is not trained on but is the probe; at least one
     if it is above 0. With 0, the probe consists of episodes that are trained on. terminals: False = every episode ends
-    by a time limit, whatever the log says. mode: 'memory' keeps every episode; 'stream' keeps at most PROBED of the
-    probe, and the others stay on disk. normalised: fit a normaliser to the training observations. n_step, gamma: of the
+    by a time limit, whatever the log says. mode: 'memory' keeps every episode; 'stream' keeps those of the probe, and
+    the others stay on disk. normalised: fit a normaliser to the training observations. n_step, gamma: of the
     transitions to train on (types.Transition); those of the probe have one step. watch: wraps the iteration over the
     episodes. Raises DataError before reading if the log does not fit in memory (mode 'memory'), if no episode would be
     left to train on, and as check_episodes and EpisodeSource.
@@ -177,7 +179,7 @@ def load_dataset(
     where = f"{directory}, split {expression}"
     stored = _open(directory, expression, held_out, mode, where)
     total = len(stored)
-    kept_out, probe, in_memory = _choose_episodes(total, held_out, mode)
+    kept_out, probe, in_memory = _choose_episodes(total, held_out, mode, _probed(stored))
     digest, statistics, episodes = hashlib.sha256(), RunningStatistics(num_features), {}
     lengths, returns = np.zeros(total, int), np.zeros(total, np.float32)
     for i, episode in enumerate(watch(stored)):
@@ -268,17 +270,23 @@ class WithoutTerminals(Sequence):
         return self._source[index]._replace(terminal=False)
 
 
-def _choose_episodes(total: int, held_out: float, mode: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _probed(stored: Sequence[Episode]) -> int:
+    """PROBED, or the larger number of episodes that have PROBED_ROWS steps if all are as long as a sample of them."""
+    sample = np.linspace(0, len(stored) - 1, min(SAMPLE, len(stored))).astype(int)
+    return max(PROBED, math.ceil(PROBED_ROWS / np.mean([len(stored[int(i)].reward) for i in sample])))
+
+
+def _choose_episodes(total: int, held_out: float, mode: str, probed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(kept_out, probe, in_memory), each [episodes] bool: not trained on; measured on; kept in memory.
 
-    The probe consists of the episodes that are kept out or, if there is none, of at most PROBED others. In mode
-    'stream' at most PROBED episodes of it are in memory. All are spread evenly over the log.
+    The probe consists of the episodes that are kept out or, if there is none, of at most `probed` others. In mode
+    'stream' it has at most `probed` episodes. All are spread evenly over the log.
     """
     due = np.floor(np.arange(total + 1) * held_out + 1e-9)
     kept_out = due[1:] > due[:-1]
     kept_out[-1] |= held_out > 0 and not kept_out.any()
     rows = np.flatnonzero(kept_out) if held_out else np.arange(total)
     probe, in_memory = np.zeros(total, bool), np.full(total, mode == "memory")
-    spread = rows[np.linspace(0, len(rows) - 1, min(PROBED, len(rows))).astype(int)]
+    spread = rows[np.linspace(0, len(rows) - 1, min(probed, len(rows))).astype(int)]
     probe[rows if held_out and mode == "memory" else spread] = True
     return kept_out, probe, in_memory | probe

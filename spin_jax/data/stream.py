@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import grain
@@ -23,8 +24,9 @@ READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)  # the buffer co
 class TransitionStream:
     """Batches of the transitions of `episodes` at the positions `rows`, never all in memory.
 
-    Every epoch shuffles the episodes anew and groups them in blocks of `block_episodes`. The transitions of a block are
-    permuted. Every block gives the same number m of batches: m = mean transitions of a block // B, at least 1. So
+    Every epoch shuffles the episodes anew and groups them in blocks of `block_episodes`, or of as many as have the
+    transitions of a batch, if those are more. The transitions of a block are permuted. Every block gives the same
+    number m of batches: m = mean transitions of a block // B, at least 1. So
     batch i is batch i % m of block i // m: a pure function of (seed, data, block_episodes, B, process), and a run that
     is resumed at any step gets the batches of an uninterrupted run.
     If episodes have equal length, an epoch reads each transition once, except for the rest of a block that fills no
@@ -60,7 +62,7 @@ class TransitionStream:
 
     def batches_per_block(self, batch_size: int) -> int:
         """m, the number of batches of a block; the same for every block and every process."""
-        return max(1, int(self._block_episodes * self.lengths.mean()) // batch_size)
+        return max(1, int(self._episodes_of_a_block(batch_size) * self.lengths.mean()) // batch_size)
 
     def max_chunk(self, batch_size: int) -> int:
         """The largest number of batches that takes at most CHUNK_BYTES; at least 1."""
@@ -110,13 +112,14 @@ class TransitionStream:
         count = self.shard.shard_count
         return self.rows[self.shard.shard_index : len(self.rows) // count * count : count]
 
-    @property
-    def _block_episodes(self) -> int:
-        return min(self.block_episodes, len(self._rows))
+    def _episodes_of_a_block(self, batch_size: int) -> int:
+        """Never so few that a batch would repeat transitions, unless this process has no more."""
+        return min(max(self.block_episodes, math.ceil(batch_size / self.lengths.mean())), len(self._rows))
 
     def _blocks(self, seed: int, batch_size: int, count: int) -> grain.MapDataset:
         """Blocks 0 … count - 1 (or a few more), each a Transition of arrays [m, B, …]."""
         rows, shape = self._rows, (self.batches_per_block(batch_size), batch_size)
+        block_episodes = self._episodes_of_a_block(batch_size)
         normaliser = jax.tree.map(np.asarray, self.normaliser)
 
         def read(number):
@@ -128,6 +131,6 @@ class TransitionStream:
             order = np.resize(rng.permutation(len(block.reward)), shape)
             return jax.tree.map(lambda x: x[order], block)
 
-        epochs = max(1, -(-count * self._block_episodes // len(rows)))
+        epochs = max(1, -(-count * block_episodes // len(rows)))
         order = grain.MapDataset.range(len(rows)).seed(seed).shuffle().repeat(epochs)
-        return order.batch(self._block_episodes).random_map(permute)
+        return order.batch(block_episodes).random_map(permute)

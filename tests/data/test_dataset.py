@@ -86,7 +86,8 @@ def test_held_out_episodes_are_never_trained_on(monkeypatch, count):
 @pytest.mark.parametrize("mode", ["memory", "stream"])
 @pytest.mark.parametrize(("count", "probed"), [(1, 1), (20, 20), (120, 50)])
 def test_with_nothing_held_out_everything_is_trained_on(monkeypatch, mode, count, probed):
-    """As published; the probe is then at most 50 episodes from all over the log."""
+    """As published; the probe is then at most 50 episodes from all over the log, if these are long enough."""
+    monkeypatch.setattr(dataset, "PROBED_ROWS", 50)
     monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i, length=1) for i in range(count)])
     found = load_dataset("anywhere", "random", SPEC, 2, normalised=False, held_out=0.0, mode=mode)
     assert found.num_transitions == len(found.returns) == count
@@ -94,6 +95,15 @@ def test_with_nothing_held_out_everything_is_trained_on(monkeypatch, mode, count
     probe = found.probe.observation[:, 0]
     assert len(set(probe)) == probed
     assert (probe[0], probe[-1]) == (0, count - 1)
+
+
+@pytest.mark.parametrize(("length", "probed"), [(1, 300), (100, 100), (1000, 50)])
+@pytest.mark.parametrize(("mode", "held_out"), [("memory", 0.0), ("stream", 0.0), ("stream", 0.5)])
+def test_of_short_episodes_the_probe_has_more(monkeypatch, mode, held_out, length, probed):
+    """About 10 000 rows: 50 decisions would say little of a log of decisions."""
+    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i, length=length) for i in range(300)])
+    found = load_dataset("anywhere", "random", SPEC, 2, normalised=False, held_out=held_out, mode=mode)
+    assert len(found.probe_lengths) == min(probed, 300 if held_out == 0 else 150)
 
 
 @pytest.mark.parametrize("mode", ["memory", "stream"])
@@ -171,7 +181,8 @@ def test_stream_mode_reads_once_and_finds_what_memory_mode_finds(monkeypatch, co
     in_memory = load_dataset("anywhere", "random", SPEC, 2, normalised, held_out=0.05)
     source.read.clear()
     streamed = load_dataset("anywhere", "random", SPEC, 2, normalised, held_out=0.05, mode="stream", block_episodes=7)
-    assert source.read == list(range(count))
+    sampled = np.linspace(0, count - 1, min(10, count)).astype(int).tolist()  # for how long episodes are
+    assert source.read == [*sampled, *range(count)]
     assert streamed.fingerprint == in_memory.fingerprint
     assert streamed.num_transitions == in_memory.num_transitions == len(in_memory.train.reward)
     assert streamed.num_features == in_memory.num_features == 2
@@ -187,9 +198,9 @@ def test_stream_mode_reads_once_and_finds_what_memory_mode_finds(monkeypatch, co
 
 def test_stream_mode_keeps_few_held_out_episodes_from_all_over_the_log(monkeypatch):
     """100 held-out episodes of 2000, 50 of them kept; none of the other 50 is trained on."""
-    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i, length=1) for i in range(2000)])
+    monkeypatch.setattr(dataset, "EpisodeSource", lambda *_: [make_episode(i, length=200) for i in range(2000)])
     found = load_dataset("anywhere", "random", SPEC, 2, normalised=False, held_out=0.05, mode="stream")
-    kept = found.probe.observation[:, 0]
+    kept = found.probe.observation[::200, 0]
     assert len(kept) == 50
     assert set(kept) <= set(range(19, 2000, 20))
     assert (kept[0], kept[-1]) == (19, 1999)

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from episodes import write_data_set
+from tensorflow_datasets.proto import tf_example_pb2
 
-from spin_jax.data.rlds import EpisodeSource, from_rlds, rlds_features, to_rlds
+from spin_jax.data.rlds import EpisodeSource, from_rlds, is_plain, parsed, rlds_features, to_rlds
 from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
@@ -108,3 +110,52 @@ def test_a_broken_shard_is_named(prepared, tmp_path):
         (tmp_path / file.name).write_bytes(content[: len(content) // 2] if "array_record" in file.name else content)
     with pytest.raises(DataError, match=str(tmp_path)):
         list(EpisodeSource(str(tmp_path), "random"))
+
+
+@pytest.mark.parametrize("propensity", [False, True])
+def test_records_of_our_schema_are_what_tfds_decodes(tmp_path, propensity):
+    episodes = [e._replace(propensity=e.reward**2 if propensity else None) for e in EPISODES * 20]
+    directory = str(write_data_set(tmp_path, {"train": episodes}, rlds_features(3, 2, propensity)))
+    source = EpisodeSource(directory, "train")
+    assert source._plain
+    decoders = {"steps": tfds.decode.SkipDecoding()}
+    decoded = tfds.builder_from_directory(directory).as_data_source(split="train", decoders=decoders)
+    in_order, one_by_one = list(source), [source[i] for i in range(len(source))]
+    for *found, rows in zip(in_order, one_by_one, decoded, strict=True):
+        expected = from_rlds(rows["steps"])
+        for episode in found:
+            assert_same(episode, expected)
+            np.testing.assert_array_equal(episode.propensity, expected.propensity)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reward": tfds.features.Scalar(dtype=np.float64)},
+        {"observation": tfds.features.Tensor(shape=(3,), dtype=np.float64)},
+        {"action": tfds.features.Tensor(shape=(2, 1), dtype=np.int32)},
+        {"reward": tfds.features.Tensor(shape=(), dtype=np.float32, encoding="zlib")},
+        {"observation": tfds.features.Image(shape=(4, 4, 3))},
+        {"action": tfds.features.ClassLabel(num_classes=3)},
+    ],
+)
+def test_other_schemas_are_left_to_tfds(changes):
+    ours = rlds_features(3, 2)
+    assert is_plain(ours)
+    assert is_plain(rlds_features(3, 2, propensity=True))
+    steps = {name: ours["steps"].feature[name] for name in ours["steps"].feature}
+    assert not is_plain(tfds.features.FeaturesDict({"steps": tfds.features.Dataset(steps | changes)}))
+    assert not is_plain(tfds.features.FeaturesDict({"steps": tfds.features.Dataset({"reward": steps["reward"]})}))
+    assert is_plain(tfds.features.FeaturesDict({"steps": tfds.features.Dataset(steps | {"note": steps["reward"]})}))
+
+
+@pytest.mark.parametrize("column", ["reward", "action", "observation", "is_terminal", "propensity"])
+def test_columns_of_different_lengths_are_no_episode(column):
+    rows = to_rlds(EPISODES[0]._replace(propensity=np.full(4, 0.5, np.float32)))
+    example = tf_example_pb2.Example()
+    for name, values in (rows | {column: rows[column][1:]}).items():
+        feature = example.features.feature[f"steps/{name}"]
+        stored = feature.float_list if values.dtype == np.float32 else feature.int64_list
+        stored.value.extend((values.ravel() * 1).tolist())
+    with pytest.raises(ValueError, match="lengths|reshape"):
+        parsed(example.SerializeToString())

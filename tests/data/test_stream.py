@@ -92,6 +92,14 @@ def test_another_seed_or_block_size_gives_another_order():
     assert all(not np.array_equal(a, b) for i, a in enumerate(orders) for b in orders[:i])
 
 
+@pytest.mark.parametrize(("batch_size", "distinct"), [(16, 16), (64, 64), (500, 200)])
+def test_a_batch_repeats_no_row_as_long_as_there_are_others(batch_size, distinct):
+    """Of episodes of one step, a block of 4 has 4 rows: a batch takes as many episodes as it has rows."""
+    batches = read(make_stream(make_episodes(*[1] * 200), 4), batch_size, 0, 2)
+    for batch in batches.reward:
+        assert len(np.unique(batch)) == distinct
+
+
 def test_a_short_block_begins_again_and_a_long_one_drops_the_rest():
     """Blocks of one episode of 3 or of 7 transitions, mean 5, batches of 5: one batch a block."""
     stream = make_stream(make_episodes(3, 7), 1)
