@@ -40,8 +40,8 @@ def remove_damaged(directory: pathlib.Path) -> None:
     Each program is looked at once: the time of the file `checked` says up to when they were.
     """
     checked, begin = directory / "checked", time.time()
-    since = checked.stat().st_mtime if checked.exists() else 0
     try:
+        since = checked.stat().st_mtime if checked.exists() else 0
         for path in directory.glob("*-cache"):
             if path.stat().st_mtime >= since and not _is_whole(path.read_bytes()):
                 path.unlink(missing_ok=True)

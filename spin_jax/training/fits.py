@@ -26,6 +26,8 @@ def check_update_fits(
 ) -> None:
     """Raises ConfigError, naming both sizes, if the state or the largest array of an update exceeds the free memory.
 
+    The memory is the accelerator's or, where there is none, the host's.
+
     state: of one seed, arrays or their shapes. widths: (S, N) of the log. seeds: that are trained at once. encode: the
     policy's, if it has one (policies.base.Policy). An update needs more than its largest array, so what passes may
     still not fit; then XLA says so when it allocates.
@@ -35,7 +37,8 @@ def check_update_fits(
     largest = 4 * batch_size * (2 * widths[0] + widths[1] + noise)
     if largest > ORDINARY:
         largest = max([largest, *_sizes(_traced(learner, state, frozen, widths, batch_size, encode))])
-    need, free = seeds * (held + largest), min(free_memory().values(), default=float("inf"))
+    room = free_memory()
+    need, free = seeds * (held + largest), room.get("accelerator", room.get("host", float("inf")))
     if need > free:
         raise ConfigError(
             f"{what}: the state takes {seeds * held / 1e9:.1f} GB and the largest array of an update of batch "

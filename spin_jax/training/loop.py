@@ -54,7 +54,8 @@ def make_run_chunk(
             batch_key, update_key = step_keys(key, step)
             if not streamed:
                 batch = layout.over_data(sample_batch(batch_key, data, batch_size))
-            return learner.update(state, frozen, batch, update_key)
+            # the loop's own step, which no seed axis makes a vector: a lax.cond on it stays one where seeds are a batch
+            return learner.update(state._replace(step=step), frozen, batch, update_key)
 
         steps = start + jnp.arange(chunk)
         state, metrics = jax.lax.scan(one_step, state, (steps, data if streamed else None))
@@ -117,7 +118,7 @@ def fit(
     layout: Layout = ONE_DEVICE,
     on_metrics: Callable[[int, dict], None] = lambda step, metrics: None,
     hooks: Sequence[Hook] = (),
-    on_stop: Callable[[int, Any], None] = lambda step, state: None,
+    on_stop: Callable[[int, Any], None] | None = None,
     what: str = "training",
     show: Sequence[str] = (),
 ) -> Any:
@@ -129,7 +130,7 @@ def fit(
     on_metrics(step, metrics) gets the means of every chunk, each an array [seeds]; they are fetched after the next
     chunk has started. `show` names the metrics that the progress bar shows, as means over seeds. Raises DivergedError,
     naming the steps, if a metric is not finite; no hook sees that state. After SIGTERM or Ctrl-C the running chunk
-    ends, on_stop(step, state) is called, and Preempted is raised.
+    ends, on_stop(step, state), which saves the state, is called, and Preempted is raised. Without it nothing is saved.
     """
     streamed = isinstance(data, TransitionStream)
     limit = min(max_chunk, data.max_chunk(batch_size)) if streamed else max_chunk
@@ -154,8 +155,10 @@ def fit(
             stopped_by = asked_to_stop()
             if stopped_by is not None:
                 metrics.report()
-                on_stop(step, state)
-                saved = f"saved step {step} of {num_steps}. The same command goes on there."
-                raise Preempted(f"{what}: {NAMES[stopped_by]}; {saved}", stopped_by)
+                left = f"stopped at step {step} of {num_steps}, which is not kept. The same command begins this anew."
+                if on_stop is not None:
+                    on_stop(step, state)
+                    left = f"saved step {step} of {num_steps}. The same command goes on there."
+                raise Preempted(f"{what}: {NAMES[stopped_by]}; {left}", stopped_by)
         metrics.report()
     return state

@@ -4,6 +4,7 @@ Global semantics: learners see the whole batch, and XLA's partitioner splits it;
 Seeds never communicate. A batch that is split along "data" costs a few all-reduces of gradients a step.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ class Layout(NamedTuple):
         """
         if self.mesh is None:
             return tree
-        whole = jax.jit(lambda t: t, out_shardings=self.sharding())(tree)
+        whole = _replicate(self.sharding())(tree)
         return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), whole)
 
     def over_data(self, batch: Any) -> Any:
@@ -79,6 +80,12 @@ class Layout(NamedTuple):
 
 
 ONE_DEVICE = Layout()
+
+
+@functools.cache  # a function of its own in every call would be compiled in every call
+def _replicate(sharding: NamedSharding) -> Callable:
+    """The compiled function that gives a tree with every array whole on every device."""
+    return jax.jit(lambda tree: tree, out_shardings=sharding)
 
 
 def make_layout(num_seeds: int, batch_size: int, seed: int = 0, data: int = 0, devices: Any = None) -> Layout:

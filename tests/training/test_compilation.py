@@ -67,3 +67,12 @@ def test_a_program_is_looked_at_once(tmp_path):
 def test_a_folder_that_is_not_there_or_may_not_be_written_is_no_error(tmp_path):
     compilation.remove_damaged(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_may_not_be_entered_is_no_error(tmp_path, monkeypatch):
+    def refuse(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(pathlib.Path, "stat", refuse)
+    monkeypatch.setattr(pathlib.Path, "exists", refuse)
+    compilation.remove_damaged(tmp_path)

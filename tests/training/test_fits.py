@@ -80,3 +80,11 @@ def test_a_policy_that_reads_encodings_gets_them():
     made = learner()._replace(update=lambda state, frozen, batch, key: seen.append(batch.x.shape) or batch.x)
     check(made, 2**20, encode=lambda frozen, observation: jnp.zeros((observation.shape[0], 1000)))
     assert seen == [(2**20, 1000)]
+
+
+def test_an_accelerator_needs_the_room_and_the_host_does_not(monkeypatch):
+    monkeypatch.setattr(fits, "free_memory", lambda: {"host": 1, "accelerator": 10**10})
+    check(learner())
+    monkeypatch.setattr(fits, "free_memory", lambda: {"host": 10**11, "accelerator": 10**10})
+    with pytest.raises(ConfigError, match=r"12\.9 GB .* but 10\.0 GB are free"):
+        check(learner(2**15))

@@ -133,6 +133,11 @@ def test_sigterm_ends_the_chunk_saves_and_stops_also_in_the_last_one(stopped):
     assert int(run(10, 2).step) == 10  # the signal is forgotten
 
 
+def test_what_nobody_saves_is_not_said_to_be_saved():
+    with pytest.raises(Preempted, match="stopped at step 4 of 10, which is not kept"):
+        run(10, 2, hooks=[Hook(4, lambda *_: signal.raise_signal(signal.SIGTERM))])
+
+
 def test_one_program_serves_the_whole_run(monkeypatch):
     programs, traced = [], []
 

@@ -8,8 +8,10 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 from pairs import EVERY_PAIR, PAIRS
 from scipy.stats import chisquare
 
@@ -17,7 +19,7 @@ from spin_jax.data.sampler import ShardedRows, sample_batch, shard_positions
 from spin_jax.errors import ConfigError
 from spin_jax.registry import LEARNERS
 from spin_jax.training import rows
-from spin_jax.training.mesh import ONE_DEVICE, Layout, make_layout
+from spin_jax.training.mesh import ONE_DEVICE, Layout, _replicate, make_layout
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = [f"{learner}-{policy}" for learner, policy in PAIRS] + ["asm-asm"]
@@ -138,3 +140,11 @@ def test_a_log_too_large_for_every_device_is_divided(monkeypatch):
     layout = type("Mesh", (), {"shards": 8, "mesh": None})
     assert rows.choose_shards({"x": np.zeros(12)}, layout, 32, 0) == 8  # 96 bytes, more than half of 100
     assert rows.choose_shards({"x": np.zeros(6)}, layout, 32, 0) == 1
+
+
+def test_what_is_fetched_again_is_not_compiled_again():
+    devices = jax.make_mesh((1, 1), ("seed", "data"), axis_types=(AxisType.Auto,) * 2)
+    for step in range(3):
+        found = Layout(devices).host({"x": jnp.arange(3.0) + step})
+        np.testing.assert_array_equal(found["x"], np.arange(3.0) + step)
+    assert _replicate(Layout(devices).sharding())._cache_size() == 1

@@ -9,7 +9,7 @@ from benchmarks.measure import settings
 from spin_jax.from_config import make_learner
 from spin_jax.models.asm import ASMConfig
 from spin_jax.policies.spin import SPINConfig, make_spin
-from spin_jax.training.loop import Hook, fit
+from spin_jax.training.loop import Hook, fit, make_run_chunk
 from spin_jax.training.seeds import ONE, Seeds
 from spin_jax.types import Transition
 
@@ -94,3 +94,15 @@ def test_one_seed_has_no_seed_axis():
     both = Seeds(2).bundle([tree, tree])
     assert both["a"].shape == (2, 3)
     assert Seeds(2).bundle_frozen([tree, tree]) is tree
+
+
+def test_seeds_as_one_batch_wait_for_the_critics_as_seeds_one_by_one_do(iql, data, asm_params):
+    """The condition is a step that all seeds share; of one for each seed, both branches would be computed."""
+    key, conditions = jax.random.key(0), {}
+    for at_once in (1, 3):
+        seeds = Seeds(3, at_once)
+        state = seeds.bundle([iql.init(key, asm_params, jnp.zeros((1, 5)))] * 3)
+        run_chunk = make_run_chunk(iql, 6, 4, seeds=seeds)
+        program = run_chunk.lower(state, asm_params, data, seeds.bundle([key] * 3), 0).as_text()
+        conditions[at_once] = program.count("stablehlo.case")
+    assert conditions[3] == conditions[1] > 0
