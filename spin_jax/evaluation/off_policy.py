@@ -148,13 +148,16 @@ def fitted_value(
     )
 
 
-def importance_sampled_value(ratio: np.ndarray, log: Log, gamma: float) -> tuple[float, float]:
-    """(value, effective number of episodes) by weighted importance sampling per episode.
+def importance_sampled_value(log_ratio: np.ndarray, log: Log, gamma: float) -> tuple[float | None, float]:
+    """(value, effective number of episodes) by weighted importance sampling per episode; (None, 0) without a weight.
 
-    ratio [T]: pi(a|s) / propensity of the logged joint actions. The weight of an episode is their product, so that long
-    episodes soon leave an effective number near 1: then the value says nothing.
+    log_ratio [T]: log pi(a|s) - log propensity of the logged joint actions, -inf for those that the policy never plays.
+    The weight of an episode is the product of its ratios, so that long episodes soon leave an effective number near 1:
+    then the value says nothing.
     """
-    logs = np.add.reduceat(np.log(ratio.clip(1e-30)), log.starts)
+    logs = np.add.reduceat(log_ratio.astype(np.float64), log.starts)
+    if np.isneginf(logs).all():
+        return None, 0.0
     weight = np.exp(logs - logs.max())
     weight /= weight.sum()
     return float((weight * log.discounted_returns(gamma)).sum()), float(1 / (weight**2).sum())

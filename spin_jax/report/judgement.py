@@ -24,16 +24,22 @@ def judgement(found: dict) -> str:
         interval = f"{one['low']:.2f} to {one['high']:.2f}"
         lines.append(f"  {name:<34}{one['mean']:>9.2f}  {interval:<22}{one['joint_share']:>6.1%}  {one['verdict']}")
         if "importance_sampled" in one:
-            lines.append(
-                f"  {'  by importance sampling':<34}{one['importance_sampled']:>9.2f}  "
-                f"from {one['effective_episodes']:.1f} effective episodes"
-            )
+            lines.append(f"  {'  by importance sampling':<34}{_weighed(one)}")
     lines += unfinished(found, "the newest of them")
     lines.append(f"  {'the log itself':<34}{found['log_return']:>9.2f}  ± {2 * found['log_return_error']:.2f}")
-    steps = [one["step"] for _, one in ranked(found) if one["supported"] and "step" in one]
-    if len(steps) > 1:
-        lines.append(f"  best of the kept steps: {steps[0]} (load and export it with step=best)")
+    kept = [one for _, one in ranked(found) if one["supported"] and "step" in one]
+    if len({one["step"] for one in kept if one["seed"] == kept[0]["seed"]}) > 1:
+        seeds = {one.get("seed") for _, one in ranked(found)} - {None}
+        of_seed = f" of seed {kept[0]['seed']}" if len(seeds) > 1 else ""
+        lines.append(f"  best of the kept steps: {kept[0]['step']}{of_seed} (load and export it with step=best)")
     return "\n".join([*lines, f"  {checked(found)}"])
+
+
+def _weighed(one: dict) -> str:
+    """The value by importance sampling, and how much it rests on."""
+    if one["importance_sampled"] is None:
+        return f"{'':>9}  the policy plays no episode of the log"
+    return f"{one['importance_sampled']:>9.2f}  from {one['effective_episodes']:.1f} effective episodes"
 
 
 def unfinished(found: dict, name: str) -> list[str]:

@@ -76,7 +76,7 @@ def table(results: dict) -> str:
             else []
         ),
         *unfinished(results, results["policy"]),
-        row("episodes it was trained on", results["trained_on_return"]),
+        row("the log it was trained on", results["trained_on_return"]),
     ]
     lines += [row(f"data: {level}", value) for level, value in (results["data_returns"] or {}).items()]
     lines += [row(f"published: {level}", value) for level, value in references.items()]

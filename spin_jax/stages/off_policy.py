@@ -61,11 +61,8 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
     """Judges every kept policy of every seed, and others; records and returns the figures (shown by report.judgement).
 
     What is finished is kept in workdir/ope, one file for each policy, and not computed again with the same settings on
-    the same log for the same parameters. Raises ConfigError if the log is not in memory, or if two policies have one
-    name.
+    the same log for the same parameters. Raises ConfigError if two policies have one name.
     """
-    if run.data.mode == "stream":
-        raise ConfigError("--stage=ope reads the whole log at once: it needs config.data.mode=memory.")
     begin, config, spec, step = time.monotonic(), run.ope, dataset.spec, last_step(run, members(run, workdir))
     fitted, measured = logs(run, dataset)
     draws_key = stream(run.seed, "ope/draws")
@@ -140,7 +137,7 @@ def logs(run: RunConfig, dataset: Dataset) -> tuple[Log, Log]:
     if run.train.n_step != 1:
         dataset = load_data(dataclasses.replace(run, train=dataclasses.replace(run.train, n_step=1)))
     measured = Log(dataset.probe, dataset.probe_lengths, dataset.probe_propensity)
-    assert isinstance(dataset.train, Transition)  # off_policy_evaluation refuses a stream
+    assert isinstance(dataset.train, Transition)  # config.build.stages_of refuses a stream
     return Log(dataset.train, dataset.lengths), measured
 
 
@@ -204,7 +201,8 @@ def judged(
     }
     if measured.propensity is not None and target.probabilities is not None:
         chosen = np.take_along_axis(ours, data.action[..., None].astype(int), -1)[..., 0]
-        ratio = chosen.astype(np.float64).prod(-1) / measured.propensity
-        value, episodes = importance_sampled_value(ratio, measured, gamma)
+        with np.errstate(divide="ignore"):  # log 0 = -inf: the policy never plays that
+            log_ratio = np.log(chosen.astype(np.float64)).sum(-1) - np.log(measured.propensity.astype(np.float64))
+        value, episodes = importance_sampled_value(log_ratio, measured, gamma)
         figures |= {"importance_sampled": value, "effective_episodes": episodes}
     return figures

@@ -125,10 +125,14 @@ def test_importance_sampling_equals_a_hand_made_table():
     data = Transition(np.zeros((4, 1)), np.zeros((4, 2), int), reward, np.ones(4), np.zeros((4, 1)))
     log = Log(data, np.array([2, 2]))
     # episode weights 2 * 1 and 0.5 * 1; returns 1 and 2 + 0.5 * 4
-    value, episodes = importance_sampled_value(np.array([2, 1, 0.5, 1]), log, 0.5)
+    value, episodes = importance_sampled_value(np.log([2, 1, 0.5, 1]), log, 0.5)
     assert value == pytest.approx((2 * 1 + 0.5 * 4) / 2.5)
     assert episodes == pytest.approx(2.5**2 / (4 + 0.25))
     np.testing.assert_allclose(log.discounted_returns(0.5), [1, 4])
+    for never, expected in (([-np.inf, 0, 0, 0], (4, 1)), ([0, -np.inf, 0, -np.inf], (None, 0))):
+        assert importance_sampled_value(np.array(never), log, 0.5) == expected
+    tiny = np.array([-800.0, -100, -899, -1])  # smaller than any float64 that is not 0
+    assert importance_sampled_value(tiny + np.log([1, 1, 3, 1]), log, 0.5)[0] == pytest.approx((1 + 3 * 4) / 4)
 
 
 def test_a_deterministic_policy_is_supported_by_a_log_of_random_choices():
@@ -206,6 +210,24 @@ def test_the_table_says_that_training_has_not_ended():
     line = "  the newest of them is not finished: step 60 of 80"
     assert line in judgement(found() | {"step": 60, "num_steps": 80}).splitlines()
     assert "not finished" not in judgement(found() | {"step": 80, "num_steps": 80})
+
+
+def test_no_weight_is_said_in_words():
+    said = judgement(found(trained=figures(1.0) | {"importance_sampled": None, "effective_episodes": 0.0}))
+    assert "by importance sampling" in said
+    assert "the policy plays no episode of the log" in said
+
+
+def test_the_best_of_the_kept_steps_is_one_of_several_of_a_seed():
+    def kept(seed, step, mean):
+        return figures(mean) | {"seed": seed, "step": step}
+
+    of_each_seed_one = found(trained=kept(0, 80, 2.0), other=kept(1, 60, 1.0))
+    assert "best of the kept steps" not in judgement(of_each_seed_one)
+    of_each_seed_two = of_each_seed_one["policies"] | {"more": kept(0, 60, 0.5), "most": kept(1, 80, 3.0)}
+    assert "best of the kept steps: 80 of seed 1 (" in judgement(found() | {"policies": of_each_seed_two})
+    of_one = found(trained=kept(0, 80, 2.0), more=kept(0, 60, 0.5))
+    assert "best of the kept steps: 80 (" in judgement(of_one)
 
 
 def test_pictures_are_not_drawn_through_links(tmp_path):
