@@ -93,7 +93,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     spin.head_width = 128  # hidden units of each policy head
     spin.dropout = 0.1  # in the heads
     spin.finetune = "frozen"  # frozen (published) | trained = encoder and body keep learning in stage 2
-    spin.asm_learning_rate = 3e-5  # Adam, for encoder and body (finetune = trained)
+    spin.asm_learning_rate = 3e-5  # Adam, for encoder and body (finetune = trained); no schedule changes it
     spin.finetune_after = 0  # policy steps before encoder and body start to learn (finetune = trained)
 
     config.spin_cached = cached = ConfigDict()
@@ -136,7 +136,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     critics.gamma = 0.99  # discount a step
     critics.tau = 0.005  # Polyak step of the targets
     critics.learning_rate = 3e-4  # Adam, all networks
-    critics.lr_decay = 1.0  # factor of all learning rates after each gradient step (1 = none, published)
+    critics.lr_decay = 1.0  # factor of learning rates (but spin.asm_learning_rate) after each step (1 = none)
     critics.q = "sum"  # Q(s, a) is the sum (SPIN) | mean (DecQN) of the slots' utilities
     critics.num_critics = 2  # E
     critics.critic_width = 256  # units of each of a critic's two hidden layers

@@ -5,6 +5,7 @@
 code is 1 if a stage does not fit into a chip's memory or does not divide.
 """
 
+import math
 import os
 import pathlib
 import re
@@ -29,6 +30,7 @@ from spin_jax.config.auto import resolve
 from spin_jax.config.build import build, has_stage
 from spin_jax.config.sections import RunConfig
 from spin_jax.data.sampler import ShardedRows
+from spin_jax.data.stream import CHUNK_BYTES
 from spin_jax.errors import ConfigError
 from spin_jax.from_config import make_learner, make_policy
 from spin_jax.frozen.artefact import params_like
@@ -49,7 +51,7 @@ from spin_jax.types import Transition
 
 COLLECTIVES = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8, "u64": 8}  # else 4
-WAY_OUT = "Use more devices along 'data', a smaller batch or fewer seeds a device, or data.mode=stream."
+WAY_OUT = "Use more devices along 'data', a smaller batch or fewer seeds a device, or config.data.mode=stream."
 CHUNK = 100  # gradient steps in the compiled program; a loop's size does not depend on it
 
 
@@ -84,6 +86,20 @@ class Work(NamedTuple):
     def seeds(self) -> Seeds:
         """How the stage trains its seeds."""
         return seeds_of(self.run, self.own_frozen)
+
+    def rows(self, layout: Layout, shards: int) -> int:
+        """Rows that one device holds: of the log or, in mode stream, of a chunk's batches."""
+        if self.run.data.mode == "stream":
+            return self.chunk * self.batch_size // layout.shards
+        return len(self.log.reward) if shards == 1 else len(self.log.reward) // layout.shards
+
+    @property
+    def chunk(self) -> int:
+        """Gradient steps in the compiled program; a stream's are fewer where a chunk's batches would be too large."""
+        if self.run.data.mode != "stream":
+            return CHUNK
+        row = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in jax.tree.leaves(self.log))
+        return max(1, min(CHUNK, CHUNK_BYTES // (self.batch_size * row)))
 
     @property
     def state(self) -> Any:
@@ -150,7 +166,7 @@ def works(run: RunConfig) -> dict[str, Work]:
 
 
 def compile_stage(work: Work, layout: Layout, shards: int) -> Any:
-    """The compiled chunk of a stage, with its log in `shards` shards."""
+    """The compiled chunk of a stage, with its log in `shards` shards or, in mode stream, with a chunk's batches."""
 
     def placed(tree, *axes, lead=()):
         sharding = layout.sharding(*axes)
@@ -163,8 +179,13 @@ def compile_stage(work: Work, layout: Layout, shards: int) -> Any:
         per = total // shards + total % shards
         cut = jax.tree.map(lambda x: jax.ShapeDtypeStruct((per, *x.shape[1:]), x.dtype), work.log)
         log = ShardedRows(placed(cut, "data", lead=(shards,)), total)
+    streamed, chunk = work.run.data.mode == "stream", work.chunk
+    if streamed:
+        batches = (chunk, work.batch_size)
+        cut = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*batches, *x.shape[1:]), x.dtype), work.log)
+        log = placed(cut, None, "data")
     own = seeds.axes if seeds.own_frozen else ()
-    run_chunk = make_run_chunk(work.learner, work.batch_size, CHUNK, seeds=seeds, layout=layout)
+    run_chunk = make_run_chunk(work.learner, work.batch_size, chunk, streamed, seeds, layout)
     key = placed(jax.eval_shape(lambda: jax.random.key(0)), *seeds.axes, lead=lead)
     state, frozen = placed(work.state, *seeds.axes, lead=lead), placed(work.frozen, *own, lead=lead if own else ())
     step = jax.ShapeDtypeStruct((), jnp.int32, sharding=layout.sharding())
@@ -185,7 +206,7 @@ def measure(work: Work, layout: Layout, shards: int, gflop: float, chip: Chip | 
     row: dict[str, Any] = {
         "devices": layout.groups * layout.shards,
         "mesh": [layout.groups, layout.shards],
-        "rows": work.log.reward.shape[0] if shards == 1 else work.log.reward.shape[0] // layout.shards,
+        "rows": work.rows(layout, shards),
         "arguments_mib": round(memory.argument_size_in_bytes / mib),
         "temporaries_mib": round(memory.temp_size_in_bytes / mib, 1),
         "peak_mib": round(peak / mib),
@@ -218,7 +239,8 @@ def check_stage(name: str, work: Work, devices: Sequence[Any], chip: Chip | None
         layout = Layout(jax.make_mesh((1, 1), ("seed", "data"), axis_types=axes, devices=devices))
     seeds_here = run.num_seeds / layout.groups
     gflop = seeds_here * xla_gflop(work.learner, work.frozen, work.log, work.batch_size) / layout.shards
-    for shards in [run.data.shards] if run.data.shards else sorted({1, layout.shards}):
+    streamed = run.data.mode == "stream"
+    for shards in [run.data.shards or 1] if run.data.shards or streamed else sorted({1, layout.shards}):
         try:
             row = measure(work, layout, shards, gflop, chip)
         except jax.errors.JaxRuntimeError as error:
@@ -236,17 +258,8 @@ def check_stage(name: str, work: Work, devices: Sequence[Any], chip: Chip | None
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """A Markdown table of the stages' figures, all of one device."""
-    head = [
-        "stage",
-        "mesh",
-        "rows",
-        "arguments MiB",
-        "temporaries MiB",
-        "peak MiB",
-        "GFLOP a step",
-        "collectives a step",
-    ]
-    lines = ["| " + " | ".join([*head, "at least ms a step"]) + " |", "|---" * 9 + "|"]
+    head = "| stage | mesh | rows | arguments MiB | temporaries MiB | peak MiB | GFLOP a step | collectives a step |"
+    lines = [f"{head} at least ms a step |", "|---" * 9 + "|"]
     for row in rows:
         crossing = ", ".join(f"{n} {kind}, {size / 1e6:.2f} MB" for kind, (n, size) in row["collectives"].items())
         peak = f"{row['peak_mib']}" + (f" of {row['memory_mib']}" if "memory_mib" in row else "")

@@ -63,12 +63,18 @@ def run(
         check_machine(settings)
         workdir = Workdir(workdir_path, config)
         first(lambda: held.enter_context(workdir.locked()))
-        return _run_stages(settings, workdir, stages_of(settings, stages), others)
+        left = stages_of(settings, stages)
+        if others and "ope" not in left:
+            raise ConfigError("--against names policies for stage ope to judge, and this run has no such stage.")
+        return _run_stages(settings, workdir, left, others, reports={"evaluate", "ope"} & set(stages) != set())
 
 
-def _run_stages(run: "RunConfig", workdir: "Workdir", stages: Sequence[str], others: Sequence[str]) -> dict | None:
+def _run_stages(
+    run: "RunConfig", workdir: "Workdir", stages: Sequence[str], others: Sequence[str], reports: bool
+) -> dict | None:
     from spin_jax.export.against import against
-    from spin_jax.record.processes import first
+    from spin_jax.record.processes import first, is_first
+    from spin_jax.record.progress import log
     from spin_jax.report.results import report
     from spin_jax.stages.distill import distill
     from spin_jax.stages.estimate import announce
@@ -76,8 +82,10 @@ def _run_stages(run: "RunConfig", workdir: "Workdir", stages: Sequence[str], oth
     from spin_jax.stages.make_data import load_data, make_data
     from spin_jax.stages.off_policy import off_policy_evaluation
     from spin_jax.stages.pretrain_asm import pretrain_asm
+    from spin_jax.stages.requirements import check_requirements
     from spin_jax.stages.train_policy import train_policy
 
+    check_requirements(run, workdir, stages)
     rolls_out = run.simulated and "data" in stages  # that takes long, and the estimate needs no log
     if rolls_out:
         announce(run, workdir, stages)
@@ -86,6 +94,7 @@ def _run_stages(run: "RunConfig", workdir: "Workdir", stages: Sequence[str], oth
     if stages == ["data"]:
         return None
     dataset = load_data(run)
+    judged = [against(path, dataset) for path in others] if is_first() else []  # refused now, not after training
     if not rolls_out:
         announce(run, workdir, stages)
     if "pretrain" in stages:
@@ -94,14 +103,19 @@ def _run_stages(run: "RunConfig", workdir: "Workdir", stages: Sequence[str], oth
         distill(run, workdir, dataset)
     if "policy" in stages:
         train_policy(run, workdir, dataset)
-    if not {"evaluate", "ope"} & set(stages):
+    if not reports:
         return None
 
     def judge_and_report():
         if "evaluate" in stages:
             evaluate_policy(run, workdir, dataset)
         if "ope" in stages:
-            off_policy_evaluation(run, workdir, dataset, [against(path, dataset) for path in others])
+            off_policy_evaluation(run, workdir, dataset, judged)
+        if not {"evaluate", "ope"} & set(stages):
+            log.info(
+                "The policy is not judged: that reads the whole log at once, and config.data.mode=stream leaves it on "
+                "disk. A run with config.data.mode=memory on a part of the log judges it, too: --against=THIS_WORKDIR."
+            )
         return report(run, workdir, dataset)
 
     return first(judge_and_report, "evaluates and reports")

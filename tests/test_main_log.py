@@ -65,6 +65,19 @@ def test_a_table_ends_in_a_judgement(finished, capsys):
         assert (workdir / name).stat().st_size > 0, name
 
 
+def test_a_stream_ends_in_a_report_and_says_why_it_is_not_judged(finished, tmp_path, capfd):
+    config = finished[0].copy_and_resolve_references()
+    config.data.mode = "stream"
+    results = main.run(config, str(tmp_path / "run"), STAGES)
+    assert results["off_policy"] is None
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["transitions"] == 320
+    told = capfd.readouterr()
+    assert "the log it was trained on" in told.out
+    assert "The policy is not judged: that reads the whole log at once" in told.err
+    beside = main.run(finished[0], str(finished[1]), ("ope",), others=[str(tmp_path / "run")])
+    assert "run: spin_warm, step 80" in beside["off_policy"]["policies"]  # the way out that it names
+
+
 def test_what_is_judged_is_not_judged_again(finished, monkeypatch):
     config, workdir, results = finished
     monkeypatch.setattr("spin_jax.stages.off_policy.fitted_value", None)

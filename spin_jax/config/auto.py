@@ -1,5 +1,7 @@
 """Decides every 'auto' of a configuration, once; the decisions are recorded in the workdir's config.json."""
 
+import os
+
 import jax
 from ml_collections import ConfigDict
 
@@ -10,6 +12,8 @@ from spin_jax.registry import LEARNERS, POLICIES, PolicyEntry
 
 def resolve(config: ConfigDict, accelerated: bool | None = None) -> ConfigDict:
     """A copy of the configuration: the policy's implied fields are set and every 'auto' is decided for this machine.
+
+    Relative paths become absolute, so that the workdir can be read from any folder.
 
     accelerated: decide as for a machine with an accelerator, or as for one without; None: as this machine is. Wrong
     names and values are left as they are; `config.build.build` reports them. Raises ConfigError if a
@@ -41,12 +45,20 @@ def _resolve(config: ConfigDict, accelerated: bool | None) -> ConfigDict:
         # an accelerator answers only after its current chunk of training, so beside training the host computes
         beside = config.eval.asynchronous == "on"
         config.eval.device = "accelerator" if accelerated and not beside else "cpu"
+    for section, name in ((config.asm, "path"), (config.asm, "body_path"), (config.data, "path"), (config.data, "dir")):
+        section[name] = absolute(section[name])
     learner = LEARNERS.get(config.learner)
     if config.factored.dropout == -1 and learner is not None:
         config.factored.dropout = learner.factored_dropout
     _masking(config, entry)
     _extraction(config, entry)
     return config
+
+
+def absolute(path: str) -> str:
+    """The path as it is seen from any folder; "", ~ and addresses such as gs://… stay as they are."""
+    free = not isinstance(path, str) or not path or path.startswith("~") or "://" in path
+    return path if free else os.path.abspath(path)
 
 
 def worker_processes(configured: int) -> int:

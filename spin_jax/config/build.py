@@ -84,15 +84,18 @@ def has_stage(policy: str, stage: str) -> bool:
 def stages_of(run: RunConfig, stages: Sequence[str]) -> list[str]:
     """Those of `stages` that the run has: without a simulator, ope stands in for evaluate.
 
-    Of several stages, pretrain is left out where asm.path names the ASM. Raises ConfigError if the only stage that is
-    asked for is one that the run does not have.
+    Of several stages, pretrain is left out where asm.path names the ASM, and ope where the log is a stream. Raises
+    ConfigError if the only stage that is asked for is one that the run does not have.
     """
     if len(stages) == 1 and not has_stage(run.policy, stages[0]):
         having = ", ".join(name for name in POLICIES if has_stage(name, stages[0]))
         raise ConfigError(f"--stage={stages[0]}: policy {run.policy} has no such stage. Policies that have: {having}.")
     if stages == ("evaluate",) and not run.simulated:
         raise ConfigError(f"--stage=evaluate: {run.task} has no simulator. --stage=ope judges the policy from the log.")
+    if stages == ("ope",) and run.data.mode == "stream":
+        raise ConfigError("--stage=ope reads the whole log at once: it needs config.data.mode=memory.")
     given = {"pretrain"} if run.asm.path and len(stages) > 1 else set()
+    given |= {"evaluate"} if run.data.mode == "stream" and not run.simulated else set()
     return [
         "ope" if name == "evaluate" and not run.simulated else name
         for name in stages

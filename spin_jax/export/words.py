@@ -42,7 +42,7 @@ def rows_of(spaces: Spaces, records: Sequence[Mapping]) -> np.ndarray:
     values = [
         [_number(feature, record, number) for feature in spaces.features] for number, record in enumerate(records)
     ]
-    return np.array(values, np.float32)
+    return checked(spaces, values)
 
 
 def _entry(feature: Feature, record: Mapping, number: int) -> Any:
@@ -74,7 +74,8 @@ def _number(feature: Feature, record: Mapping, number: int) -> float:
 def checked(spaces: Spaces, observation: Any) -> np.ndarray:
     """Numbers [B, S] or [S] as observations [B, S] float32; raises DataError on another width and on NaN."""
     try:
-        rows = np.asarray(observation, np.float32)
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes inf, which is named below
+            rows = np.asarray(observation, np.float32)
     except (TypeError, ValueError) as error:
         raise DataError(f"An observation is an array of numbers, a mapping or a data frame ({error}).") from error
     if rows.ndim not in (1, 2) or rows.shape[-1] != spaces.num_features:

@@ -16,7 +16,7 @@ from spin_jax.record.workdir import flat
 from spin_jax.registry import POLICIES
 from spin_jax.types import ActionSpec, Normaliser, identity_normaliser
 
-DATA_FIELDS = ("level", "fingerprint")  # config.asm.other_data accepts differences in these
+DATA_FIELDS = ("level", "fingerprint", "held_out")  # config.asm.other_data accepts differences in these
 WAY_OUT = (
     "take another epoch with --config.asm.epoch (in another --workdir), or delete that directory: the command that "
     "pre-trained this ASM, run again without --stage, saves the last epoch anew, and the others if its folders asm and "
@@ -81,6 +81,7 @@ def describe(run: RunConfig, dataset: LogFacts) -> dict:
         "normalise": run.data.normalise,
         "level": run.data.level,
         "fingerprint": dataset.fingerprint,
+        "held_out": run.data.held_out,
     }
 
 
@@ -100,11 +101,12 @@ def load_asm(path: pathlib.Path, epoch: int | None, run: RunConfig, dataset: Log
     """Loads an ASM (epoch None: the last one) after comparing its record with `describe(run, dataset)` field by field.
 
     Raises CheckpointError as `find_epoch` does, and one that names the first field that differs, with both values, or
-    the damaged file; also for an ASM that never saw all slots masked, which the policy asks for.
+    the damaged file; also for an ASM that never saw all slots masked, which the policy asks for. What an ASM of an
+    older version held out is not known, and not compared.
     """
     store, expected, epoch = open_store(path), describe(run, dataset), find_epoch(path, epoch)
     record = store.record(epoch)
-    found, need = flat(record.get("describes", {})), flat(expected)
+    found, need = flat({"held_out": run.data.held_out} | record.get("describes", {})), flat(expected)
     for name in need:
         if name in DATA_FIELDS and run.asm.other_data:
             continue

@@ -59,6 +59,11 @@ def flat(values: dict, prefix: str = "") -> dict:
     return result
 
 
+def _of_a_beginning(name: str) -> bool:
+    """Whether a file is what a run that was killed before it had written its configuration leaves."""
+    return name == LOCK or (name.startswith(f".{CONFIG}.") and name.endswith(".tmp"))
+
+
 class Workdir:
     """The directory `path` of a run with the resolved configuration `config`.
 
@@ -81,7 +86,7 @@ class Workdir:
         record = self.path / CONFIG
         if record.exists():
             self._compare(read_config(self.path))
-        elif self.path.is_dir() and any(path.name != LOCK for path in self.path.iterdir()):
+        elif self.path.is_dir() and any(not _of_a_beginning(path.name) for path in self.path.iterdir()):
             raise WorkdirError(
                 f"--workdir={self.path} is not empty and holds no {CONFIG}: it is not a run of this program. "
                 f"Choose a new or an empty directory."

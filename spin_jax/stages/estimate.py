@@ -13,9 +13,7 @@ import numpy as np
 from spin_jax.config.build import has_stage
 from spin_jax.config.sections import RunConfig
 from spin_jax.envs.tasks import TASKS, flags_of
-from spin_jax.errors import CheckpointError
 from spin_jax.from_config import make_learner, make_policy
-from spin_jax.frozen.artefact import find_epoch
 from spin_jax.frozen.load import frozen_like
 from spin_jax.learners.asm import make_asm_learner
 from spin_jax.learners.base import Learner, state_like
@@ -26,7 +24,7 @@ from spin_jax.record.progress import duration, log
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import ENVS, POLICIES, PURE_ENVS
 from spin_jax.stages.make_data import directory_of, episode_steps, expected_transitions, spaces_of
-from spin_jax.stages.members import members, seeds_of
+from spin_jax.stages.members import alone, seeds_of
 from spin_jax.stages.stage import Stage
 from spin_jax.training.keys import stream
 from spin_jax.training.loop import make_run_chunk
@@ -49,7 +47,7 @@ def announce(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
     if jax.default_backend() != "cpu" or len(jax.devices()) > 1:
         return
     left = [name for name in stages if workdir.summary(name) is None]
-    if not set(left) & {"pretrain", "distill", "policy"} or _cannot_begin(run, workdir, stages):
+    if not set(left) & {"pretrain", "distill", "policy"}:
         return
     if sum(planned_steps(run, name) for name in left if has_stage(run.policy, name)) < FEW:
         return
@@ -77,18 +75,6 @@ def planned_steps(run: RunConfig, stage: str) -> int:
         "policy": run.train.num_steps,
         "ope": policies * run.ope.steps,
     }.get(stage, 0)
-
-
-def _cannot_begin(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> bool:
-    """Whether the stages need an ASM that is missing or unfinished; they then raise their own error at once."""
-    if not has_stage(run.policy, "pretrain") or ("pretrain" in stages and not run.asm.path):
-        return False
-    try:
-        for member in members(run, workdir):
-            find_epoch(member.asm, run.asm.wanted_epoch)
-    except CheckpointError:
-        return True
-    return False
 
 
 class Estimate:
@@ -124,7 +110,8 @@ class Estimate:
         config, steps = self._run.asm, planned_steps(self._run, "pretrain")
         learner = make_asm_learner(self._spec, config.model, config.masking_config, config.optimiser(steps))
         seeds = self._seeds if config.per_seed else ONE
-        return self._left("pretrain", steps) * self._step(learner, (), config.batch_size, seeds)(0)
+        of_all = self._run if config.per_seed else alone(self._run)
+        return self._left("pretrain", steps, of_all) * self._step(learner, (), config.batch_size, seeds)(0)
 
     def _distill(self) -> float:
         config, make_distiller = self._run.policy_config, POLICIES[self._run.policy].distiller
@@ -155,9 +142,9 @@ class Estimate:
         given: dict[str, Any] = {"x": np.ones(rows, np.float32), "next_x": np.zeros(slots, np.int32)}
         return planned_steps(self._run, "ope") * self._step(learner, (), config.batch_size, ONE, **given)(0)
 
-    def _left(self, name: str, steps: int) -> int:
-        """Gradient steps left in a stage."""
-        return max(steps - Stage(name, self._run, self._workdir, batch_size=1).start, 0)
+    def _left(self, name: str, steps: int, run: RunConfig | None = None) -> int:
+        """Gradient steps left in a stage; run: the one that it is a stage of, if that is not the whole run."""
+        return max(steps - Stage(name, run or self._run, self._workdir, batch_size=1).start, 0)
 
     def _step(
         self, learner: Learner, frozen: Any, batch_size: int, seeds: Seeds, policy: Policy | None = None, **given: Any

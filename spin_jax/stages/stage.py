@@ -47,7 +47,8 @@ class Stage:
         self.resumed, self.start = bool(saved), max(saved, default=0)
         self._writers: list[MetricsWriter] = []
         self._trained = False  # whether `fit` had steps to do
-        self._saved: int | None = None  # the step that `save` saved last
+        self._saved = self.start if self.resumed else None  # the step that `save` saved last
+        self._shards: int | None = None  # of the rows, if `fit` placed them
         self._inputs: Sequence[Mapping[str, Input]] = ()
 
     def reads(self, inputs: Sequence[Mapping[str, Input]]) -> None:
@@ -138,8 +139,8 @@ class Stage:
             return state
         self._trained, layout, seeds = True, self.layout, self.seeds
         if not isinstance(data, TransitionStream):
-            shards = rows.choose_shards(data, layout, self._batch_size, self.run.data.shards)
-            data = rows.place(data, layout, shards)
+            self._shards = rows.choose_shards(data, layout, self._batch_size, self._wanted_shards())
+            data = rows.place(data, layout, self._shards)
         keys = [stream(member.run.seed, f"{self.name}/loop") for member in self.members]
         return loop.fit(
             learner,
@@ -160,18 +161,32 @@ class Stage:
             show=show,
         )
 
+    def _wanted_shards(self) -> int:
+        """config.data.shards; of an automatic number, the one that the stage began with, or 0 if it has not begun."""
+        begun_with = (self.record().get("shards") or 0) if self.start else 0
+        if self.run.data.shards or begun_with <= 1 or begun_with % self.layout.shards == 0:
+            return self.run.data.shards or begun_with
+        log.warning(
+            f"{self.name}: began with the log in {begun_with} shards, which do not divide among {self.layout.shards} "
+            f"devices: from here on, batches are others than those of an uninterrupted run."
+        )
+        return 0
+
     def record(self) -> dict:
         """The record that was saved with the first member's state at `start`."""
         return first(lambda: self._stores[0].record(self.start))
 
     def save(self, step: int, state: Any, record: dict) -> None:
-        """Saves a checkpoint of every seed; a step that was saved just now is not written again."""
+        """Saves a checkpoint of every seed; a step that is saved is not written again.
+
+        The record also tells in how many shards the rows lie, as batches depend on it: a resumed run keeps the number.
+        """
         if step == self._saved:
             return
         self._saved, whole = step, self.layout.host(state)
         if is_first():
             for store, own in zip(self._stores, self.seeds.split(whole), strict=True):
-                store.save(step, own, record)
+                store.save(step, own, record if self._shards is None else record | {"shards": self._shards})
 
     def write(self, step: int, found: dict | Sequence[dict], seconds: float | None = None) -> None:
         """Writes a row of metrics for each seed; found: one dict for each seed, or, as `fit` gives, {name: [seeds]}."""

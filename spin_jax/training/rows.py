@@ -22,12 +22,17 @@ def choose_shards(data: Any, layout: Layout, batch_size: int, shards: int) -> in
     """
     if shards == 0:
         shards = 1 if layout.shards == 1 or first(lambda: _fits(data)) else layout.shards
+    check_shards(layout, batch_size, shards)
+    return shards
+
+
+def check_shards(layout: Layout, batch_size: int, shards: int) -> None:
+    """Raises ConfigError, with the numbers, if the shards do not divide among devices, or the batch among shards."""
     if shards > 1 and (shards % layout.shards or batch_size % shards):
         raise ConfigError(
             f"config.data.shards={shards} must be a multiple of {layout.shards}, the size of the mesh's axis 'data', "
             f"and divide the batch of {batch_size} rows."
         )
-    return shards
 
 
 def _fits(data: Any) -> bool:

@@ -106,3 +106,11 @@ def test_the_warm_start_takes_over_heads_of_any_width(monkeypatch):
 def test_resolving_twice_changes_nothing(monkeypatch):
     once = resolved(monkeypatch, preset="quick")
     assert resolve(once).to_dict() == once.to_dict()
+
+
+def test_relative_paths_are_seen_from_any_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    paths = {"asm__path": "run/asm", "data__path": "gs://bucket/log", "data__dir": "~/data", "asm__body_path": ""}
+    config = resolved(monkeypatch, **paths)
+    assert config.asm.path == str(tmp_path / "run" / "asm")
+    assert (config.data.path, config.data.dir, config.asm.body_path) == ("gs://bucket/log", "~/data", "")

@@ -213,6 +213,15 @@ def test_without_a_simulator_the_log_judges():
     assert stages_of(build(resolve(get_config("quick"))), STAGES) == ["data", "pretrain", "policy", "evaluate"]
 
 
+def test_a_stream_is_not_judged_from_the_log():
+    config = importlib.import_module("configs.log").get_config("quick")
+    config.data.update(path="a table", mode="stream")
+    run = build(resolve(config))
+    assert stages_of(run, STAGES) == ["data", "pretrain", "policy"]
+    with pytest.raises(ConfigError, match="--stage=ope reads the whole log at once: it needs config.data.mode=memory"):
+        stages_of(run, ("ope",))
+
+
 def test_no_asm_is_trained_where_one_is_named():
     config = get_config("quick")
     config.asm.path = "/somewhere/asm"

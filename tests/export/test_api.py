@@ -109,6 +109,7 @@ def test_seeds_repeat_and_no_seed_does_not(policy):
         (ROW | {"pulse": [80, "high"]}, r"Row 0: pulse\[1\] is not a number in 'high'"),
         (ROW | {"age": "old"}, "Row 0: age is not a number in 'old'"),
         (ROW | {"age": float("inf")}, "Row 0: age is inf"),
+        (ROW | {"age": 1e39}, "Row 0: age is inf"),  # beyond float32
     ],
 )
 def test_what_cannot_be_read_is_named(policy, observation, message):

@@ -64,6 +64,20 @@ def test_an_asm_that_seeds_share_lies_on_all_devices_whatever_the_mesh_of_the_se
     assert preflight.works(own)["pretrain"].run == own
 
 
+def test_a_stream_needs_no_room_for_the_log():
+    """The same program but for what it draws from: the arguments shrink by the log, but for a chunk's batches."""
+    (device,) = preflight.jax.devices()
+    figures = {}
+    for mode in ("memory", "stream"):
+        work = preflight.works(small("factored", data__mode=mode, data__episodes=1000))["policy"]
+        figures[mode] = preflight.check_stage("policy", work, [device], None)
+    log = sum(x.size * x.dtype.itemsize for x in preflight.jax.tree.leaves(work.log))
+    batches = preflight.CHUNK * work.batch_size / len(work.log.reward) * log
+    saved = figures["memory"]["arguments_mib"] - figures["stream"]["arguments_mib"]
+    assert saved == pytest.approx((log - batches) / 2**20, abs=1.5)
+    assert figures["stream"]["rows"] == preflight.CHUNK * work.batch_size
+
+
 @pytest.mark.parametrize(("topology", "platforms"), [("local", "None"), ("v5e:2x4", "cpu")])
 def test_only_other_machines_are_compiled_for_on_the_cpu(topology, platforms):
     code = "import os, launch.preflight; print(os.environ.get('JAX_PLATFORMS'))"

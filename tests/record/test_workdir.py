@@ -40,3 +40,13 @@ def test_a_summary_with_wrong_keys_is_not_believed(workdir, stage):
 def test_a_summary_comes_back_as_it_was_written(workdir):
     summary = {"seconds": 1.5, "directory": "/data", "data_returns": {"medium": 3}}
     assert workdir.finish("data", summary) == workdir.summary("data") == summary
+
+
+def test_what_a_kill_before_the_first_word_leaves_is_no_other_run(workdir):
+    workdir.path.mkdir()
+    (workdir.path / ".config.json.0123456789abcdef.tmp").write_text("{")
+    assert Workdir(str(workdir.path), CONFIG).stage("data").is_dir()
+    (workdir.path / "config.json").unlink()
+    (workdir.path / "notes.txt").write_text("mine")
+    with pytest.raises(WorkdirError, match="is not empty and holds no config.json"):
+        Workdir(str(workdir.path), CONFIG)

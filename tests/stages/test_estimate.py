@@ -4,11 +4,13 @@ import json
 import logging
 import time
 
+import numpy as np
 import pytest
 
 from configs.cheetah_run import get_config
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
+from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.progress import duration, log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages import STAGES, estimate
@@ -57,6 +59,13 @@ def test_stages_that_a_policy_does_not_have_are_left_out(prepared, known):
 def test_evaluations_beside_training_are_not_waited_for(prepared, known):
     beside = Estimate(*prepared(eval__asynchronous="on")).seconds(["policy"])["policy"]
     assert beside == 80 / 2
+
+
+@pytest.mark.parametrize(("per_seed", "steps"), [(False, 40), (True, 60)])
+def test_steps_that_are_done_are_not_counted_where_seeds_share_an_asm_or_not(prepared, known, per_seed, steps):
+    run, workdir = prepared(num_seeds=2, asm__per_seed=per_seed)
+    CheckpointStore(workdir.path / "pretrain" / "state").save(20, {"x": np.zeros(1)}, {})  # of the shared ASM
+    assert Estimate(run, workdir).seconds(["pretrain"])["pretrain"] == steps / 2
 
 
 def test_steps_of_waiting_for_the_critics_are_timed_apart(prepared, monkeypatch):
@@ -119,9 +128,8 @@ def test_nothing_is_timed_on_an_accelerator(prepared, monkeypatch, told):
     assert told == []
 
 
-def test_nothing_is_timed_for_stages_that_are_finished_or_cannot_begin(prepared, monkeypatch, told):
+def test_nothing_is_timed_for_stages_that_are_finished(prepared, monkeypatch, told):
     run, workdir = prepared()
-    announce(run, workdir, ["policy"])  # there is no ASM: the stage says so itself
     metrics = {"exact_match": 0.5, "slot_accuracy": [0.5], "accuracy_product": 0.5}
     probes = {"probe_name": "held_out", "untrained": metrics, "trained": metrics}
     workdir.finish("pretrain", {"seconds": 1, **probes})

@@ -13,6 +13,8 @@ from spin_jax.errors import ConfigError, WorkdirError
 from spin_jax.learners.base import Learner
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.metrics import read_rows
+from spin_jax.record.progress import log
+from spin_jax.stages import stage as stage_module
 from spin_jax.stages.members import members, seeds_of
 from spin_jax.stages.stage import Stage
 from spin_jax.types import ActionSpec
@@ -84,6 +86,45 @@ def test_a_step_that_was_saved_just_now_is_not_written_again(prepared, monkeypat
     for step in (0, 10, 10, 20):
         stage.save(step, {"x": jnp.float32(1)}, {})
     assert written == [0, 10, 20]
+
+
+def test_the_only_checkpoint_is_not_replaced_by_itself(prepared, monkeypatch):
+    """Replacing it leaves none for a moment; an epoch that is made anew asks for that step."""
+    run, workdir = prepared()
+    Stage("pretrain", run, workdir, 32).save(10, {"x": jnp.float32(1)}, {})
+    monkeypatch.setattr(CheckpointStore, "save", None)
+    Stage("pretrain", run, workdir, 32).save(10, {"x": jnp.float32(1)}, {})
+
+
+class Devices(NamedTuple):
+    """A layout without devices."""
+
+    shards: int
+    mesh: None = None
+
+    def put(self, tree, *_):
+        return tree
+
+
+@pytest.mark.parametrize(("devices", "shards"), [(8, 8), (4, 8), (1, 8), (16, 16)])
+def test_a_stage_goes_on_with_the_shards_that_it_began_with(prepared, monkeypatch, caplog, devices, shards):
+    """However much memory is free today; but for devices that they do not divide among, which is said."""
+    run, workdir = prepared()
+    monkeypatch.setattr(stage_module.rows, "_fits", lambda _: False)
+    monkeypatch.setattr(stage_module.rows, "place", lambda *_: None)
+    monkeypatch.setattr(stage_module.loop, "fit", lambda learner, state, *_, **__: state)
+    monkeypatch.setattr(log, "propagate", True)
+
+    def shards_on(devices):
+        stage = Stage("policy", run, workdir, 32)
+        stage.layout = Devices(devices)
+        stage.fit(None, {}, [()], {"x": np.zeros(4)}, num_steps=20, hooks=[], save=None, show=())
+        return stage._shards
+
+    assert shards_on(8) == 8
+    CheckpointStore(workdir.path / "policy" / "state").save(10, {"x": np.float32(1)}, {"shards": 8})
+    assert shards_on(devices) == shards
+    assert ("batches are others" in caplog.text) == (devices == 16)
 
 
 def test_a_stage_that_is_only_looked_at_leaves_no_trace(prepared):

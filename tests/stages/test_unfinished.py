@@ -18,10 +18,10 @@ from spin_jax.record.progress import log
 from spin_jax.report.results import collect_results, table
 from spin_jax.stages import evaluate_policy as evaluate
 from spin_jax.stages.distill import distill
-from spin_jax.stages.estimate import _cannot_begin
 from spin_jax.stages.evaluate_policy import evaluate_policy, last_step
 from spin_jax.stages.members import frozen_of, members
 from spin_jax.stages.pretrain_asm import Epochs, pretrain_asm
+from spin_jax.stages.requirements import check_requirements
 from spin_jax.stages.stage import Stage
 from spin_jax.stages.train_policy import train_policy
 
@@ -77,7 +77,8 @@ def test_stage_2_refuses_the_asm_of_a_killed_stage_1(killed, dataset):
     with pytest.raises(CheckpointError, match=(UNFINISHED + BY_NAME).format(asm=workdir.asm)):
         train_policy(run, workdir, dataset)
     assert not (workdir.path / "policy").exists()
-    assert _cannot_begin(run, workdir, ["policy"])
+    with pytest.raises(CheckpointError, match=UNFINISHED.format(asm=workdir.asm)):
+        check_requirements(run, workdir, ["policy"])
 
 
 @pytest.mark.parametrize(("stage", "policy"), [(train_policy, "spin_warm"), (distill, "spin_distill")])

@@ -1,0 +1,48 @@
+"""What the later stages of a run would refuse, refused before the first of them begins."""
+
+import pathlib
+from collections.abc import Sequence
+
+from spin_jax.config.build import has_stage
+from spin_jax.config.sections import RunConfig
+from spin_jax.frozen.artefact import find_epoch
+from spin_jax.frozen.body import load_body
+from spin_jax.record.processes import first
+from spin_jax.record.workdir import Workdir
+from spin_jax.stages.members import alone, members
+from spin_jax.training.mesh import make_layout
+from spin_jax.training.rows import check_shards
+
+READ_ASM = {"distill", "policy", "evaluate", "ope"}
+
+
+def check_requirements(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
+    """Raises ConfigError if devices, seeds, shards and the batch of a stage do not divide.
+
+    Raises CheckpointError if an ASM, which none of the stages trains, or the ASM whose body one begins with is missing,
+    or not finished.
+    """
+    for of_stage, batch_size in _batches(run, stages):
+        layout = make_layout(of_stage.num_seeds, batch_size, of_stage.mesh.seed, of_stage.mesh.data)
+        check_shards(layout, batch_size, run.data.shards)
+    first(lambda: _check_asms(run, workdir, stages))
+
+
+def _batches(run: RunConfig, stages: Sequence[str]) -> list[tuple[RunConfig, int]]:
+    """(the run of all its seeds, the batch) of each stage that trains."""
+    shared = run if run.asm.per_seed else alone(run)
+    all_stages = {
+        "pretrain": (shared, run.asm.batch_size),
+        "distill": (run, getattr(run.policy_config, "batch_size", 0)),
+        "policy": (run, run.train.batch_size),
+    }
+    return [all_stages[name] for name in stages if name in all_stages]
+
+
+def _check_asms(run: RunConfig, workdir: Workdir, stages: Sequence[str]) -> None:
+    if "pretrain" in stages:
+        if run.asm.body_path:
+            load_body(pathlib.Path(run.asm.body_path).expanduser(), run.asm.model.body)
+    elif has_stage(run.policy, "pretrain") and READ_ASM & set(stages):
+        for member in members(run, workdir):
+            find_epoch(member.asm, run.asm.wanted_epoch)
