@@ -85,7 +85,8 @@ def _run_stages(
     from spin_jax.stages.requirements import check_requirements
     from spin_jax.stages.train_policy import train_policy
 
-    check_requirements(run, workdir, stages)
+    if "data" in stages:  # before the log is made
+        check_requirements(run, workdir, stages)
     rolls_out = run.simulated and "data" in stages  # that takes long, and the estimate needs no log
     if rolls_out:
         announce(run, workdir, stages)
@@ -94,6 +95,8 @@ def _run_stages(
     if stages == ["data"]:
         return None
     dataset = load_data(run)
+    if "data" not in stages:  # what is wrong with the log comes first
+        check_requirements(run, workdir, stages)
     judged = [against(path, dataset) for path in others] if is_first() else []  # refused now, not after training
     if not rolls_out:
         announce(run, workdir, stages)
@@ -114,7 +117,8 @@ def _run_stages(
         if not {"evaluate", "ope"} & set(stages):
             log.info(
                 "The policy is not judged: that reads the whole log at once, and config.data.mode=stream leaves it on "
-                "disk. A run with config.data.mode=memory on a part of the log judges it, too: --against=THIS_WORKDIR."
+                "disk. A run with config.data.mode=memory on a part of the log judges it, too: "
+                f"--against={workdir.path}"
             )
         return report(run, workdir, dataset)
 

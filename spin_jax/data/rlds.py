@@ -78,8 +78,8 @@ def is_plain(features: tfds.features.FeaturesDict) -> bool:
     inner = getattr(steps, "feature", {})
     if type(steps) is not tfds.features.Dataset or len(dict(features)) > 1 or "observation" not in inner:
         return False
-    widths = [(inner[name].shape or (0,))[-1] for name in ("observation", "action")]
-    ours = rlds_features(*widths, propensity="propensity" in inner)["steps"].feature
+    num_features, num_slots = ((inner[name].shape or (0,))[-1] for name in ("observation", "action"))
+    ours = rlds_features(num_features, num_slots, "propensity" in inner)["steps"].feature
     return all(
         name in inner
         and type(inner[name]) in (tfds.features.Tensor, tfds.features.Scalar)
