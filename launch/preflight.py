@@ -42,7 +42,7 @@ from spin_jax.record.files import write_json
 from spin_jax.registry import POLICIES
 from spin_jax.run import given_config, with_shipped_configs
 from spin_jax.stages.make_data import expected_transitions, spaces_of
-from spin_jax.stages.members import alone, seeds_of
+from spin_jax.stages.members import of_asm, seeds_of
 from spin_jax.training.loop import make_run_chunk
 from spin_jax.training.mesh import Layout, make_layout
 from spin_jax.training.operations import xla_gflop
@@ -148,7 +148,7 @@ def works(run: RunConfig) -> dict[str, Work]:
     log, found = Transition(observation, action, array(), array(), observation), {}
     if has_stage(run.policy, "pretrain"):
         asm = make_asm_learner(spec, model, run.asm.masking_config, run.asm.optimiser(1))
-        found["pretrain"] = Work(run if run.asm.per_seed else alone(run), asm, (), log, run.asm.batch_size)
+        found["pretrain"] = Work(of_asm(run), asm, (), log, run.asm.batch_size)
     make_distiller = POLICIES[run.policy].distiller
     if make_distiller is not None:
         frozen = params_like(spec, spaces.num_features, model)

@@ -92,7 +92,7 @@ def stages_of(run: RunConfig, stages: Sequence[str]) -> list[str]:
         raise ConfigError(f"--stage={stages[0]}: policy {run.policy} has no such stage. Policies that have: {having}.")
     if stages == ("evaluate",) and not run.simulated:
         raise ConfigError(f"--stage=evaluate: {run.task} has no simulator. --stage=ope judges the policy from the log.")
-    if stages == ("ope",) and run.data.mode == "stream":
+    if "ope" in stages and run.data.mode == "stream":
         raise ConfigError("--stage=ope reads the whole log at once: it needs config.data.mode=memory.")
     given = {"pretrain"} if run.asm.path and len(stages) > 1 else set()
     given |= {"evaluate"} if run.data.mode == "stream" and not run.simulated else set()

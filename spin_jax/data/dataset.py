@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from spin_jax.data.memory import SAMPLE, check_fits
+from spin_jax.data.memory import check_fits, sample_of
 from spin_jax.data.rlds import EpisodeSource
 from spin_jax.data.spaces import FILE, read_spaces
 from spin_jax.data.statistics import RunningStatistics
@@ -272,8 +272,7 @@ class WithoutTerminals(Sequence):
 
 def _probed(stored: Sequence[Episode]) -> int:
     """PROBED, or the larger number of episodes that have PROBED_ROWS steps if all are as long as a sample of them."""
-    sample = np.linspace(0, len(stored) - 1, min(SAMPLE, len(stored))).astype(int)
-    return max(PROBED, math.ceil(PROBED_ROWS / np.mean([len(stored[int(i)].reward) for i in sample])))
+    return max(PROBED, math.ceil(PROBED_ROWS / np.mean([len(episode.reward) for episode in sample_of(stored)])))
 
 
 def _choose_episodes(total: int, held_out: float, mode: str, probed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

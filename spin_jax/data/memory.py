@@ -21,10 +21,14 @@ def row_bytes(episode: Episode) -> int:
     return 2 * episode.observation[0].nbytes + episode.action[0].nbytes + 8
 
 
+def sample_of(episodes: Sequence[Episode]) -> list[Episode]:
+    """SAMPLE episodes, or all if there are fewer, that are spread evenly over the log."""
+    return [episodes[int(i)] for i in np.linspace(0, len(episodes) - 1, min(SAMPLE, len(episodes)))]
+
+
 def resident_bytes(episodes: Sequence[Episode]) -> int:
     """Bytes of all transitions in arrays, estimated from SAMPLE episodes that are spread evenly over the log."""
-    sample = [episodes[int(i)] for i in np.linspace(0, len(episodes) - 1, min(SAMPLE, len(episodes)))]
-    return int(len(episodes) * np.mean([len(e.reward) * row_bytes(e) for e in sample]))
+    return int(len(episodes) * np.mean([len(e.reward) * row_bytes(e) for e in sample_of(episodes)]))
 
 
 def free_memory() -> dict[str, int]:

@@ -104,18 +104,12 @@ def parsed(record: bytes) -> Episode:
     terminal = columns["steps/is_terminal"].int64_list.value
     observation = np.array(columns["steps/observation"].float_list.value, np.float32).reshape(len(reward), -1)
     action = np.array(columns["steps/action"].int64_list.value, np.int32).reshape(len(reward), -1)
-    propensity = None
+    rows = {"observation": observation, "action": action, "reward": reward, "is_terminal": terminal}
     if "steps/propensity" in columns:
-        propensity = np.array(columns["steps/propensity"].float_list.value, np.float32)
-    if {len(reward)} != {len(terminal), len(reward if propensity is None else propensity)}:
+        rows["propensity"] = np.array(columns["steps/propensity"].float_list.value, np.float32)
+    if len({len(values) for values in rows.values()}) > 1:
         raise ValueError("its columns have different lengths")
-    return from_rlds({
-        "observation": observation,
-        "action": action,
-        "reward": reward,
-        "is_terminal": terminal,
-        **({} if propensity is None else {"propensity": propensity}),
-    })  # fmt: skip
+    return from_rlds(rows)
 
 
 class LocalInfo(tfds.core.DatasetInfo):

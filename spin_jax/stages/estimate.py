@@ -24,7 +24,7 @@ from spin_jax.record.progress import duration, log
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import ENVS, POLICIES, PURE_ENVS
 from spin_jax.stages.make_data import directory_of, episode_steps, expected_transitions, spaces_of
-from spin_jax.stages.members import alone, seeds_of
+from spin_jax.stages.members import of_asm, seeds_of
 from spin_jax.stages.stage import Stage
 from spin_jax.training.keys import stream
 from spin_jax.training.loop import make_run_chunk
@@ -109,9 +109,8 @@ class Estimate:
     def _pretrain(self) -> float:
         config, steps = self._run.asm, planned_steps(self._run, "pretrain")
         learner = make_asm_learner(self._spec, config.model, config.masking_config, config.optimiser(steps))
-        seeds = self._seeds if config.per_seed else ONE
-        of_all = self._run if config.per_seed else alone(self._run)
-        return self._left("pretrain", steps, of_all) * self._step(learner, (), config.batch_size, seeds)(0)
+        run = of_asm(self._run)
+        return self._left("pretrain", steps, run) * self._step(learner, (), config.batch_size, seeds_of(run))(0)
 
     def _distill(self) -> float:
         config, make_distiller = self._run.policy_config, POLICIES[self._run.policy].distiller

@@ -36,6 +36,11 @@ def alone(run: RunConfig) -> RunConfig:
     return dataclasses.replace(run, num_seeds=1, mesh=MeshConfig(seed=0, data=0))
 
 
+def of_asm(run: RunConfig) -> RunConfig:
+    """The run of stage 1: that of all seeds where each trains an ASM of its own, else that of the one they share."""
+    return run if run.asm.per_seed else alone(run)
+
+
 def members(run: RunConfig, workdir: Workdir) -> list[Member]:
     """The runs of the seeds config.seed, config.seed + 1, …; with one seed, only the run itself.
 

@@ -24,7 +24,7 @@ from spin_jax.record.inputs import Input
 from spin_jax.record.processes import first, is_first
 from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
-from spin_jax.stages.members import alone, inputs_of
+from spin_jax.stages.members import inputs_of, of_asm
 from spin_jax.stages.stage import Stage
 from spin_jax.training.keys import stream
 from spin_jax.training.loop import Hook
@@ -136,8 +136,7 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     together. config.asm.body_path names an ASM, of any log or task, whose body they start from. The epoch at which the
     stage resumes is saved anew if somebody deleted it, such as a damaged last one.
     """
-    if not run.asm.per_seed:
-        run = alone(run)
+    run = of_asm(run)
     config, stage = run.asm, Stage("pretrain", run, workdir, run.asm.batch_size)
     body = load_body(pathlib.Path(config.body_path).expanduser(), config.model.body) if config.body_path else None
     other = {} if body is None else {"body": Input(digest(flatten(body)), config.body_path)}

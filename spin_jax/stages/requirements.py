@@ -9,7 +9,7 @@ from spin_jax.frozen.artefact import find_epoch
 from spin_jax.frozen.body import load_body
 from spin_jax.record.processes import first
 from spin_jax.record.workdir import Workdir
-from spin_jax.stages.members import alone, members
+from spin_jax.stages.members import members, of_asm
 from spin_jax.training.mesh import make_layout
 from spin_jax.training.rows import check_shards
 
@@ -30,9 +30,8 @@ def check_requirements(run: RunConfig, workdir: Workdir, stages: Sequence[str]) 
 
 def _batches(run: RunConfig, stages: Sequence[str]) -> list[tuple[RunConfig, int]]:
     """(the run of all its seeds, the batch) of each stage that trains."""
-    shared = run if run.asm.per_seed else alone(run)
     all_stages = {
-        "pretrain": (shared, run.asm.batch_size),
+        "pretrain": (of_asm(run), run.asm.batch_size),
         "distill": (run, getattr(run.policy_config, "batch_size", 0)),
         "policy": (run, run.train.batch_size),
     }

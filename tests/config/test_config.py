@@ -218,8 +218,10 @@ def test_a_stream_is_not_judged_from_the_log():
     config.data.update(path="a table", mode="stream")
     run = build(resolve(config))
     assert stages_of(run, STAGES) == ["data", "pretrain", "policy"]
-    with pytest.raises(ConfigError, match="--stage=ope reads the whole log at once: it needs config.data.mode=memory"):
-        stages_of(run, ("ope",))
+    refused = "--stage=ope reads the whole log at once: it needs config.data.mode=memory"
+    for stages in (("ope",), ("policy", "ope")):
+        with pytest.raises(ConfigError, match=refused):
+            stages_of(run, stages)
 
 
 def test_no_asm_is_trained_where_one_is_named():
