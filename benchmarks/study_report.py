@@ -120,7 +120,7 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
                 joined = "none" if not numbers else ":" if name == LOG else "-"
                 style = {"color": colours[name], "ls": joined, "label": name}
                 axis.errorbar(at, mean, [mean - low, high - mean], marker="o", ms=3, lw=1, capsize=2, **style)
-            axis.set_xticks(range(len(ticks)), ticks)
+            axis.set_xticks(range(len(ticks)), [textwrap.fill(x, 14) for x in ticks])
             axis.set(xlabel=study.x, ylabel=textwrap.fill(MEASURES[measure], 36), xlim=(-0.5, len(ticks) - 0.5))
             axis.set_title(panel, fontsize="medium")
             axis.grid(alpha=0.3)

@@ -84,7 +84,7 @@ def get_config(task: str, preset: str) -> ConfigDict:
     asm.clip_norm = 1.0  # global gradient norm
     asm.batch_size = 1024  # transitions
     asm.top_fraction = 1.0  # share of the episodes, those of the highest returns, that the ASM is trained on
-    asm.num_epochs = 100  # of ceil(transitions / batch_size) steps each
+    asm.num_epochs = 100  # of ceil(transitions / batch_size) steps each, or up to 1 % more
     asm.checkpoint_every_epochs = 10  # epochs (epoch 0 is always kept)
 
     config.spin = spin = ConfigDict()

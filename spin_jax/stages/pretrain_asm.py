@@ -27,7 +27,7 @@ from spin_jax.record.workdir import Workdir
 from spin_jax.stages.members import inputs_of, of_asm
 from spin_jax.stages.stage import Stage
 from spin_jax.training.keys import stream
-from spin_jax.training.loop import Hook
+from spin_jax.training.loop import Hook, chunk_limit, epoch_length
 from spin_jax.types import Transition
 
 PROBE_ROWS = 10_000  # the metrics use at most this number of the probe's transitions
@@ -130,8 +130,9 @@ def _row(probe_name: str, metrics: dict) -> dict[str, float]:
 def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     """Runs or resumes stage 1; saves the kept epochs in workdir/asm and returns the summary of the first seed.
 
-    An epoch has ceil(T / batch_size) steps, whether batches are drawn with replacement (memory) or in blocks (stream);
-    T counts the transitions of the config.asm.top_fraction of the episodes with the highest returns.
+    An epoch has ceil(T / batch_size) steps (or up to 1 % more, see `epoch_length`), whether batches are drawn with
+    replacement (memory) or in blocks (stream); T counts the transitions of the config.asm.top_fraction of the episodes
+    with the highest returns.
     All seeds share one ASM. With config.asm.per_seed, each seed has its own ASM in its own workdir, and all are trained
     together. config.asm.body_path names an ASM, of any log or task, whose body they start from. The epoch at which the
     stage resumes is saved anew if somebody deleted it, such as a damaged last one.
@@ -143,7 +144,8 @@ def pretrain_asm(run: RunConfig, workdir: Workdir, dataset: Dataset) -> dict:
     stage.reads([inputs_of(member, dataset) | other for member in stage.members])
     rows = of_the_best(dataset.train, dataset.returns, dataset.lengths, config.top_fraction)
     count = dataset.num_transitions if config.top_fraction == 1 else len(rows.reward)
-    epoch_steps = math.ceil(count / config.batch_size)
+    limit = chunk_limit(dataset.train, config.batch_size, run.train.max_chunk)
+    epoch_steps = epoch_length(math.ceil(count / config.batch_size), limit)
     num_steps = config.num_epochs * epoch_steps
     learner = make_asm_learner(dataset.spec, config.model, config.masking_config, config.optimiser(num_steps))
     if body is not None:

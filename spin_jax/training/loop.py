@@ -34,6 +34,21 @@ def chunk_length(limit: int, *intervals: int) -> int:
     return max(c for c in range(1, min(limit, common) + 1) if common % c == 0)
 
 
+def epoch_length(steps: int, limit: int) -> int:
+    """`steps`, or the first number up to 1 % above it that falls into longer chunks of at most `limit` steps.
+
+    1 000 000 transitions in batches of 256 are 3907 steps, a prime number, whose chunks are of one step; the 3908 that
+    take its place make chunks of 977. A number whose chunks have half of `limit` or more stays as it is.
+    """
+    enough = min(steps, limit // 2)
+    return max(range(steps, steps + steps // 100 + 1), key=lambda n: min(chunk_length(limit, n), enough))
+
+
+def chunk_limit(data: Any, batch_size: int, max_chunk: int) -> int:
+    """The most steps of a chunk: max_chunk, or the batches that a stream hands over at once if those are fewer."""
+    return min(max_chunk, data.max_chunk(batch_size)) if isinstance(data, TransitionStream) else max_chunk
+
+
 def make_run_chunk(
     learner: Learner,
     batch_size: int,
@@ -103,6 +118,16 @@ class _Metrics:
         self._progress.update(step, **{name: metrics[name].mean() for name in self._show if name in metrics})
 
 
+def _warn_if_short(chunk: int, longest: int, what: str, num_steps: int, hooks: Sequence[Hook]) -> None:
+    """Warns of chunks that are far shorter than `longest`, which they might be."""
+    if chunk * 20 < longest:
+        every = " and ".join(map(str, sorted({hook.every_steps for hook in hooks})))
+        log.warning(
+            f"{what}: programs of so few steps make an accelerator wait. Longer ones must divide {num_steps} steps and "
+            f"what happens every {every} of them: choose numbers with a common divisor."
+        )
+
+
 def fit(
     learner: Learner,
     state: Any,
@@ -126,14 +151,13 @@ def fit(
 
     data: a tree of arrays [T, …] on the devices, or ShardedRows, from which every step draws its batch; or a
     TransitionStream, from which step i gets batch i (the next chunk of batches is transferred while one runs).
-
     on_metrics(step, metrics) gets the means of every chunk, each an array [seeds]; they are fetched after the next
     chunk has started. `show` names the metrics that the progress bar shows, as means over seeds. Raises DivergedError,
     naming the steps, if a metric is not finite; no hook sees that state. After SIGTERM or Ctrl-C the running chunk
     ends, on_stop(step, state), which saves the state, is called, and Preempted is raised. Without it nothing is saved.
     """
     streamed = isinstance(data, TransitionStream)
-    limit = min(max_chunk, data.max_chunk(batch_size)) if streamed else max_chunk
+    limit = chunk_limit(data, batch_size, max_chunk)
     chunk = chunk_length(limit, num_steps, start_step, *(hook.every_steps for hook in hooks))
     run_chunk = make_run_chunk(learner, batch_size, chunk, streamed, seeds, layout)
     feed = itertools.repeat(data)
@@ -141,6 +165,7 @@ def fit(
         feed = data.device_chunks(key, layout.put_batches, batch_size, chunk, start_step, num_steps)
     each = f" of each of {seeds.num} seeds, {seeds.at_once} at once," if seeds.num > 1 else ""
     log.info(f"{what}: compiling {chunk} gradient steps of batch {batch_size}{each} into one program …")
+    _warn_if_short(chunk, min(limit, num_steps - start_step), what, num_steps, hooks)
     with Progress(what, num_steps, start_step) as progress, stoppable():
         metrics = _Metrics(what, chunk, on_metrics, progress, show, layout)
         for step, given in zip(range(start_step + chunk, num_steps + 1, chunk), feed, strict=False):

@@ -54,3 +54,17 @@ def test_the_best_episodes_alone_are_modelled_and_an_epoch_is_shorter(smoke, dat
     assert num_steps == 2 * 3
     np.testing.assert_array_equal(data.action, dataset.train.action[:20])
     assert data.observation.shape == (20, 17)
+
+
+def test_an_epoch_may_be_longer_so_that_its_chunks_are(smoke, dataset, tmp_path, monkeypatch):
+    asked = []
+
+    def longer(steps, limit):
+        asked.append((steps, limit))
+        return steps + 1
+
+    monkeypatch.setattr(Stage, "fit", lambda self, learner, state, frozen, data, **_: state)
+    monkeypatch.setattr("spin_jax.stages.pretrain_asm.epoch_length", longer)
+    run, workdir = smoke(tmp_path / "longer", asm__batch_size=9, asm__num_epochs=2, train__max_chunk=30)
+    assert pretrain_asm(run, workdir, dataset)["steps"] == 2 * 6
+    assert asked == [(5, 30)]

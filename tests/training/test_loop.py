@@ -1,6 +1,7 @@
 """The loop: chunks change nothing, resuming changes nothing, hooks and errors come when they should."""
 
 import functools
+import logging
 import signal
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from spin_jax.objectives.masked_modelling import MaskingConfig
 from spin_jax.record.checkpoint import CheckpointStore
 from spin_jax.record.processes import Preempted
 from spin_jax.training import loop
-from spin_jax.training.loop import Hook, chunk_length, fit
+from spin_jax.training.loop import Hook, chunk_length, epoch_length, fit
 from spin_jax.types import Episode, Normaliser
 
 KEY = jax.random.key(5)
@@ -116,6 +117,33 @@ def test_a_metric_that_is_not_finite_stops_the_run_before_a_hook_sees_the_state(
 )
 def test_chunk_length_is_the_longest_that_divides_every_interval(limit, intervals, chunk):
     assert chunk_length(limit, *intervals) == chunk
+
+
+@pytest.mark.parametrize(
+    ("steps", "limit", "length"),
+    [
+        (782, 1000, 782),
+        (1400, 1000, 1400),  # two chunks of 700
+        (1009, 1000, 1010),  # a prime number
+        (3907, 1000, 3908),  # one, too: 1 000 000 transitions in batches of 256
+        (2002, 1000, 2004),  # 7 chunks of 286, or 3 of 668
+        (40, 1, 40),
+        (101, 10, 102),  # one per cent is all there is: 10 does not divide 102
+        (7, 4, 7),
+    ],
+)
+def test_an_epoch_is_lengthened_only_for_longer_chunks(steps, limit, length):
+    assert epoch_length(steps, limit) == length
+
+
+def test_many_steps_in_short_chunks_are_warned_of(caplog):
+    caplog.set_level(logging.INFO, logger="spin_jax")
+    run(40, 100, hooks=[Hook(20, lambda step, state: None)])
+    assert "compiling 20 gradient steps" in caplog.text
+    assert "wait" not in caplog.text
+    run(40, 100, hooks=[Hook(7, lambda step, state: None), Hook(20, lambda step, state: None)])
+    assert "compiling 1 gradient steps" in caplog.text
+    assert "must divide 40 steps and what happens every 7 and 20 of them" in caplog.text
 
 
 @pytest.mark.parametrize("stopped", [4, 10])
