@@ -13,6 +13,8 @@ from spin_jax.types import ActionSpec
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # compiling tiny programs is nearly all the suite does
+if jax.__version_info__ < (0, 11):  # the fusion emitters are a third of that; later versions end on an unknown flag
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 NO_LLVM = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 

@@ -12,7 +12,9 @@ from spin_jax import run as main
 from spin_jax.collect.policy_table import shipped
 from spin_jax.config.auto import resolve
 from spin_jax.config.build import build
+from spin_jax.envs.dm_control import DMControlEnv
 from spin_jax.envs.tasks import TASKS, family
+from spin_jax.envs.traffic import TrafficEnv
 from spin_jax.stages import STAGES, estimate
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -47,7 +49,25 @@ def test_a_file_opens_with_command_hardware_time_and_return(name):
     assert "return" in text or "not measured yet" in text
 
 
+@pytest.fixture
+def short_episodes(monkeypatch):
+    """Episodes end after 60 control steps: without XLA's optimisations, whole ones would be most of the test."""
+    make_dm_control, make_traffic = DMControlEnv.__init__, TrafficEnv.__init__
+
+    def short_dm_control(self, *args):
+        make_dm_control(self, *args)
+        self._env._step_limit = 60
+
+    def short_traffic(self, *args):
+        make_traffic(self, *args)
+        self._episode_steps = 60
+
+    monkeypatch.setattr(DMControlEnv, "__init__", short_dm_control)
+    monkeypatch.setattr(TrafficEnv, "__init__", short_traffic)
+
+
 @pytest.mark.slow  # a log of one's own: test_main_log.py
+@pytest.mark.usefixtures("short_episodes")
 @pytest.mark.parametrize("name", [name for name in FILES if name != "log" and (EVERY_PAIR or name not in LIKE_OTHERS)])
 def test_quick_runs_end_to_end_in_few_steps(name, tmp_path, monkeypatch):
     """The preset's own networks, data from the task's shipped policies, all stages."""
