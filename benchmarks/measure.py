@@ -1,7 +1,6 @@
 """Shared by all benchmarks: the update steps of a configuration as compiled programs, and interleaved timing."""
 
 import functools
-import importlib
 import os
 import pathlib
 import subprocess
@@ -22,6 +21,7 @@ from spin_jax.from_config import make_learner, make_policy
 from spin_jax.learners.base import Learner, compiled_init
 from spin_jax.record.files import write_json
 from spin_jax.record.machine import facts
+from spin_jax.run import get_config
 from spin_jax.stages.estimate import random_frozen, random_log
 from spin_jax.stages.members import seeds_of
 from spin_jax.training.loop import make_run_chunk
@@ -40,7 +40,7 @@ def run_main(arguments: Sequence[str]) -> None:
 
 def settings(task: str, preset: str = "paper", **changes: Any) -> RunConfig:
     """The checked configuration of a task; changes: section__field=value, such as train__batch_size=64."""
-    config = importlib.import_module(f"configs.{task}").get_config(preset)
+    config = get_config(f"{task}:{preset}")
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
     return build(resolve(config))
 

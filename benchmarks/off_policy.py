@@ -7,7 +7,6 @@ worse the policy that looks best is than the best one) and the mean absolute err
 resumes.
 """
 
-import importlib
 import itertools
 import json
 import pathlib
@@ -32,6 +31,7 @@ from spin_jax.record.files import write_json
 from spin_jax.record.progress import setup_logging
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import ENVS
+from spin_jax.run import get_config
 from spin_jax.run import run as run_stages
 from spin_jax.stages.make_data import load_data
 from spin_jax.stages.members import members
@@ -48,7 +48,7 @@ def levels() -> list[str]:
 
 def settings(level: str, learner: str) -> tuple[RunConfig, ConfigDict]:
     """A run of preset quick, and its resolved configuration."""
-    config = importlib.import_module(f"configs.{family(FLAGS.task)}").get_config(FLAGS.preset)
+    config = get_config(f"{family(FLAGS.task)}:{FLAGS.preset}")
     steps = FLAGS.steps
     config.update(task=FLAGS.task, policy="factored", learner=learner)
     config.data.update(level=level, dir=FLAGS.data_dir)

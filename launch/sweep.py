@@ -7,7 +7,6 @@ full name; a task is named as its file in configs/ (maze, not maze_7). Each run 
 varies between the runs. launch/README.md feeds the lines to xargs, Slurm and SkyPilot.
 """
 
-import importlib
 import pathlib
 import re
 import runpy
@@ -23,6 +22,7 @@ from spin_jax.envs.tasks import family
 from spin_jax.errors import ConfigError
 from spin_jax.record.workdir import flat
 from spin_jax.registry import ENVS, LEARNERS, LOG, POLICIES
+from spin_jax.run import get_config
 
 FIELDS = {"level": "data.level"} | {name: name for name in ("policy", "learner", "seed", "num_seeds")}
 TASK_FILES = tuple(dict.fromkeys([*map(family, ENVS), LOG]))  # a task is named as its file in configs/
@@ -59,9 +59,8 @@ def full_config(run: dict[str, Any]) -> ConfigDict:
     for name, table in (("task", TASK_FILES), ("policy", POLICIES), ("learner", LEARNERS)):
         if name in run and run[name] not in table:
             raise ConfigError(f"{name} is {run[name]!r}.{did_you_mean(run[name], table)}")
-    module = importlib.import_module(f"configs.{run['task']}")
     try:
-        config = module.get_config(*([run["preset"]] if "preset" in run else []))
+        config = get_config(":".join(run[name] for name in ("task", "preset") if name in run))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     fields = [f"config.{name}" for name in flat(config.to_dict())]

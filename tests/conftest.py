@@ -11,6 +11,10 @@ from spin_jax.models.asm import ASM, ASMConfig
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.types import ActionSpec
 
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    # each of pytest's workers has cores of its own: the threads of two programs on the same cores wait for each other
+    own = slice(int(os.environ["PYTEST_XDIST_WORKER"][2:]), None, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[own] or os.sched_getaffinity(0))
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # compiling tiny programs is nearly all the suite does
 if jax.__version_info__ < (0, 11):  # the fusion emitters are a third of that; later versions end on an unknown flag

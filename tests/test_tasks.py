@@ -22,7 +22,7 @@ FILES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem not in ("
 LIKE_OTHERS = {"finger_spin", "fish_swim", "humanoid_stand", "quadruped_walk"}  # as cheetah_run and dog_trot
 FEW_STEPS = {
     "data.episodes": 2, "asm.num_epochs": 1, "train.num_steps": 20, "train.checkpoint_every_steps": 20,
-    "eval.every_steps": 20, "eval.episodes": 1, "eval.final_episodes": 1,
+    "eval.every_steps": 20, "eval.episodes": 1, "eval.final_episodes": 1, "eval.num_workers": 0,
 }  # fmt: skip
 
 
