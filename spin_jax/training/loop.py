@@ -40,8 +40,14 @@ def epoch_length(steps: int, limit: int) -> int:
     1 000 000 transitions in batches of 256 are 3907 steps, a prime number, whose chunks are of one step; the 3908 that
     take its place make chunks of 977. A number whose chunks have half of `limit` or more stays as it is.
     """
-    enough = min(steps, limit // 2)
-    return max(range(steps, steps + steps // 100 + 1), key=lambda n: min(chunk_length(limit, n), enough))
+    best, longest = steps, 0
+    for n in range(steps, steps + steps // 100 + 1):
+        length = chunk_length(limit, n)
+        if length > longest:
+            best, longest = n, length
+        if longest >= min(steps, limit // 2):
+            break
+    return best
 
 
 def chunk_limit(data: Any, batch_size: int, max_chunk: int) -> int:
