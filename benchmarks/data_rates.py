@@ -28,8 +28,9 @@ from absl import flags
 from benchmarks.measure import spread, write
 from spin_jax import command
 from spin_jax.data.dataset import load_dataset
-from spin_jax.data.rlds import EpisodeSource, rlds_features, to_rlds, write_shards
+from spin_jax.data.rlds import EpisodeSource, rlds_features
 from spin_jax.data.sampler import sample_batch, scaled
+from spin_jax.data.shards import EpisodeBuilder, write_shards
 from spin_jax.envs.tasks import DM_CONTROL, EPISODE_STEPS
 from spin_jax.record.progress import setup_logging
 from spin_jax.types import Episode
@@ -44,23 +45,23 @@ def synthetic(directory: str, task: str, episodes: int) -> pathlib.Path:
     """Writes a data set of random episodes with the shapes of `task`, in array_record shards like all others."""
     num_features, num_slots = DM_CONTROL[task].num_features, DM_CONTROL[task].num_slots
 
-    class Synthetic(tfds.core.GeneratorBasedBuilder):
+    class Synthetic(EpisodeBuilder):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
             features = rlds_features(num_features, num_slots)
             return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
-        def _split_generators(self, dl_manager):
-            return {SPLIT: self._generate_examples()}
+        def splits(self):
+            return {SPLIT: (episodes, self._random())}
 
-        def _generate_examples(self):
+        def _random(self):
             rng = np.random.default_rng(0)
-            for i in range(episodes):
+            for _ in range(episodes):
                 observation = rng.normal(size=(EPISODE_STEPS + 1, num_features)).astype(np.float32)
                 action = rng.integers(0, BINS, (EPISODE_STEPS, num_slots)).astype(np.int32)
                 reward = rng.random(EPISODE_STEPS).astype(np.float32)
-                yield i, {"steps": to_rlds(Episode(observation, action, reward, False))}
+                yield Episode(observation, action, reward, False)
 
     builder = Synthetic(data_dir=directory, file_format=tfds.core.FileFormat.ARRAY_RECORD)
     write_shards(builder, min(4, episodes))

@@ -5,7 +5,8 @@ import pathlib
 import numpy as np
 import tensorflow_datasets as tfds
 
-from spin_jax.data.rlds import rlds_features, to_rlds, write_shards
+from spin_jax.data.rlds import rlds_features, to_rlds
+from spin_jax.data.shards import write_shards
 from spin_jax.types import Episode
 
 
@@ -26,15 +27,15 @@ class Recorded(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield i, episode if isinstance(episode, dict) else {"steps": to_rlds(episode)}
 
 
-def write_data_set(directory, splits, features) -> pathlib.Path:
-    """Prepares a TFDS data set in `directory` and returns its own directory.
+def write_data_set(directory, splits, features, num_shards=1) -> pathlib.Path:
+    """Prepares a TFDS data set in `directory`, by TFDS's own encoder, and returns its own directory.
 
     splits: {name: [an Episode, or a dict as `features` says, …]}; features: TFDS's, or (S, N) of RLDS episodes.
     """
     features = rlds_features(*features) if isinstance(features, tuple) else features
     kind = type("Recorded", (Recorded,), {"splits": splits, "features": features}, skip_registration=True)
     builder = kind(data_dir=directory, file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    write_shards(builder, 1)
+    write_shards(builder, num_shards)
     return pathlib.Path(builder.data_path)
 
 

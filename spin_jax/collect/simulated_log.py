@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import time
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -17,7 +18,8 @@ import tensorflow_datasets as tfds
 from spin_jax.collect.behaviours import BEHAVIOURS
 from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
 from spin_jax.data.cards import read_cards
-from spin_jax.data.rlds import LocalInfo, rlds_features, to_rlds, write_shards
+from spin_jax.data.rlds import rlds_features
+from spin_jax.data.shards import EpisodeBuilder, LocalInfo, serialised, write_shards
 from spin_jax.envs.structured_names import LISTED, ByTask
 from spin_jax.envs.tasks import DM_CONTROL, MAZES, TASKS
 from spin_jax.errors import DataError
@@ -50,11 +52,11 @@ class SimulatedConfig(tfds.core.BuilderConfig):
         self.version = VERSIONS.get(self.task, FIRST)
 
 
-class SimulatedLog(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]  # TFDS is untyped
+class SimulatedLog(EpisodeBuilder, skip_registration=True):  # type: ignore[call-arg]  # TFDS is untyped
     """A log of a simulated task; the data set of a family of tasks is a subclass, and its docstring the description."""
 
     VERSION = tfds.core.Version(FIRST)  # a configuration has its own
-    pieces: pathlib.Path | None = None  # where prepare() put the roll-outs
+    pieces: pathlib.Path  # where prepare() put the roll-outs
 
     def _info(self) -> tfds.core.DatasetInfo:
         task = TASKS[self.builder_config.task]
@@ -62,15 +64,13 @@ class SimulatedLog(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
             builder=self,
             description=self.__class__.__doc__,
             features=rlds_features(task.num_features, task.num_slots),
-            disable_shuffling=True,  # episodes keep their order: episode i of a split is the same in every reading
+            disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager):
-        return {level: self._generate_examples(level) for level in TASKS[self.builder_config.task].levels}
-
-    def _generate_examples(self, level):
-        for i, episode in enumerate(read_pieces(self.pieces / level)):
-            yield i, {"steps": to_rlds(episode)}
+    def splits(self) -> dict[str, tuple[int, Iterable[Episode]]]:
+        """The levels of the task."""
+        levels, episodes = TASKS[self.builder_config.task].levels, self.builder_config.episodes
+        return {level: (episodes, read_pieces(self.pieces / level)) for level in levels}
 
 
 class FactorisedDmc(SimulatedLog):
@@ -187,14 +187,13 @@ def _play(pieces: pathlib.Path, config: SimulatedConfig, num_workers: int, direc
 
 
 def _encoding_seconds(config: SimulatedConfig) -> float:
-    """Seconds that TFDS takes to encode one episode (about 30 ms on one core, as long as a fast task's simulation)."""
+    """Seconds that one episode takes on its way into a shard."""
     task = TASKS[config.task]
-    features = rlds_features(task.num_features, task.num_slots)
     observation = np.zeros((task.episode_steps + 1, task.num_features), np.float32)
     action = np.zeros((task.episode_steps, task.num_slots), np.int32)
-    rows = to_rlds(Episode(observation, action, np.zeros(len(action), np.float32), terminal=False))
+    episode = Episode(observation, action, np.zeros(len(action), np.float32), terminal=False)
     begin = time.monotonic()
-    features.encode_example({"steps": rows})
+    serialised(episode)
     return time.monotonic() - begin
 
 

@@ -5,10 +5,7 @@ are T + 1 rows; in the last row (is_last) only the observation has a meaning. Te
 discount 0 in it and in the row before. Time limit: is_last without is_terminal, and the discount stays 1.
 """
 
-import contextlib
-import io
 import pathlib
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -110,25 +107,6 @@ def parsed(record: bytes) -> Episode:
     if len({len(values) for values in rows.values()}) > 1:
         raise ValueError("its columns have different lengths")
     return from_rlds(rows)
-
-
-class LocalInfo(tfds.core.DatasetInfo):
-    """Facts of a data set that is made here: no server is asked for them (TFDS leaves an empty folder each time)."""
-
-    def initialize_from_bucket(self) -> None:
-        """Does nothing."""
-
-
-def write_shards(builder: tfds.core.DatasetBuilder, num_shards: int) -> None:
-    """Prepare `builder` with num_shards array_record shards for each split; TFDS's own output is hidden.
-
-    Only one process may do so at a time: what a killed one left is removed.
-    """
-    for left in pathlib.Path(builder.data_path).parent.glob("incomplete.*"):
-        shutil.rmtree(left)
-    tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=num_shards))
 
 
 def open_data_set(directory: str) -> tfds.core.DatasetBuilder:

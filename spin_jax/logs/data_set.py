@@ -4,11 +4,13 @@ import dataclasses
 import os
 import pathlib
 import shutil
+from collections.abc import Iterable, Iterator
 
 import tensorflow_datasets as tfds
 
 from spin_jax.data.cards import card_path, shard_digests
-from spin_jax.data.rlds import LocalInfo, rlds_features, to_rlds, write_shards
+from spin_jax.data.rlds import rlds_features
+from spin_jax.data.shards import EpisodeBuilder, LocalInfo, write_shards
 from spin_jax.data.spaces import write_spaces
 from spin_jax.logs.read_log import Log
 from spin_jax.record.files import write_json, write_text
@@ -29,7 +31,7 @@ class ImportedConfig(tfds.core.BuilderConfig):
     propensity: bool = False
 
 
-class ImportedLog(tfds.core.GeneratorBasedBuilder):
+class ImportedLog(EpisodeBuilder):
     """A log that was made elsewhere; card_train.json names its origin, spaces.json its features, slots and choices."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -40,13 +42,14 @@ class ImportedLog(tfds.core.GeneratorBasedBuilder):
         features = rlds_features(config.num_features, config.num_slots, config.propensity)
         return LocalInfo(builder=self, description=self.__class__.__doc__, features=features, disable_shuffling=True)
 
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples()}
+    def splits(self) -> dict[str, tuple[int, Iterable[Episode]]]:
+        """One split, train."""
+        return {"train": (len(self.episodes), self._told())}
 
-    def _generate_examples(self):
+    def _told(self) -> Iterator[Episode]:
         with Progress("import: writing", len(self.episodes), unit="episode") as progress:
             for i, episode in enumerate(self.episodes):
-                yield i, {"steps": to_rlds(episode)}
+                yield episode
                 progress.update(i + 1)
 
 
