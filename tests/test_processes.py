@@ -17,11 +17,11 @@ from spin_jax.record.metrics import read_rows
 from spin_jax.record.processes import CODES
 
 ROOT = pathlib.Path(__file__).parent.parent
-STEPS = 100
+STEPS = 40
 pytestmark = pytest.mark.slow
 
 
-def start(workdir, data, *arguments, processes=2, devices=4, distributed=True):
+def start(workdir, data, *arguments, processes=2, devices=2, distributed=True):
     """The processes of one run, started as a launcher would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -65,7 +65,7 @@ def stored(workdir):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """(workdir, data) of a run of two processes with four devices each, from data to report, that nothing stopped."""
+    """(workdir, data) of a run of two processes with two devices each, from data to report, that nothing stopped."""
     root = tmp_path_factory.mktemp("processes")
     team = start(root / "whole", root / "data")
     assert end(team) == [0, 0], told(root / "whole", 0) + told(root / "whole", 1)
@@ -85,7 +85,7 @@ def test_two_processes_go_from_data_to_report(whole):
 
 
 def test_after_sigterm_to_one_both_save_the_same_step_and_one_process_ends_it_bit_for_bit(whole, tmp_path):
-    """The one process has all 8 devices, and --distributed too, so that they add up in the same order."""
+    """The one process has all 4 devices, and --distributed too, so that they add up in the same order."""
     _, data = whole
     arguments = ("--config.policy=factored",)  # without stage 1, to be quick; spin_warm was shown to do the same
     uninterrupted, workdir = tmp_path / "uninterrupted", tmp_path / "stopped"
@@ -98,7 +98,7 @@ def test_after_sigterm_to_one_both_save_the_same_step_and_one_process_ends_it_bi
     assert 0 < step < STEPS
     for index in range(2):
         assert f"SIGTERM; saved step {step} of {STEPS}" in told(workdir, index)
-    assert end(start(workdir, data, *arguments, processes=1, devices=8)) == [0], told(workdir, 0)
+    assert end(start(workdir, data, *arguments, processes=1, devices=4)) == [0], told(workdir, 0)
     assert f"resuming from step {step} of {STEPS}" in told(workdir, 0)
     assert stored(workdir) == stored(uninterrupted)
     assert (workdir / "results.json").exists()
