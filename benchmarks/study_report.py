@@ -13,6 +13,7 @@ from benchmarks.study_base import MEASURES, Study
 from spin_jax.evaluation.scores import interquartile_mean, stratified_interval
 from spin_jax.record.files import replacing, write_text
 from spin_jax.record.progress import duration
+from spin_jax.registry import LEARNERS, POLICIES
 
 FINDINGS = pathlib.Path(__file__).parent / "studies" / "findings"
 ALL = "all"
@@ -131,15 +132,22 @@ def draw(study: Study, rows: Sequence[dict], path: pathlib.Path) -> None:
 
 
 def sizes(study: Study, found: dict) -> str:
-    """The fields of all runs, and then those that all runs of a configuration share beside them."""
+    """The fields of all runs, and then those that all runs of a configuration share beside them.
+
+    Sections of learners and policies that no run has are left out.
+    """
+    runs = [row["settings"] for row in found["runs"]]
+    used = {run.get("policy") for run in runs} | {run.get("learner", "iql") for run in runs}  # iql unless a run says
+    idle = {*LEARNERS, *POLICIES} - used
 
     def written(fields: dict) -> str:
         return ", ".join(f"`{name}={value}`" for name, value in fields.items())
 
-    parts = [written(found["size"]) or "of the preset"]
+    common = {name: value for name, value in found["size"].items() if name.partition(".")[0] not in idle}
+    parts = [written(common) or "of the preset"]
     told = {*found["size"], "preset", "num_seeds", "config", study.x, *study.panel, *study.line}
-    for config in dict.fromkeys(row["settings"]["config"] for row in found["runs"]):
-        first, *others = (row["settings"] for row in found["runs"] if row["settings"]["config"] == config)
+    for config in dict.fromkeys(run["config"] for run in runs):
+        first, *others = (run for run in runs if run["config"] == config)
         shared = {name: value for name, value in first.items() if all(run.get(name) == value for run in others)}
         own = {name: value for name, value in shared.items() if name not in told}
         parts += [f"{config}: {written(own)}"] if own else []

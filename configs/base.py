@@ -28,8 +28,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     data.path = ""  # a prepared RLDS data set to read instead of ours (folder with dataset_info.json); data.level is
     # then one of its split expressions, such as train
     data.level = "medium-expert"  # random | medium | expert | medium-expert | random-medium-expert (67 + 67 + 66
-    # episodes, 200k transitions) | a TFDS split expression over random, medium and expert (or the task's own levels)
-    data.episodes = 1000  # episodes of each of the splits random, medium, expert (1000 steps each)
+    # episodes) | a TFDS split expression over random, medium and expert (or the task's own levels)
+    data.episodes = 1000  # episodes of each of the splits random, medium, expert (DM Control: of 1000 steps each)
     data.epsilon = 0.05  # probability of a random sub-action in all splits but random, so that the log has support
     data.seed = 0  # of the roll-outs
     data.normalise = False  # scale observations by the data's mean and standard deviation (kept in the ASM artefact)
@@ -42,10 +42,9 @@ def get_config(task: str, preset: str) -> ConfigDict:
     # batches depend on it | 0 = one, or one for each device along mesh.data if a device cannot hold them all (memory)
     data.block_episodes = 16  # the transitions of this number of episodes are shuffled together (stream)
     data.num_workers = -1  # environment processes; -1 = one per core, 0 = none
-    data.columns = columns = (
-        ConfigDict()
-    )  # of a log of your own (configs/log.py): names of columns, several separated by
-    # commas, slot_* = all that begin so; "" = by the usual names, none = the log has no such column
+    # of a log of your own (configs/log.py): names of columns, several separated by commas, slot_* = all that begin so;
+    # "" = by the usual names, none = the log has no such column
+    data.columns = columns = ConfigDict()
     columns.observation = ""  # a column of lists, or columns of single values; "" = also: what no other field takes
     columns.action = ""  # a column of lists, or a column for each slot; text and numbers alike
     columns.reward = ""

@@ -1,7 +1,7 @@
 """humanoid-stand: S 67, N 21, 3 bins.
 
 python main.py --config=configs/humanoid_stand.py:quick --workdir=DIR
-    two CPU cores: 7 minutes where the log is there (which takes 5); return 650 (data: 452)
+    two CPU cores: 7 minutes, and 5 more to roll out the log the first time; return 650 (data: 452)
 python main.py --config=configs/humanoid_stand.py --workdir=DIR
     preset paper, for an accelerator: not measured yet
 """

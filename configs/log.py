@@ -1,7 +1,7 @@
 """A log of your own: any table of decisions; the data set is imported from config.data.path.
 
 python main.py --config=configs/log.py:quick --workdir=DIR --config.data.path=FILE_OR_DIRECTORY
-    two CPU cores: 10 minutes for 20 000 rows, beside other work; no return without a simulator: the log judges
+    two CPU cores: 10 minutes for 20 000 rows, beside other work; no return: it is judged from the log (stage ope)
     Parquet, CSV, npz, Minari, an RLDS data set or the suite's pickles; columns: --config.data.columns.action=slot_*, …
 """
 

@@ -106,3 +106,10 @@ def test_a_page_tells_the_fields_that_a_configuration_has_beside_the_size():
     assert sizes(STUDY, found) == (
         "`asm.width=8`; maze: `maze.actuators=7`; fish_swim: `maze.actuators=7`, `train.n_step=10`"
     )
+
+
+def test_the_size_leaves_out_what_no_run_trains():
+    found = {"size": {"iql.critic_width": 1, "cql.critic_width": 2, "bc.learning_rate": 3, "spin_distill.steps": 4}}
+    settings = [{"config": "maze", "policy": "spin"}, {"config": "maze", "policy": "spin_distill", "learner": "cql"}]
+    found["runs"] = [{"settings": each, **ROW} for each in settings]
+    assert sizes(STUDY, found) == "`iql.critic_width=1`, `cql.critic_width=2`, `spin_distill.steps=4`"
