@@ -1,7 +1,7 @@
 """The maze with N actuators (docs/maze.md): S 2, N slots of 2 choices, 2^N joint actions.
 
 python main.py --config=configs/maze.py:quick --workdir=DIR --config.maze.actuators=7
-    two CPU cores: 0.8 minutes on one of them with 5 actuators, return 98.5 (data 74, planner 99.5); 1.4 with 15, 98.2 (76)
+    two CPU cores: 0.8 minutes on one of them with 5 actuators, return 98.5 (data 74, planner 99.5); 1.4 with 15, 98.2
 python main.py --config=configs/maze.py:smoke --workdir=DIR
     two CPU cores: under a minute; a meaningless policy
 python main.py --config=configs/maze.py --workdir=DIR
