@@ -35,7 +35,8 @@ from spin_jax.registry import POLICIES
 SYSTEMS = ("saint", "spin", "spin_warm", "spin_distill", "spin_cached", "spin_decode", "factored")
 SHARES = (0.5, 0.75, 0.95)  # of SAINT's best; "sooner" is about the last
 NOT_LEARNED = r"eval\.|train\.checkpoint_every"  # fields that say when a run is looked at
-SHORTEST = {"train.num_steps": 1, "eval.every_steps": 1}  # for the evaluation of a policy as it starts
+# for the evaluation of a policy as it starts
+SHORTEST = {"train.num_steps": 1, "eval.every_steps": 1, "iql.extract_after": 0}
 
 
 class System(NamedTuple):
@@ -96,7 +97,7 @@ def run(root: pathlib.Path, what: System, seed: int, extra: list[str]) -> list[t
         before += pretrained["seconds"]
         extra = [*extra, f"--config.asm.path={asm / 'asm'}"]
         if policy == "spin_warm":
-            points += of_the_asm(asm, seed, extra)
+            points += of_the_asm(asm, seed, what, extra)
     if summary(workdir, "policy") is None:
         if entry.reads_asm:
             shutil.rmtree(asm / "encodings", ignore_errors=True)  # so that each system computes its own
@@ -114,13 +115,13 @@ def evaluations(workdir: pathlib.Path) -> list[tuple[float, float]]:
     return [(row["train_seconds"], row["return_mean"]) for row in rows if "return_mean" in row]
 
 
-def of_the_asm(asm: pathlib.Path, seed: int, extra: list[str]) -> list[tuple[float, float]]:
+def of_the_asm(asm: pathlib.Path, seed: int, what: System, extra: list[str]) -> list[tuple[float, float]]:
     """(seconds of stage 1, mean return of the ASM's own policy) at every kept epoch but the last, and the untrained."""
     rows, points = read_rows(asm / "pretrain" / "metrics.jsonl"), []
     seconds = {row["step"]: row["seconds"] for row in rows}
     store = open_store(asm / "asm")
     for epoch in store.steps()[1:-1]:
-        workdir = asm / f"epoch_{epoch}"
+        workdir = asm / f"{what.name}-epoch_{epoch}"
         if summary(workdir, "policy") is None:
             fields = SHORTEST | {"asm.epoch": epoch}
             call(workdir, "spin_warm", seed, "policy", [*extra, *flags_of(fields.items())])

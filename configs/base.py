@@ -34,7 +34,8 @@ def get_config(task: str, preset: str) -> ConfigDict:
     data.seed = 0  # of the roll-outs
     data.normalise = False  # scale observations by the data's mean and standard deviation (kept in the ASM artefact)
     data.held_out = 0.0  # share of the episodes that is kept from training, for the ASM's held-out metrics (at least
-    # one if it is above 0) | 0 = none (published); the metrics are then of episodes that are trained on
+    # one if it is above 0) | 0 = none (published); the metrics are then of episodes that are trained on (of all, if
+    # asm.top_fraction is below 1)
     data.done = "terminal"  # the meaning of `done` in a log imported from the suite's files: terminal = no value behind
     # it (published) | truncation = a time limit, values go on
     data.mode = "memory"  # memory = transitions on the device | stream = read from disk while training

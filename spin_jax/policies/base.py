@@ -150,26 +150,28 @@ def sampled_policy(
     choose: Callable | None = None,
     greedy_noise: np.ndarray | None = None,
     candidates: int = SUPPORT_CANDIDATES,
+    considered: Callable | None = None,
     **others,
 ) -> Policy:
     """A policy with slots that depend on each other: expectations and maxima are taken over drawn joint actions.
 
     draw(params, frozen, x, source, count) -> [count, B, N]; noise has noise_per_draw numbers for each draw of a state,
     those of a draw behind each other, and noise of zeros draws the mode. An expectation is the mean of
-    EXPECTATION_SAMPLES joint actions, a support consists of `candidates` joint actions. choose, with its greedy_noise:
-    if it plays something else than a draw. others: further fields of Policy.
+    EXPECTATION_SAMPLES joint actions, a support consists of `candidates` joint actions; considered: draws these, if not
+    all draws are played. choose, with its greedy_noise: if it plays something else than a draw. others: further fields
+    of Policy.
     """
-    support_noise = fixed_noise(candidates * noise_per_draw)
+    support_noise, considered = fixed_noise(candidates * noise_per_draw), considered or draw
 
     def sample(params, frozen, x, source):
         return draw(params, frozen, x, source, 1)[0]
 
     def expected_utility(params, frozen, x, utilities, key, dropout=False):
-        return joint_q(utilities, draw(params, frozen, x, key, EXPECTATION_SAMPLES)).min(1).mean(0)
+        return joint_q(utilities, considered(params, frozen, x, key, EXPECTATION_SAMPLES)).min(1).mean(0)
 
     def best_in_support(params, frozen, x, utilities, threshold, source, dropout=False):
         source = in_every_row(support_noise, x) if source is None else source
-        drawn = draw(params, frozen, x, source, candidates)
+        drawn = considered(params, frozen, x, source, candidates)
         q = joint_q(utilities, drawn).min(1)  # [C, B]
         return jnp.take_along_axis(drawn, q.argmax(0)[None, :, None], axis=0)[0], q.max(0)
 

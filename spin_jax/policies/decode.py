@@ -4,10 +4,12 @@ SPIN's policy is a product over slots given the state, so it cannot express "the
 models every slot given any other slots. So iterative unmasking (models.unmasking) draws n joint actions from it, and
 the critics choose one. The critics, sums of the slots' utilities, cannot tell a joint action that fits together from
 one that mixes two. So the candidates must fit: they hold no choice that is improbable given those before it.
-log_prob, sample and mode belong to one draw of the ASM without that; the chosen one of n has no log-probability.
+Expectations and supports (AWAC, BCQ, CQL) are of such candidates too. log_prob, sample and mode belong to one draw of
+the ASM without that; the chosen one of n has no log-probability.
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
 import jax
@@ -83,5 +85,6 @@ def make_decode(spec: ActionSpec, asm_config: ASMConfig, config: DecodeConfig) -
         choose=choose,
         greedy_noise=greedy_noise,
         candidates=n,
+        considered=functools.partial(draw, threshold=config.threshold),
         propose=proposals(asm),
     )

@@ -54,16 +54,17 @@ class MetricsWriter:
     """Writes rows {step, seconds, …} to `directory`/metrics.jsonl and TensorBoard.
 
     start_step: where a run resumes; None = it starts anew, and old rows are dropped. Of a run that resumes, rows beyond
-    that step are dropped, because they are computed again, and `seconds` continues from the last row kept.
+    that step are dropped, because they are computed again. `seconds` continues from the last row kept, or from
+    `seconds_before` if that is later, as an evaluation after that row took its time.
     """
 
-    def __init__(self, directory: str | pathlib.Path, start_step: int | None = None):
+    def __init__(self, directory: str | pathlib.Path, start_step: int | None = None, seconds_before: float = 0.0):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._path = self.directory / "metrics.jsonl"
         rows = [row for row in read_rows(self._path) if start_step is not None and row["step"] <= start_step]
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
-        self._before = max((row["seconds"] for row in rows), default=0.0)
+        self._before = max([seconds_before, *(row["seconds"] for row in rows)])
         self._begin = time.monotonic()
         self._board = SummaryWriter(str(self.directory / "tensorboard"), purge_step=(start_step or 0) + 1)
 

@@ -9,7 +9,8 @@ from spin_jax.config.sections import MeshConfig, RunConfig
 from spin_jax.data.dataset import LogFacts
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.frozen.load import load_frozen
-from spin_jax.record.inputs import Input
+from spin_jax.record.inputs import Input, compare_inputs
+from spin_jax.record.processes import first
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import POLICIES
 from spin_jax.training.seeds import Seeds
@@ -75,10 +76,14 @@ def inputs_of(member: Member, dataset: LogFacts, asm: FrozenASM | None = None) -
 
 
 def frozen_of(team: Sequence[Member], dataset: LogFacts) -> list[FrozenASM]:
-    """What stage 2 of each member reads but never trains; raises CheckpointError as `load_frozen` does."""
-    return load_frozen(
-        team[0].run,
-        dataset,
-        asms=[member.asm for member in team],
-        students=[member.state("distill") for member in team],
-    )
+    """What stage 2 of each member reads but never trains.
+
+    Raises CheckpointError as `load_frozen` does, and WorkdirError if a student was distilled from another ASM or log.
+    """
+    run, students = team[0].run, [member.state("distill") for member in team]
+    found = load_frozen(run, dataset, [member.asm for member in team], students)
+    if POLICIES[run.policy].distiller is not None:
+        for member, asm, student in zip(team, found, students, strict=True):
+            teacher = asm._replace(params=asm.params["asm"])
+            first(lambda: compare_inputs(student.parent, inputs_of(member, dataset, teacher)))  # noqa: B023 (called at once)
+    return found

@@ -41,9 +41,11 @@ def make_probe_metrics(asm: ASM, masking: MaskingConfig, probe: Transition) -> C
     accuracy_product, the product of the slot accuracies, which equals exact_match if errors are independent. Masking of
     training: masked_slot_accuracy [N], over the chosen positions.
     """
-    rows = np.linspace(0, len(probe.reward) - 1, min(PROBE_ROWS, len(probe.reward))).astype(int)
-    batch = min(PROBE_BATCH, len(rows))
-    rows = rows[: len(rows) // batch * batch]
+    count = min(PROBE_ROWS, len(probe.reward))
+    batch = min(PROBE_BATCH, count)
+    rows = np.linspace(0, len(probe.reward) - 1, count // batch * batch).astype(
+        int
+    )  # whole batches, over all of the probe
     observation, action = (x[rows].reshape(-1, batch, *x.shape[1:]) for x in (probe.observation, probe.action))
     choices, chosen = corrupt(stream(0, "pretrain/probe"), action.reshape(-1, asm.spec.num_slots), asm.spec, masking)
     choices, chosen = choices.reshape(action.shape), chosen.reshape(action.shape)
@@ -80,6 +82,9 @@ class Epochs:
         self._stage, self._dataset, self._epoch_steps = stage, dataset, epoch_steps
         self._stores = [open_store(member.workdir.asm) for member in stage.members]
         probe = cast(Transition, scaled(dataset.probe, dataset.normaliser))
+        self._name = dataset.probe_name  # with top_fraction, the ASM has seen only some of the episodes in the log
+        if self._name == "trained_on" and config.top_fraction < 1:
+            self._name = "all_episodes"
         self._metrics = make_probe_metrics(ASM(dataset.spec, config.model), config.masking_config, probe)
 
     def keep(self, step: int, state: ASMState) -> None:
@@ -90,11 +95,11 @@ class Epochs:
             metrics = self._metrics(own.params)
             record = {"describes": describe(stage.run, self._dataset), "epoch": epoch, "step": step}
             record |= {"num_epochs": stage.run.asm.num_epochs}
-            record |= {"probe": metrics, "probe_name": self._dataset.probe_name}
+            record |= {"probe": metrics, "probe_name": self._name}
             record |= {"seed": member.run.seed, "masking": stage.run.asm.masking}
             store.save(epoch, {"params": own.params, "normaliser": self._dataset.normaliser}, record)
-            rows.append(_row(self._dataset.probe_name, metrics))
-        if not stage.has(step, f"{self._dataset.probe_name}/exact_match"):  # it has, of an epoch that is made anew
+            rows.append(_row(self._name, metrics))
+        if not stage.has(step, f"{self._name}/exact_match"):  # it has, of an epoch that is made anew
             stage.write(step, rows)
         self.save(step, state)
 
@@ -110,7 +115,7 @@ class Epochs:
 
     def records(self) -> list[dict]:
         """{probe_name, untrained, trained} of every seed: metrics of the untrained ASM and of the last epoch."""
-        name = {"probe_name": self._dataset.probe_name}
+        name = {"probe_name": self._name}
         return [
             name | {"untrained": store.record(0)["probe"], "trained": store.record()["probe"]} for store in self._stores
         ]

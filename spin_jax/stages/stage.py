@@ -21,6 +21,8 @@ from spin_jax.training.keys import stream
 from spin_jax.training.mesh import make_layout
 from spin_jax.types import Transition
 
+TIMES = {"seconds", "eval_seconds", "updates_per_second"}  # of a summary
+
 
 class Stage:
     """Stage `name` of every seed, which starts or resumes at step `start`, the last step that all seeds have saved.
@@ -67,11 +69,11 @@ class Stage:
             self._inputs = inputs
 
     def __enter__(self) -> "Stage":
-        start = self.start if self.resumed else None
+        start, before = (self.start, self.record().get("seconds", 0.0)) if self.resumed else (None, 0.0)
         if is_first():
             for member, inputs in zip(self.members, self._inputs, strict=False):  # none where it resumes
                 record_inputs(member.workdir.stage(self.name), inputs)
-            self._writers = [MetricsWriter(member.workdir.stage(self.name), start) for member in self.members]
+            self._writers = [MetricsWriter(member.workdir.stage(self.name), start, before) for member in self.members]
         return self
 
     def __exit__(self, *_):
@@ -95,7 +97,7 @@ class Stage:
 
         encode: the policy's, if it has one. Raises ConfigError if the state or a batch cannot fit in memory.
         """
-        observation, at_once = facts.blank, math.ceil(self.seeds.at_once / self.layout.groups)
+        observation, of_device = facts.blank, math.ceil(self.seeds.num / self.layout.groups)
         like = state_like(learner, frozen[0], observation)  # the same of every seed
         check_update_fits(
             self.name,
@@ -104,7 +106,8 @@ class Stage:
             frozen[0],
             (observation.shape[1], facts.spec.num_slots),
             math.ceil(self._batch_size / self.layout.shards),
-            at_once,
+            of_device,
+            min(self.seeds.at_once, of_device),
             encode,
         )
         if not self.resumed:
@@ -179,14 +182,16 @@ class Stage:
     def save(self, step: int, state: Any, record: dict) -> None:
         """Saves a checkpoint of every seed; a step that is saved is not written again.
 
-        The record also tells in how many shards the rows lie, as batches depend on it: a resumed run keeps the number.
+        The record also tells the stage's seconds, and in how many shards the rows lie, as batches depend on it: a
+        resumed run goes on with both.
         """
         if step == self._saved:
             return
         self._saved, whole = step, self.layout.host(state)
         if is_first():
+            record = record | {"seconds": self.seconds} | ({} if self._shards is None else {"shards": self._shards})
             for store, own in zip(self._stores, self.seeds.split(whole), strict=True):
-                store.save(step, own, record if self._shards is None else record | {"shards": self._shards})
+                store.save(step, own, record)
 
     def write(self, step: int, found: dict | Sequence[dict], seconds: float | None = None) -> None:
         """Writes a row of metrics for each seed; found: one dict for each seed, or, as `fit` gives, {name: [seeds]}."""
@@ -204,12 +209,16 @@ class Stage:
     def finish(self, summaries: Sequence[dict]) -> dict:
         """Records the figures of every seed; those of the first seed also stand for the run, and are returned.
 
-        Each seed's also hold the SHA-256 of its metrics, as they were when the stage was trained to its end.
+        Each seed's also hold the SHA-256 of its metrics. It and the times are those of the call that trained the stage
+        to its end.
         """
-        if is_first():
-            earlier = [None if self._trained else member.workdir.summary(self.name) for member in self.members]
-            self._workdir.finish(self.name, summaries[0])
-            for member, summary, writer, old in zip(self.members, summaries, self._writers, earlier, strict=True):
-                sha256 = (old or {}).get("metrics_sha256") or writer.sha256()
-                member.workdir.finish(self.name, summary | {"metrics_sha256": sha256})
+        if not is_first():
+            return summaries[0]
+        earlier = [{} if self._trained else member.workdir.summary(self.name) or {} for member in self.members]
+        kept = [{name: old[name] for name in TIMES & old.keys()} for old in earlier]
+        summaries = [summary | times for summary, times in zip(summaries, kept, strict=True)]
+        self._workdir.finish(self.name, summaries[0])
+        for member, summary, writer, old in zip(self.members, summaries, self._writers, earlier, strict=True):
+            sha256 = old.get("metrics_sha256") or writer.sha256()
+            member.workdir.finish(self.name, summary | {"metrics_sha256": sha256})
         return summaries[0]

@@ -22,14 +22,16 @@ def check_update_fits(
     widths: tuple[int, int],
     batch_size: int,
     seeds: int = 1,
+    at_once: int = 1,
     encode: Callable | None = None,
 ) -> None:
     """Raises ConfigError, naming both sizes, if the state or the largest array of an update exceeds the free memory.
 
     The memory is the accelerator's or, where there is none, the host's.
 
-    state: of one seed, arrays or their shapes. widths: (S, N) of the log. seeds: that are trained at once. encode: the
-    policy's, if it has one (policies.base.Policy). An update needs more than its largest array, so what passes may
+    state: of one seed, arrays or their shapes. widths: (S, N) of the log. seeds: whose states a
+    device holds; at_once: how many of them are trained as one batch. encode: the policy's, if it has one
+    (policies.base.Policy). An update needs more than its largest array, so what passes may
     still not fit; then XLA says so when it allocates.
     """
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
@@ -38,11 +40,12 @@ def check_update_fits(
     if largest > ORDINARY:
         largest = max([largest, *_sizes(_traced(learner, state, frozen, widths, batch_size, encode))])
     room = free_memory()
-    need, free = seeds * (held + largest), room.get("accelerator", room.get("host", float("inf")))
+    held, largest = seeds * held, at_once * largest
+    need, free = held + largest, room.get("accelerator", room.get("host", float("inf")))
     if need > free:
         raise ConfigError(
-            f"{what}: the state takes {seeds * held / 1e9:.1f} GB and the largest array of an update of batch "
-            f"{batch_size} takes {seeds * largest / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free. Take a smaller "
+            f"{what}: the state takes {held / 1e9:.1f} GB and the largest array of an update of batch "
+            f"{batch_size} takes {largest / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free. Take a smaller "
             f"batch_size, fewer candidates or a smaller model."
         )
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from spin_jax.config.build import build
 from spin_jax.data.dataset import Dataset
 from spin_jax.data.sampler import scaled
 from spin_jax.data.stream import TransitionStream
-from spin_jax.errors import CheckpointError, ConfigError, DataError
+from spin_jax.errors import CheckpointError, ConfigError, DataError, WorkdirError
 from spin_jax.frozen import encodings
 from spin_jax.frozen.artefact import FrozenASM, asm_like, describe, load_asm, open_store, params_like
 from spin_jax.frozen.encodings import encode_log
@@ -214,6 +215,17 @@ def load(run, workdir, dataset):
     """The frozen arrays of a run of one seed."""
     (found,) = frozen_of(members(run, workdir), dataset)
     return found
+
+
+def test_a_student_of_another_asm_is_refused(prepared, tmp_path):
+    run, workdir, dataset = prepared("spin_distill", "taught", **{"spin_distill.steps": 2})
+    distill(run, workdir, dataset)
+    taught = load(run, workdir, dataset)
+    shutil.rmtree(tmp_path / "asm")
+    tree = {"params": jax.tree.map(lambda x: x + 1, taught.params["asm"]), "normaliser": taught.normaliser}
+    open_store(tmp_path / "asm").save(0, tree, {"describes": describe(run, dataset)})
+    with pytest.raises(WorkdirError, match="taught/distill was trained on another ASM: then .* now "):
+        load(run, workdir, dataset)
 
 
 class Killed(Exception):

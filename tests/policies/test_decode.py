@@ -114,6 +114,21 @@ def test_softmax_of_two_draws_has_its_closed_form(decode, asm_params, observatio
     assert beta == 0 or np.abs(expected - p).max() > 0.02
 
 
+def test_expectations_and_supports_are_of_what_is_played(decode, asm_params, observation, utilities):
+    """With a threshold of 1 only the best choice of each slot, given those before it, is drawn."""
+    policy, key = decode(threshold=1.0), jax.random.key(3)
+    modes = {tuple(row) for row in np.asarray(policy.choose((), asm_params, observation[:1], utilities[:, :1], key))}
+    for seed in range(20):
+        key = jax.random.key(seed)
+        found, value = policy.best_in_support((), asm_params, observation[:1], utilities[:, :1], 0.3, key)
+        modes |= {tuple(row) for row in np.asarray(found)}
+        expected = policy.expected_utility((), asm_params, observation[:1], utilities[:, :1], key)
+        np.testing.assert_allclose(value, smaller_q(utilities[:, :1], np.asarray(found)[None])[0], rtol=1e-5)
+        drawn = [smaller_q(utilities[:, :1], np.array([[mode]]))[0, 0] for mode in modes]
+        assert min(drawn) - 1e-5 <= float(expected[0]) <= max(drawn) + 1e-5
+    assert len(modes) <= 2  # rounds=2 may begin with either slot
+
+
 @pytest.mark.parametrize(
     "change", [{"select": "max"}, {"candidates": 0}, {"rounds": 0}, {"threshold": 2.0}, {"beta": -1.0}]
 )

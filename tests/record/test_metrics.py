@@ -22,6 +22,13 @@ def test_resuming_drops_the_rows_that_are_computed_again_and_keeps_counting_seco
     assert [(row["step"], row["loss"]) for row in read_rows(tmp_path / "metrics.jsonl")] == [(10, 1), (20, 2), (30, 9)]
 
 
+def test_seconds_that_passed_after_the_last_row_count(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(20, loss=1.0)
+    with MetricsWriter(tmp_path, start_step=20, seconds_before=50.0) as writer:
+        assert 50 <= writer.seconds < 60
+
+
 def test_a_run_that_resumes_at_step_0_keeps_the_row_of_step_0(tmp_path):
     with MetricsWriter(tmp_path) as writer:
         writer.write(0, exact_match=0.5)

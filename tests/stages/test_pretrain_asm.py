@@ -1,5 +1,7 @@
 """The held-out metrics of stage 1 against counts made by hand."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from spin_jax.models import categorical
 from spin_jax.models.asm import ASM, ASMConfig, full_mask_logits
 from spin_jax.models.transformer import BodyConfig
 from spin_jax.objectives.masked_modelling import MaskingConfig
+from spin_jax.stages import pretrain_asm as pretrain_module
 from spin_jax.stages.pretrain_asm import make_probe_metrics, pretrain_asm
 from spin_jax.stages.stage import Stage
 from spin_jax.types import ActionSpec, Transition
@@ -37,6 +40,29 @@ def test_accuracies_are_the_shares_of_right_predictions_and_their_product_is_a_n
     np.testing.assert_allclose(found["slot_accuracy"], right.mean(0), rtol=1e-6)
     assert found["exact_match"] == pytest.approx(right.all(1).mean(), rel=1e-6)
     assert found["accuracy_product"] == pytest.approx(right.mean(0).prod(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "measured"), [(7, 7), (600, 500), (999, 500), (1999, 1500)])
+def test_the_metrics_are_of_rows_from_all_of_the_probe(rows, measured, monkeypatch):
+    """In whole batches, but not of its first rows alone."""
+    seen = []
+    monkeypatch.setattr(
+        pretrain_module, "corrupt", lambda key, action, *_: (seen.append(action), (action, action > 0))[1]
+    )
+    action = np.arange(rows, dtype=np.int32)[:, None]
+    asm = ASM(ActionSpec((rows,)), ASMConfig(BodyConfig(8, 1, 1, 2, 0.0), 1, 4))
+    make_probe_metrics(asm, MASKING, Transition(np.zeros((rows, 3)), action, np.zeros(rows), None, None))
+    (found,) = seen
+    assert len(np.unique(found)) == measured
+    assert found.min() == 0
+    assert found.max() == rows - 1
+
+
+def test_metrics_of_episodes_that_the_asm_has_not_seen_have_another_name(smoke, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(Stage, "fit", lambda self, learner, state, *_, **__: state)
+    for share, name in ((1.0, "trained_on"), (0.5, "all_episodes")):
+        run, workdir = smoke(tmp_path / name, asm__top_fraction=share, asm__batch_size=8, asm__num_epochs=0)
+        assert pretrain_asm(run, workdir, dataclasses.replace(dataset, probe_name="trained_on"))["probe_name"] == name
 
 
 def test_the_best_episodes_alone_are_modelled_and_an_epoch_is_shorter(smoke, dataset, tmp_path, monkeypatch):

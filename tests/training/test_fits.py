@@ -50,7 +50,15 @@ def test_a_batch_that_is_too_large_is_refused():
 
 def test_seeds_that_are_trained_at_once_add_up():
     with pytest.raises(ConfigError, match=r"takes 17\.2 GB"):
-        check(learner(256), 2**22, seeds=4)
+        check(learner(256), 2**22, seeds=4, at_once=4)
+    check(learner(256), 2**22, seeds=4, at_once=2)
+
+
+def test_the_states_of_seeds_that_wait_add_up():
+    """A state of width 2^14 has 3.2 GB; one at a time is trained, four are held."""
+    check(learner(2**14), seeds=3)
+    with pytest.raises(ConfigError, match=r"the state takes 12\.9 GB"):
+        check(learner(2**14), seeds=4)
 
 
 def test_the_noise_of_a_policy_counts():
