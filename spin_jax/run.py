@@ -82,7 +82,7 @@ def _run_stages(
     from spin_jax.stages.make_data import load_data, make_data
     from spin_jax.stages.off_policy import off_policy_evaluation
     from spin_jax.stages.pretrain_asm import pretrain_asm
-    from spin_jax.stages.requirements import check_requirements
+    from spin_jax.stages.requirements import check_requirements, devices_of_rows
     from spin_jax.stages.train_policy import train_policy
 
     if "data" in stages:  # before the log is made
@@ -94,7 +94,7 @@ def _run_stages(
         first(lambda: make_data(run, workdir), "makes the log, if it is not there")
     if stages == ["data"]:
         return None
-    dataset = load_data(run)
+    dataset = load_data(run, devices_of_rows(run, stages))
     if "data" not in stages:  # what is wrong with the log comes first
         check_requirements(run, workdir, stages)
     judged = [against(path, dataset) for path in others] if is_first() else []  # refused now, not after training

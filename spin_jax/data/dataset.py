@@ -31,6 +31,7 @@ MIXTURES = {
     "medium-expert": "medium+expert",
     "random-medium-expert": "random[:67]+medium[:67]+expert[:66]",  # 200k transitions, as the published suite's
 }
+LEAST_STD = 1e-3  # a feature that varies less is not scaled: one that is nearly constant would be noise then
 PROBED = 50  # episodes of the probe where nothing is held out, and the most of a stream's that are in memory …
 PROBED_ROWS = 10_000  # … or as many more as have about this number of rows
 
@@ -146,8 +147,8 @@ def check_episodes(episodes: list[Episode], spec: ActionSpec, num_features: int,
 
 
 def fit_normaliser(statistics: RunningStatistics) -> Normaliser:
-    """The normaliser of the observations in `statistics`; clip 10. Features with std below 1e-3 keep their scale."""
-    std = np.where(statistics.std < 1e-3, 1.0, statistics.std)
+    """The normaliser of the observations in `statistics`; clip 10. Below LEAST_STD a feature keeps its scale."""
+    std = np.where(statistics.std < LEAST_STD, 1.0, statistics.std)
     return Normaliser(statistics.mean.astype(np.float32), std.astype(np.float32), np.float32(10))
 
 
@@ -164,6 +165,7 @@ def load_dataset(
     block_episodes: int = 16,
     n_step: int = 1,
     gamma: float = 1.0,
+    devices: int = 1,
     watch: Callable[[Sequence[Episode]], Iterable[Episode]] = iter,
 ) -> Dataset:
     """Read a split expression of a prepared data set.
@@ -172,16 +174,15 @@ def load_dataset(
     if it is above 0. With 0, the probe consists of episodes that are trained on. terminals: False = every episode ends
     by a time limit, whatever the log says. mode: 'memory' keeps every episode; 'stream' keeps those of the probe, and
     the others stay on disk. normalised: fit a normaliser to the training observations. n_step, gamma: of the
-    transitions to train on (types.Transition); those of the probe have one step. watch: wraps the iteration over the
-    episodes. Raises DataError before reading if the log does not fit in memory (mode 'memory'), if no episode would be
-    left to train on, and as check_episodes and EpisodeSource.
+    transitions to train on (types.Transition); those of the probe have one step. devices: accelerators among which the
+    rows may be divided. watch: wraps the iteration over the episodes. Raises DataError before reading if the log does
+    not fit in memory or leaves no episode to train on, and as check_episodes and EpisodeSource.
     """
     where = f"{directory}, split {expression}"
-    stored = _open(directory, expression, held_out, mode, where)
-    total = len(stored)
-    kept_out, probe, in_memory = _choose_episodes(total, held_out, mode, _probed(stored))
+    stored = _open(directory, expression, held_out, mode, where, devices)
+    kept_out, probe, in_memory = _choose_episodes(len(stored), held_out, mode, _probed(stored))
     digest, statistics, episodes = hashlib.sha256(), RunningStatistics(num_features), {}
-    lengths, returns = np.zeros(total, int), np.zeros(total, np.float32)
+    lengths, returns = np.zeros(len(stored), int), np.zeros(len(stored), np.float32)
     for i, episode in enumerate(watch(stored)):
         check_episodes([episode], spec, num_features, where, first=i)
         for part in episode[:4]:  # as before propensities, so that ASMs of older versions still know their log
@@ -213,13 +214,15 @@ def load_dataset(
     )
 
 
-def _open(directory: pathlib.Path, expression: str, held_out: float, mode: str, where: str) -> EpisodeSource:
+def _open(
+    directory: pathlib.Path, expression: str, held_out: float, mode: str, where: str, devices: int
+) -> EpisodeSource:
     """The stored episodes; raises DataError if they are too few, or too many for the memory."""
     stored = EpisodeSource(str(directory), expression)
     if len(stored) < (2 if held_out else 1):
         raise DataError(f"{where}: {len(stored)} episodes; data.held_out={held_out} needs at least 2, one is held out.")
     if mode == "memory":
-        check_fits(stored, where)
+        check_fits(stored, where, devices)
     return stored
 
 

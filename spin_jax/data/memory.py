@@ -46,10 +46,13 @@ def free_memory() -> dict[str, int]:
     return free
 
 
-def check_fits(episodes: Sequence[Episode], where: str) -> None:
-    """Raise DataError, which names both sizes, if the log's arrays would not fit on the host or the accelerator."""
+def check_fits(episodes: Sequence[Episode], where: str, devices: int = 1) -> None:
+    """Raise DataError, which names both sizes, if the log's arrays would not fit on the host or the accelerator.
+
+    devices: among which the rows may be divided.
+    """
     size = resident_bytes(episodes)
-    need = {"host": HOST_COPIES * size, "accelerator": size}
+    need = {"host": HOST_COPIES * size, "accelerator": size / devices}
     for place, free in free_memory().items():
         if need[place] > free:
             raise DataError(

@@ -136,8 +136,10 @@ def fitted_value(
     )
     first = measured.data.observation[measured.starts]
     actions = draw(act, first, 4 * config.draws, start_key)
-    scaled = start_values(spec, config, state.critics, normalise(normaliser, first).astype(np.float32), actions)
-    values = scale.back(np.asarray(scaled, np.float64), config.gamma)
+    rows = normalise(normaliser, first).astype(np.float32)
+    blocks = [slice(i, i + ROWS) for i in range(0, len(rows), ROWS)]
+    scaled = [start_values(spec, config, state.critics, rows[block], actions[:, block]) for block in blocks]
+    values = scale.back(np.concatenate(scaled, axis=1).astype(np.float64), config.gamma)
     low, high = bootstrap_interval(values.mean(0))
     apart = values.mean(1) - values.mean()  # of the members, which saw different episodes
     return Value(

@@ -11,6 +11,7 @@ from spin_jax.types import ActionSpec
 
 RARE = 0.1  # a choice is rare if the behaviour makes it with less than this share of a uniform choice's probability
 ENOUGH = 0.9  # coverage from which on a slot is supported
+ROWS = 4096  # states that are compared at once
 
 
 class SlotSupport(NamedTuple):
@@ -33,19 +34,23 @@ def slot_support(policy: np.ndarray, behaviour: np.ndarray, action: np.ndarray, 
     The effective share of slot i is (sum w)^2 / (T sum w^2) with w = pi_i(a_i|s) / b_i(a_i|s). It depends on single
     rows in which the clone is surprised; coverage does not, so coverage decides.
     """
+    rare, rows, sums = RARE / np.asarray(spec.cardinalities), len(action), np.zeros((5, spec.num_slots))
+    for i in range(0, rows, ROWS):
+        block = slice(i, i + ROWS)
+        sums += _sums(policy[block], behaviour[block], action[block], rare)
+    weight, squares, covered, apart, bits = sums
+    share = weight**2 / (rows * squares).clip(1e-300)
+    return SlotSupport(covered / rows, share, apart / 2 / rows, bits / rows)
+
+
+def _sums(policy: np.ndarray, behaviour: np.ndarray, action: np.ndarray, rare: np.ndarray) -> np.ndarray:
+    """[5, N], over some rows: weights, their squares, probability of what is not rare, distances, bits of entropy."""
     chosen = action[..., None].astype(int)
     ours, theirs = (np.take_along_axis(p, chosen, -1)[..., 0].astype(np.float64) for p in (policy, behaviour))
-    rare = RARE / np.asarray(spec.cardinalities)
     weight = ours / np.maximum(theirs, rare[None, :])
-    share = weight.sum(0) ** 2 / (len(weight) * (weight**2).sum(0)).clip(1e-300)
-    seen = behaviour >= rare[None, :, None]
-    safe = np.where(policy > 0, policy, 1)
-    return SlotSupport(
-        coverage=(policy * seen).sum(-1).mean(0),
-        effective_share=share,
-        disagreement=np.abs(policy - behaviour).sum(-1).mean(0) / 2,
-        entropy_bits=-(policy * np.log2(safe)).sum(-1).mean(0),
-    )
+    covered = (policy * (behaviour >= rare[None, :, None])).sum(-1)
+    bits = -(policy * np.log2(np.where(policy > 0, policy, 1))).sum(-1)
+    return np.stack([x.sum(0) for x in (weight, weight**2, covered, np.abs(policy - behaviour).sum(-1), bits)])
 
 
 def joint_share(drawn: np.ndarray, logged: np.ndarray, spec: ActionSpec) -> float:

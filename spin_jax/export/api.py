@@ -16,7 +16,7 @@ from spin_jax.export.archive import read_header
 from spin_jax.export.jax_format import read_jax
 from spin_jax.export.onnx_format import read_onnx
 from spin_jax.export.trained import VERSION, Trained, load_trained
-from spin_jax.export.words import checked, names_of, records_of, rows_of, shares_of
+from spin_jax.export.words import checked, is_row, names_of, records_of, rows_of, shares_of
 from spin_jax.record.progress import setup_logging
 from spin_jax.types import ActionSpec, Spaces
 
@@ -65,7 +65,7 @@ class TrainedPolicy:
         Raises DataError as `act`.
         """
         rows, single, words = self._read(observation)
-        if self._probabilities is None:
+        if self._probabilities is None or not len(rows):
             found = numpy_policy.estimate(self.play, rows, self._greedy.size, self.spec.cardinalities)
         else:
             found = np.asarray(self._probabilities(rows), np.float32)
@@ -80,6 +80,8 @@ class TrainedPolicy:
 
     def play(self, observation: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Actions [B, N] int32 of observations [B, S] and noise [B, G], without checks."""
+        if not len(observation):  # compiled programs take a row at least
+            return np.zeros((0, self.spec.num_slots), np.int32)
         return np.asarray(self._play(observation, noise), np.int32)
 
     def _read(self, observation: Any) -> tuple[np.ndarray, bool, bool]:
@@ -88,7 +90,7 @@ class TrainedPolicy:
         if records is None:
             rows = checked(self.spaces, observation)
             return rows, np.ndim(observation) == 1, False
-        return rows_of(self.spaces, records), isinstance(observation, Mapping), True
+        return rows_of(self.spaces, records), isinstance(observation, Mapping) or is_row(observation), True
 
 
 def from_trained(trained: Trained) -> TrainedPolicy:

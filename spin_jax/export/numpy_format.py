@@ -38,9 +38,9 @@ def network_of(trained: Trained) -> tuple[dict, dict]:
     if isinstance(run.learner_config, BCQConfig):
         if network["candidates"] is None:
             network["threshold"] = run.learner_config.threshold
-        else:  # the best of plain draws
+        else:  # the best of what the policy draws
             count = SUPPORT_CANDIDATES if network["kind"] == "autoregressive" else network["candidates"]
-            network |= {"candidates": count, "select": "argmax", "threshold": None}
+            network |= {"candidates": count, "select": "argmax"}
     asks_critics = network["threshold"] is not None or (network["candidates"] or 1) > 1
     if asks_critics and isinstance(run.learner_config, CriticLearnerConfig):
         arrays["critics"] = state.critics

@@ -106,7 +106,7 @@ class NumpyPolicy:
     def play(self, rows: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Actions [B, N] int32 for observations [B, S] and Gumbel noise [B, G]."""
         step = max(1, CHUNK // (self._net["candidates"] or 1))
-        starts = range(0, len(rows), step)
+        starts = range(0, max(len(rows), 1), step)
         return np.concatenate([self.forward(rows[i : i + step], noise[i : i + step]) for i in starts]).astype(np.int32)
 
     def forward(self, rows: Any, noise: Any) -> Any:

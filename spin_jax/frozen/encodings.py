@@ -32,14 +32,16 @@ def encode_log(
     encodings_dir: pathlib.Path,
     fingerprint: str,
     n_step: int,
+    devices: int = 1,
 ) -> Transition | TransitionStream:
     """Adds x of every state, as packed bfloat16, to `data`; returns `data` if the policy has no encoder.
 
     data: numpy arrays with normalised observations; x is read from its file as it is needed. n_step: how many steps s'
     comes after s; 0 = the learner does not use s'. x is computed once, in chunks, by process 0, and kept in
     `encodings_dir` under a key of ASM, log, the states themselves and the precision, if that folder can be written,
-    with a checksum; a file that does not match its checksum is computed anew. Raises DataError with the sizes if x does
-    not fit into memory, and ConfigError for a log that streams.
+    with a checksum; a file that does not match its checksum is computed anew. devices: accelerators among which the
+    rows may be divided. Raises DataError with the sizes if x does not fit into memory, and ConfigError for a log that
+    streams.
     """
     if policy.encode is None:
         return data
@@ -48,7 +50,7 @@ def encode_log(
     compiled = jax.jit(lambda frozen, observation: packed(encoded(policy, frozen, observation)))
     encode = functools.partial(compiled, asm.params)
     z = jax.eval_shape(functools.partial(encoded, policy), asm.params, data.observation)
-    _check_room((2 if n_step else 1) * 2 * int(np.prod(z.shape)))
+    _check_room((2 if n_step else 1) * 2 * int(np.prod(z.shape)), devices)
     states = digest({"observation": data.observation})  # without those that are held out
     facts = [asm.digest, asm.record["describes"], fingerprint, states, z.dtype.name]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -59,10 +61,11 @@ def encode_log(
     return data._replace(x=x, next_x=next_x)
 
 
-def _check_room(need: int):
-    """Raises DataError if fewer than `need` bytes are free."""
+def _check_room(need: int, devices: int):
+    """Raises DataError if fewer than `need` bytes are free, on all of the accelerators together if there are any."""
     free = free_memory()
     place = "accelerator" if "accelerator" in free else "host"
+    need = need // devices if place == "accelerator" else need
     if need > free.get(place, need):
         raise DataError(
             f"z(s) of the whole log takes {need / 1e9:.1f} GB of the {place}, where {free[place] / 1e9:.1f} GB are "

@@ -23,7 +23,7 @@ def is_number(kind: pa.DataType) -> bool:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def type_name(kind: pa.DataType) -> str:
@@ -54,9 +54,24 @@ def as_table(frame: object, where: object) -> pa.Table:
     if twice:
         raise DataError(f"{where}: two columns are called {twice[0]!r}. Rename one of them.")
     for i, field in enumerate(table.schema):
+        column = table.column(i)
         if pa.types.is_dictionary(field.type):
-            table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
+            column = pa.chunked_array([_plain(chunk) for chunk in column.chunks], _plain_type(field.type.value_type))
+        if column.type != _plain_type(column.type):
+            column = column.cast(_plain_type(column.type))
+        if column.type != field.type:
+            table = table.set_column(i, field.name, column)
     return table
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type as which it is read: views of text (polars) lack most of Arrow's functions."""
+    return pa.large_string() if pa.types.is_string_view(kind) else kind
+
+
+def _plain(chunk: pa.DictionaryArray) -> pa.Array:
+    """The values of a column of a dictionary."""
+    return chunk.dictionary.cast(_plain_type(chunk.dictionary.type)).take(chunk.indices)
 
 
 def _from_array(values: np.ndarray, name: str, where: object) -> pa.Array:

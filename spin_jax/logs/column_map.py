@@ -1,5 +1,6 @@
 """What the columns of a table mean: as config.data.columns says or, where it says nothing, by their usual names."""
 
+import csv
 import dataclasses
 import difflib
 import re
@@ -20,8 +21,9 @@ EACH_ROW = "each_row"  # as `episode`: every row is an episode of one step
 class ColumnConfig(Section, where="config.data.columns."):
     """The section config.data.columns: names of columns; "" = by their usual names, "none" = the log has none.
 
-    Several names are separated by commas; a name with '*' at its end stands for all columns that begin so, in the order
-    of the table. A vector is one column of lists or several columns of single values.
+    Several names are separated by commas; one that has commas or quotes itself stands in quotes, as in CSV. A name with
+    '*' at its end stands for all columns that begin so, in the order of the table. A vector is one column of lists or
+    several columns of single values.
     """
 
     observation: str = ""
@@ -132,8 +134,9 @@ def select(asked: str, names: list[str], role: str, where: object, items: bool =
     if asked.strip() == NONE:
         return ()
     chosen: list[str] = []
-    for name in (part.strip() for part in asked.split(",")):
-        if name.endswith("*"):
+    for part in [asked] if asked in names else next(csv.reader([asked], skipinitialspace=True)):
+        name = part if part in names else part.strip()
+        if name.endswith("*") and name not in names:
             match = [known for known in names if known.startswith(name[:-1])]
         else:
             match = [name] if (re.sub(r"\[\d+\]$", "", name) if items else name) in names else []

@@ -50,6 +50,7 @@ def encode_features(
             parts.append(float32(values)[:, None])
             following += [] if after is None else [float32(after)[:, None]]
             continue
+        after = _alike(_name(column, item), values, after, problems)
         categories = _categories(_name(column, item), values, after, problems)
         features += [Feature(column, item, category) for category in categories]
         parts.append(_one_hot(values, categories))
@@ -118,15 +119,20 @@ def _category_values(array: pa.Array, name: str, problems: Problems) -> pa.Array
     return pa.array(whole_numbers(array, name, problems, NO_CATEGORY), mask=np.asarray(array.is_null()))
 
 
-def _categories(name: str, values: pa.Array, after: pa.Array | None, problems: Problems) -> list:
+def _alike(name: str, values: pa.Array, after: pa.Array | None, problems: Problems) -> pa.Array | None:
+    """The next observation's categories in the type of the observation's: of two columns of a CSV, one may be text."""
     try:
-        both = pa.chunked_array([values.unique(), *([] if after is None else [after.unique().cast(values.type)])])
+        return after if after is None else after.cast(values.type)
     except pa.ArrowException as error:
-        assert after is not None  # else nothing is cast
+        assert after is not None
         raise DataError(
             f"{problems.where}: {name} holds {type_name(values.type)}, but its next observation "
             f"{type_name(after.type)}. Write both alike."
         ) from error
+
+
+def _categories(name: str, values: pa.Array, after: pa.Array | None, problems: Problems) -> list:
+    both = pa.chunked_array([values.unique(), *([] if after is None else [after.unique()])])
     names = both.unique().drop_null().to_pylist()
     if len(names) > MOST_CATEGORIES:
         raise DataError(
@@ -138,6 +144,8 @@ def _categories(name: str, values: pa.Array, after: pa.Array | None, problems: P
 
 def _one_hot(values: pa.Array, categories: list) -> np.ndarray:
     """[R, categories] float32; a row of NaN where the value is null."""
+    if not categories:  # every value is null, which is reported
+        return np.zeros((len(values), 0), np.float32)
     code = pc.index_in(values, value_set=pa.array(categories, type=values.type)).fill_null(-1)
     code = code.to_numpy(zero_copy_only=False)
     result = np.zeros((len(values), len(categories)), np.float32)

@@ -31,7 +31,11 @@ class LoggedDataset:
 
     @classmethod
     def from_pandas(
-        cls, frame: Any, name: str = "log", data_dir: str | os.PathLike = DATA_DIR, **columns: str | Sequence[str]
+        cls,
+        frame: Any,
+        name: str = "log",
+        data_dir: str | os.PathLike = DATA_DIR,
+        **columns: str | Sequence[str] | None,
     ) -> "LoggedDataset":
         """Imports a data frame (pandas, polars or pyarrow), a row for each decision; the same data only once.
 
@@ -44,7 +48,7 @@ class LoggedDataset:
         for field in columns:
             if field not in known:
                 raise DataError(f"{field} is not a kind of column; there are {', '.join(known)}.")
-        names = {field: given if isinstance(given, str) else ",".join(given) for field, given in columns.items()}
+        names = {field: _option(given) for field, given in columns.items() if given is not None}
         return cls(import_frame(frame, ColumnConfig(**names), pathlib.Path(data_dir).expanduser(), name))
 
     @classmethod
@@ -53,3 +57,15 @@ class LoggedDataset:
     ) -> "LoggedDataset":
         """Imports arrays by name: observation [R, S], action [R, N], reward [R], terminal [R], …; as from_pandas."""
         return cls.from_pandas(dict(arrays), name, data_dir, **columns)
+
+
+def _option(given: str | Sequence[str]) -> str:
+    """Names as an option of ColumnConfig; a name with commas, quotes or spaces around it stands in quotes."""
+    if isinstance(given, str):
+        return given
+    return ",".join(map(_quoted, given))
+
+
+def _quoted(name: str) -> str:
+    plain = name == name.strip() and not set(name) & set(',"')
+    return name if plain else '"' + name.replace('"', '""') + '"'

@@ -54,7 +54,8 @@ def import_log(
     spec, num_features = TASKS[task].spec(bins or 0), TASKS[task].num_features
     where = files[0] if len(files) == 1 else ", ".join(path.name for path in files)
     source = read_files(files, (num_features, spec.num_slots))
-    found = read_log(source._replace(choices=tuple(tuple(range(k)) for k in spec.cardinalities)), columns, where)
+    source = source._replace(choices=tuple(tuple(range(k)) for k in spec.cardinalities))
+    found = read_log(source, columns, where, across_files=False)
     if found.spaces.num_features != num_features:
         raise DataError(f"{where}: observation has width {found.spaces.num_features}, needed {num_features}.")
     records = [

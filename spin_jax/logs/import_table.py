@@ -97,6 +97,10 @@ def check_rlds(path: pathlib.Path, columns: ColumnConfig) -> pathlib.Path:
         if not isinstance(shape, tuple) or len(shape) != 1 or shape[0] is None:
             found = f"a dict of {', '.join(steps[name])}" if isinstance(shape, dict) else f"of shape {shape}"
             raise DataError(f"{path}: its steps have an {name} that is {found}, needed one vector. {advice}")
+    for name in {"reward", "is_terminal", "propensity"} & set(steps):
+        shape = getattr(steps[name], "shape", None)
+        if shape != ():
+            raise DataError(f"{path}: its steps have a {name} of shape {shape}, needed one number. {advice}")
     kind = np.dtype(steps["action"].np_dtype)
     if kind.kind not in "iu":
         raise DataError(f"{path}: its actions are of type {kind}, needed whole numbers. {advice}")

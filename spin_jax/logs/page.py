@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from spin_jax.data.dataset import LEAST_STD
 from spin_jax.logs.column_map import EACH_ROW, OPTION, ColumnMap
 from spin_jax.logs.sources import Source
 from spin_jax.types import Episode, Spaces
 
+CUT = "where the next observation is not the next row's (taken for time limits)"
 LISTED = 20  # choices of a slot or names of features that are listed one by one
 
 
@@ -16,8 +18,12 @@ def page(
     spaces: Spaces,
     episodes: list[Episode],
     ends: dict[str, int],
+    small: tuple[str, ...] = (),
 ) -> str:
-    """The page: columns, slots and their choices, episodes and their ends, rewards, and notes; plain lines of text."""
+    """The page: columns, slots and their choices, episodes and their ends, rewards, and notes; plain lines of text.
+
+    small: features whose standard deviation is too small to be scaled.
+    """
     table = source.table
     files = f"{len(source.files)} files, " if len(source.files) > 1 else ""
     lines = [
@@ -35,7 +41,7 @@ def page(
         told.append(("propensity", f"{columns.propensity}, at least {lowest:.4g}"))
     if columns.not_read:
         told.append(("not read", "; ".join(f"{names} ({why})" for names, why in _grouped(columns))))
-    told += [("note", note) for note in _notes(columns, spaces, ends)]
+    told += [("note", note) for note in (*_notes(columns, spaces, ends), *_small(small))]
     width = min(24, max(len(name) for name, _ in told))
     return "\n".join([*lines, *(f"  {name.ljust(width)}  {text}" for name, text in told)])
 
@@ -84,15 +90,16 @@ def _episodes(columns: ColumnMap, episodes: list[Episode]) -> str:
 
 def _ends(columns: ColumnMap, ends: dict[str, int]) -> str:
     if columns.terminal is None and columns.timeout is None and columns.episode:
+        jumps = ends["not_continuous"]
         return (
             f"no column says how episodes end: each end is taken for a termination, with no value behind it "
             f"(if time limits ended them, add a column that is 1 in their last rows: {OPTION}timeout=NAME)"
-        )
+        ) + (f", but for {jumps} {CUT}; if these are none: {OPTION}next_observation=none" if jumps else "")
     flags = " and ".join(name for name in (columns.terminal, columns.timeout) if name) or "no flags"
     words = {
         "terminal": "terminations",
         "timeout": "time limits",
-        "not_continuous": "where the next observation is not the next row's (taken for time limits)",
+        "not_continuous": CUT,
         "no_flag": "at last rows without a flag (taken for time limits)",
     }
     return f"{flags}: " + ", ".join(f"{ends[key]} {text}" for key, text in words.items() if ends[key])
@@ -127,3 +134,12 @@ def _notes(columns: ColumnMap, spaces: Spaces, ends: dict[str, int]) -> list[str
             "terminate, as their next observations are not known"
         )
     return notes
+
+
+def _small(features: tuple[str, ...]) -> list[str]:
+    if not features:
+        return []
+    return [
+        f"the standard deviation of {short(features)} is below {LEAST_STD:g}: normalisation leaves such values as they "
+        "are, and networks hardly see them; give them in a smaller unit"
+    ]

@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from spin_jax.data.dataset import LEAST_STD
 from spin_jax.errors import DataError
 from spin_jax.logs.arrow import described, numbers, single
 from spin_jax.logs.column_map import EACH_ROW, OPTION, ColumnConfig, ColumnMap, map_columns
@@ -26,8 +28,10 @@ class Log(NamedTuple):
     made_by: dict  # for the card
 
 
-def read_log(source: Source, config: ColumnConfig, where: object) -> Log:
-    """The episodes of a table. Raises DataError, which names the column, the rows, and the option that mends it."""
+def read_log(source: Source, config: ColumnConfig, where: object, across_files: bool = True) -> Log:
+    """The episodes of a table; across_files: an id that occurs in two files is one episode.
+
+    Raises DataError, which names the column, the rows, and the option that mends it."""
     table, problems = source.table, Problems(where, source.files)
     columns = map_columns(table, config, where)
     if not table.num_rows:
@@ -49,6 +53,9 @@ def read_log(source: Source, config: ColumnConfig, where: object) -> Log:
         else numbers(table.column(columns.propensity), "propensity", problems),
     )
     episode, step = _order_columns(table, columns, problems)
+    if episode is not None and not across_files:
+        files = np.repeat([str(name) for name, _ in source.files], [count for _, count in source.files])
+        episode = pc.binary_join_element_wise(episode.cast(pa.string()), pa.array(files), " of ")
     rows = check_columns(rows, tuple(f.name for f in features), problems, every_next=source.format == "suite")
     if columns.terminal_is_done:
         rows = rows._replace(terminal=rows.terminal & ~rows.timeout)
@@ -71,7 +78,9 @@ def read_log(source: Source, config: ColumnConfig, where: object) -> Log:
         "columns": read,
         "ends": ends,
     }
-    return Log(episodes, spaces, page(where, source, columns, spaces, episodes, ends), made_by)
+    varies = observation.std(0, dtype=np.float64)
+    small = tuple(f.name for f, std in zip(features, varies, strict=True) if 0 < std < LEAST_STD)
+    return Log(episodes, spaces, page(where, source, columns, spaces, episodes, ends, small), made_by)
 
 
 def _check_ends(columns: ColumnMap, where: object) -> None:

@@ -3,7 +3,9 @@
 Stage 2 leaves this beside its checkpoints, so that a workdir can be loaded where its log is not.
 """
 
+import contextlib
 import dataclasses
+import json
 import pathlib
 from collections.abc import Sequence
 
@@ -63,7 +65,8 @@ def normaliser_from_json(values: dict) -> Normaliser:
 def write_interfaces(team: Sequence[Member], asms: Sequence[FrozenASM], dataset: Dataset, resumed: bool) -> None:
     """Writes policy/interface.json and policy/rows.npy of every member; where training resumes, only missing ones.
 
-    Process 0 writes. The rows are at most NUM_ROWS observations of the probe, spread evenly over it, not normalised.
+    Names of features, slots and choices that were corrected in the log are written anew all the same. Process 0 writes.
+    The rows are at most NUM_ROWS observations of the probe, spread evenly over it, not normalised.
     """
     if not is_first():
         return
@@ -74,9 +77,15 @@ def write_interfaces(team: Sequence[Member], asms: Sequence[FrozenASM], dataset:
         if not (resumed and (directory / ROWS).exists()):
             with replacing(directory / ROWS) as file:
                 np.save(file, np.asarray(rows, np.float32), allow_pickle=False)
+        words = vocabulary.to_json(dataset.spaces)
         if not (resumed and (directory / FILE).exists()):
             facts = {"normaliser": normaliser_to_json(asm.normaliser), "fingerprint": dataset.fingerprint}
-            write_json(directory / FILE, vocabulary.to_json(dataset.spaces) | facts)
+            write_json(directory / FILE, words | facts)
+            continue
+        with contextlib.suppress(CheckpointError):  # a damaged one is left to who reads it
+            stored = read_json(directory / FILE, CheckpointError, WAY_OUT, FIELDS)
+            if stored | json.loads(json.dumps(words)) != stored:
+                write_json(directory / FILE, stored | words)
 
 
 def read_interface(workdir: pathlib.Path) -> tuple[Interface, np.ndarray]:

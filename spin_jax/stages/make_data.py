@@ -133,8 +133,11 @@ def _expected_episodes(run: RunConfig) -> int:
     return sum((data.episodes if p.to is None else p.to) - (p.from_ or 0) for p in parts)
 
 
-def load_data(run: RunConfig) -> Dataset:
-    """The configured level of the data set; raises DataError if it does not exist or cannot be trained on."""
+def load_data(run: RunConfig, devices: int = 1) -> Dataset:
+    """The configured level of the data set; raises DataError if it does not exist or cannot be trained on.
+
+    devices: accelerators among which its rows may be divided.
+    """
     spaces, data, directory = spaces_of(run), run.data, directory_of(run)
     if not data.path and not directory.is_dir():
         raise DataError(
@@ -154,5 +157,6 @@ def load_data(run: RunConfig) -> Dataset:
         block_episodes=data.block_episodes,
         n_step=run.train.n_step,
         gamma=run.learner_config.discount,
+        devices=devices,
         watch=lambda episodes: watched(episodes, "data: reading", "episode"),
     )

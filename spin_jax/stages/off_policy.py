@@ -66,7 +66,7 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
     begin, config, spec, step = time.monotonic(), run.ope, dataset.spec, last_step(run, members(run, workdir))
     fitted, measured = logs(run, dataset)
     draws_key = stream(run.seed, "ope/draws")
-    settings = {"ope": dataclasses.asdict(config), "mode": run.eval.mode, "log": dataset.fingerprint}
+    settings = settings_of(run, dataset, measured.propensity)
 
     @functools.cache  # nothing is cloned where everything was judged before
     def cloned() -> tuple[Behaviour, Target, np.ndarray]:
@@ -108,6 +108,12 @@ def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, ot
         "policies": policies,
     }
     return workdir.finish("ope", summary)
+
+
+def settings_of(run: RunConfig, dataset: Dataset, propensity: np.ndarray | None) -> dict:
+    """What figures are kept under; propensities are no part of the log's fingerprint."""
+    found = {"ope": dataclasses.asdict(run.ope), "mode": run.eval.mode, "log": dataset.fingerprint}
+    return found if propensity is None else found | {"propensity": digest({"propensity": propensity})}
 
 
 def _kept(directory: pathlib.Path, name: str, settings: dict, judge: Callable[[], dict]) -> dict:

@@ -129,7 +129,8 @@ def _encoded_log(
     encodings_dir = stage.members[0].asm.parent / "encodings"
     n_step = stage.run.train.n_step if learner.asks_next else 0
     data = scaled(dataset.train, asm.normaliser)
-    data = encode_log(policy, asm, data, encodings_dir, dataset.fingerprint, n_step)
+    devices = 1 if stage.run.data.shards == 1 else stage.layout.shards
+    data = encode_log(policy, asm, data, encodings_dir, dataset.fingerprint, n_step, devices)
     return of_the_best(data, dataset.returns, dataset.lengths, stage.run.learner_config.best_share)
 
 

@@ -243,6 +243,10 @@ def test_both_sizes_are_in_the_message_of_a_log_that_does_not_fit(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: {"host": 700_000_000})
     with pytest.raises(DataError, match="transitions take 0.3 GB.*takes 1.1 GB of the host, where 0.7 GB are free"):
         memory.check_fits(Huge(), "somewhere")
+    monkeypatch.setattr(memory, "free_memory", lambda: {"host": 10**10, "accelerator": 100_000_000})
+    with pytest.raises(DataError, match="takes 0.2 GB of the accelerator, where 0.1 GB are free"):
+        memory.check_fits(Huge(), "somewhere", devices=2)
+    memory.check_fits(Huge(), "somewhere", devices=4)
 
 
 def test_free_memory_of_the_host_is_what_linux_says():

@@ -1,5 +1,8 @@
 """Off-policy evaluation against dynamic programming and hand-made tables."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +21,7 @@ from spin_jax.evaluation.off_policy import (
 from spin_jax.evaluation.support import in_words, joint_share, slot_support
 from spin_jax.learners.fitted_q import FittedQConfig
 from spin_jax.report.judgement import checked, judgement, plot_judgement
-from spin_jax.stages.off_policy import _kept
+from spin_jax.stages.off_policy import _kept, settings_of
 from spin_jax.types import ActionSpec, Transition, identity_normaliser
 
 SPEC = ActionSpec((2, 3))
@@ -228,6 +231,15 @@ def test_the_best_of_the_kept_steps_is_one_of_several_of_a_seed():
     assert "best of the kept steps: 80 of seed 1 (" in judgement(found() | {"policies": of_each_seed_two})
     of_one = found(trained=kept(0, 80, 2.0), more=kept(0, 60, 0.5))
     assert "best of the kept steps: 80 (" in judgement(of_one)
+
+
+def test_corrected_propensities_are_other_settings():
+    run = SimpleNamespace(ope=CONFIG, eval=SimpleNamespace(mode="sampled"))
+    given = [None, np.full(3, 0.5), np.array([0.5, 0.5, 0.4])]
+    found = [settings_of(run, SimpleNamespace(fingerprint="log"), propensity) for propensity in given]
+    assert found[0] == {"ope": dataclasses.asdict(CONFIG), "mode": "sampled", "log": "log"}
+    assert found[1] != found[2]
+    assert found[1] == settings_of(run, SimpleNamespace(fingerprint="log"), given[1].copy())
 
 
 def test_pictures_are_not_drawn_through_links(tmp_path):

@@ -65,6 +65,16 @@ def test_words_in_names_out(policy):
     assert policy.probabilities([ROW])[0] == found
 
 
+def test_frames_of_polars_and_rows_of_pandas_are_read_by_name(policy):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed (extra test)")
+    expected = {"drug": "aspirin", "dose": 20, "visit": False}
+    row = pandas.Series(dict(reversed(ROW.items())))
+    assert policy.act(row) == expected
+    assert policy.probabilities(row) == policy.probabilities(ROW)
+    polars = SimpleNamespace(columns=["age"], to_dicts=lambda: [ROW, ROW], to_dict=lambda: {})
+    assert policy.act(polars) == [expected] * 2
+
+
 def test_the_columns_of_an_arrow_table_are_read_by_name(policy):
     rows = [ROW, ROW | {"age": 1}]
     table = pa.Table.from_pylist([dict(reversed(row.items())) for row in rows])

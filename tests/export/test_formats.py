@@ -62,6 +62,8 @@ def test_every_batch_size_plays_what_the_policy_plays(name, kind, make_trained, 
     assert (greedy != sampled).any()
     np.testing.assert_array_equal(policy.act(trained.rows, greedy=False, seed=3), sampled)
     np.testing.assert_array_equal(policy.act(trained.rows[5]), greedy[5])
+    assert policy.act(trained.rows[:0]).shape == (0, greedy.shape[1])
+    assert policy.probabilities(trained.rows[:0]).shape == (0, *policy.spec.valid.shape)
 
 
 VARIANTS = [

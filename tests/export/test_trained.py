@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -67,6 +68,28 @@ def test_a_workdir_plays_what_its_policy_plays(make_workdir, played):
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
     np.testing.assert_array_equal(found.argmax(-1), policy.act(trained.rows))
     assert np.load(path / "policy" / "rows.npy").shape == (NUM_ROWS, 5)
+
+
+def test_names_that_were_corrected_in_the_log_are_those_of_a_run_that_resumes(make_workdir):
+    path, trained = make_workdir("factored")
+    facts, file = trained.interface, path / "policy" / "interface.json"
+    before = json.loads(file.read_text())
+    team = [SimpleNamespace(workdir=SimpleNamespace(stage=lambda name: path / name))]
+    log = SimpleNamespace(observation=trained.rows)
+
+    def resume(spaces):
+        dataset = SimpleNamespace(spaces=spaces, probe=log, fingerprint="of another time")
+        write_interfaces(team, [FrozenASM((), facts.normaliser, {})], dataset, resumed=True)
+        return json.loads(file.read_text())
+
+    assert resume(facts.spaces) == before
+    renamed = facts.spaces._replace(slots=("a", "b", "c"))
+    assert resume(renamed) == before | {"slots": ["a", "b", "c"]}
+    assert spin_jax.load(path).spaces == renamed
+    file.write_text("{")
+    team[0].workdir.stage("policy")
+    with pytest.raises(json.JSONDecodeError):  # it is left as it is, for who reads it
+        resume(facts.spaces)
 
 
 def test_of_several_seeds_one_is_chosen(make_workdir, played):

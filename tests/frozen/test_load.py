@@ -194,7 +194,11 @@ def test_what_would_not_fit_is_refused_with_the_sizes(cached, tmp_path, monkeypa
     with pytest.raises(DataError, match=f"takes {size} GB of the accelerator, where 8.0 GB are free.*spin_warm"):
         encode_log(policy, asm, data._replace(observation=many), tmp_path, "log", with_next)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError, match="GB of the accelerator"):
+        encode_log(policy, asm, data._replace(observation=many), tmp_path, "log", with_next, devices=2)
     need = (4 if with_next else 2) * ROWS * 6 * 8
+    monkeypatch.setattr(encodings, "free_memory", lambda: {"host": 1, "accelerator": need // 2})
+    assert encode_log(policy, asm, data, tmp_path / "two", "log", with_next, devices=2).x is not None
     for free in ({"host": need}, {}):  # just enough, and nothing known
         monkeypatch.setattr(encodings, "free_memory", lambda free=free: free)
         assert encode_log(policy, asm, data, tmp_path, "log", with_next).x is not None

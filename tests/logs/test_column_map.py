@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from spin_jax.errors import DataError
-from spin_jax.logs.column_map import BY_USUAL_NAMES, ColumnConfig, map_columns
+from spin_jax.logs.column_map import BY_USUAL_NAMES, ColumnConfig, map_columns, select
 from spin_jax.logs.read_log import read_log
 from spin_jax.logs.sources import Source
 
@@ -141,3 +141,29 @@ limits ended them, add a column that is 1 in their last rows: config.data.column
     assert "  ends         timeout: 1 time limits, 1 at last rows without a flag (taken for time limits)" in page
     assert "  note         seq orders nothing, since no column is named as config.data.columns.episode" in page
     assert "  note         2 transitions are left out: the last ones of episodes that did not terminate" in page
+
+
+def test_ids_that_are_cut_where_observations_do_not_continue_are_told():
+    table = pa.table({"p": list("aab"), "x": [0.1, 0.2, 0.4], "next_x": [0.21, 0.3, 0.5], "action": [0, 1, 0]})
+    table = table.append_column("reward", pa.array([0.0] * 3))
+    page = read_log(Source(table, "csv", (("log.csv", 3),)), ColumnConfig(episode="p"), "log.csv").page
+    assert (
+        "timeout=NAME), but for 1 where the next observation is not the next row's (taken for time limits); if these "
+        "are none: config.data.columns.next_observation=none"
+    ) in page
+
+
+def test_features_that_are_too_small_to_be_scaled_are_named():
+    columns = {"age": [30.0, 40, 50], "creatinine": [8e-5, 9e-5, 1e-4], "one": [1.0] * 3, "action": [0, 1, 0]}
+    table = pa.table(columns | {"reward": [0.0] * 3})
+    page = read_log(Source(table, "csv", (("log.csv", 3),)), ColumnConfig(episode="each_row"), "log.csv").page
+    assert "note         the standard deviation of creatinine is below 0.001: normalisation leaves" in page
+
+
+def test_columns_with_commas_are_named_in_quotes():
+    names = ["drug", "dose (mg, daily)", 'so "called"', "star*"]
+    assert select("drug, dose (mg", ["drug", "dose (mg"], "action", "log") == ("drug", "dose (mg")
+    assert select('drug, "dose (mg, daily)","so ""called"""', names, "action", "log") == tuple(names[:3])
+    assert select("dose (mg, daily)", names, "action", "log") == (names[1],)
+    assert select("star*", names, "action", "log") == ("star*",)
+    assert select("d*", names, "action", "log") == ("drug", "dose (mg, daily)")

@@ -83,6 +83,14 @@ def test_a_file_of_the_suite_comes_back_transition_for_transition(tmp_path, prot
     assert not list((tmp_path / "data").glob(".importing*"))
 
 
+def test_an_id_that_two_files_have_is_of_two_episodes(tmp_path):
+    rows = {"observation": np.zeros((3, S), np.float32), "action": np.zeros((3, N), int), "reward": np.zeros(3)}
+    for name in ("a.npz", "b.npz"):
+        np.savez(tmp_path / name, **rows, episode=np.array([7, 7, 8]))
+    directory = import_log([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path, "cheetah_run", "log", bins=3)
+    assert [len(e.reward) for e in EpisodeSource(str(directory), "train")] == [2, 1, 2, 1]
+
+
 def test_the_suites_done_ends_the_value_or_is_a_time_limit_as_configured(tmp_path):
     """Preset paper takes it for a terminal (published), quick for the time limit that it is in these tasks."""
     path = write(tmp_path / "log", make_log(5))

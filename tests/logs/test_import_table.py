@@ -266,6 +266,36 @@ def test_a_missing_next_observation_is_not_known_also_where_it_has_categories(tm
     np.testing.assert_array_equal(episode.observation, [[0, 1, 0], [1, 0, 1], [2, 1, 0]])
 
 
+@pytest.mark.parametrize(
+    ("now", "later"),
+    [(["ER", "3", "4"], [3, 4, None]), ([True, False, True], [0, 1, None]), ([3, 4, 3], ["4", "3", None])],
+)
+def test_categories_of_two_columns_are_compared_in_one_type(tmp_path, now, later):
+    """A CSV's next_room holds whole numbers where ER, which stands in room, is never a next one."""
+    table = pa.table({"room": now, "next_room": later, "action": [0, 1, 0], "reward": [0.0] * 3, "done": [0, 0, 1]})
+    config = ColumnConfig(observation="room", categorical="room")
+    (episode,) = read(import_frame(table, config, tmp_path, "log"))
+    names = [feature.category for feature in read_spaces(next(tmp_path.glob("imported_log/*/1.0.0"))).features]
+    np.testing.assert_array_equal(episode.observation[:-1].argmax(1), [names.index(room) for room in now])
+
+
+def test_categories_without_any_value_are_named(tmp_path):
+    table = pa.table({"ward": pa.array([None, None], pa.string()), "action": [0, 1], "reward": [0.0, 1.0]})
+    with pytest.raises(DataError, match="has no ward"):
+        import_frame(table, ColumnConfig(observation="ward", categorical="ward", episode="each_row"), tmp_path, "log")
+
+
+@pytest.mark.parametrize("name", ["reward", "is_terminal"])
+def test_an_rlds_data_set_whose_numbers_are_vectors_is_refused(tmp_path, name):
+    rows = to_rlds(Episode(np.zeros((3, 2), np.float32), np.zeros((2, 1), int), np.zeros(2), True))
+    steps = dict(rlds_features(2, 1)["steps"].feature)
+    steps[name] = tfds.features.Tensor(shape=(1,), dtype=steps[name].np_dtype)
+    features = tfds.features.FeaturesDict({"steps": tfds.features.Dataset(steps)})
+    directory = write_data_set(tmp_path, {"train": [{"steps": rows | {name: rows[name][:, None]}}]}, features)
+    with pytest.raises(DataError, match=f"its steps have a {name} of shape \\(1,\\), needed one number. Write"):
+        import_table(directory, BY_USUAL_NAMES, tmp_path)
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_an_rlds_data_set_stays_where_it_is_and_one_of_nested_observations_is_refused(tmp_path, nested):
     rows, features = to_rlds(Episode(np.zeros((3, 2), np.float32), np.zeros((2, 1), int), np.zeros(2), True)), (2, 1)

@@ -33,6 +33,31 @@ def test_stages_that_read_no_asm_need_none(smoke, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "stages", "devices"),
+    [
+        ({}, STAGES[1:4], 8),
+        ({"num_seeds": 4}, ["pretrain"], 8),
+        ({"num_seeds": 4}, ["policy"], 2),
+        ({"num_seeds": 4}, ["pretrain", "policy"], 2),
+        ({"data__shards": 1}, ["policy"], 1),
+        ({}, ["policy", "ope"], 1),
+        ({}, ["evaluate"], 1),
+    ],
+)
+def test_the_rows_may_be_divided_among_the_devices_of_every_stage(
+    smoke, tmp_path, monkeypatch, changes, stages, devices
+):
+    made = requirements.make_layout
+    monkeypatch.setattr(
+        "spin_jax.training.mesh.jax.make_mesh",
+        lambda shape, *_, **__: type("Mesh", (), {"shape": dict(zip(("seed", "data"), shape, strict=True))})(),
+    )
+    monkeypatch.setattr(requirements, "make_layout", lambda *sizes: made(*sizes, devices=["a device"] * 8))
+    run, _ = smoke(tmp_path / "work", policy="spin_warm", train__batch_size=32, asm__batch_size=32, **changes)
+    assert requirements.devices_of_rows(run, stages) == devices
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"data__shards": 64, "asm__batch_size": 256}, r"divide the batch of 32 rows"),

@@ -68,7 +68,8 @@ def test_it_goes_on_from_the_last_step_that_all_seeds_saved(prepared):
     )  # then it was killed
     with Stage("policy", run, workdir, 32) as stage:
         assert (stage.resumed, stage.start) == (True, 10)
-        assert stage.record() == {"step": 10}
+        assert stage.record().keys() == {"step", "seconds"}
+        assert stage.record()["step"] == 10
         assert stage.begin(learner, [(), ()], facts, 100)["x"].tolist() == [1, 2]
         assert stage.has(10, "loss")
         assert not stage.has(20, "loss")
