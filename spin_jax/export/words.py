@@ -51,7 +51,7 @@ def rows_of(spaces: Spaces, records: Sequence[Mapping]) -> np.ndarray:
     values = [
         [_number(feature, record, number) for feature in spaces.features] for number, record in enumerate(records)
     ]
-    return checked(spaces, values)
+    return checked(spaces, np.reshape(values, (len(records), spaces.num_features)))
 
 
 def _entry(feature: Feature, record: Mapping, number: int) -> Any:

@@ -73,6 +73,7 @@ def test_frames_of_polars_and_rows_of_pandas_are_read_by_name(policy):
     assert policy.probabilities(row) == policy.probabilities(ROW)
     polars = SimpleNamespace(columns=["age"], to_dicts=lambda: [ROW, ROW], to_dict=lambda: {})
     assert policy.act(polars) == [expected] * 2
+    assert policy.act(pandas.DataFrame([ROW]).head(0)) == []
 
 
 def test_the_columns_of_an_arrow_table_are_read_by_name(policy):
