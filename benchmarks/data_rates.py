@@ -28,7 +28,7 @@ from absl import flags
 from benchmarks.measure import spread, write
 from spin_jax import command
 from spin_jax.data.dataset import load_dataset
-from spin_jax.data.rlds import EpisodeSource, rlds_features
+from spin_jax.data.rlds import EpisodeSource
 from spin_jax.data.sampler import sample_batch, scaled
 from spin_jax.data.shards import EpisodeBuilder, write_shards
 from spin_jax.envs.tasks import DM_CONTROL, EPISODE_STEPS
@@ -46,11 +46,12 @@ def synthetic(directory: str, task: str, episodes: int) -> pathlib.Path:
     num_features, num_slots = DM_CONTROL[task].num_features, DM_CONTROL[task].num_slots
 
     class Synthetic(EpisodeBuilder):
+        """Random episodes."""
+
         VERSION = tfds.core.Version("1.0.0")
 
-        def _info(self):
-            features = rlds_features(num_features, num_slots)
-            return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+        def widths(self):
+            return num_features, num_slots, False
 
         def splits(self):
             return {SPLIT: (episodes, self._random())}

@@ -44,3 +44,14 @@ def make_episode(number, length=3, terminal=False):
     observation = np.stack([np.full(length + 1, number), np.arange(length + 1)], 1).astype(np.float32)
     action = np.stack([np.arange(length) % 2, np.arange(length) % 3], 1).astype(np.int32)
     return Episode(observation, action, np.full(length, number, np.float32), terminal)
+
+
+def random_episode(length, terminal, seed=0, choices=3):
+    """An episode of 3 features and 2 slots."""
+    rng = np.random.default_rng(seed)
+    return Episode(
+        rng.normal(size=(length + 1, 3)).astype(np.float32),
+        rng.integers(0, choices, (length, 2)).astype(np.int32),
+        rng.normal(size=length).astype(np.float32),
+        terminal,
+    )

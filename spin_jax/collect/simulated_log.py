@@ -18,8 +18,7 @@ import tensorflow_datasets as tfds
 from spin_jax.collect.behaviours import BEHAVIOURS
 from spin_jax.collect.rollout import Environments, measure_speed, missing_pieces, read_pieces, roll_out
 from spin_jax.data.cards import read_cards
-from spin_jax.data.rlds import rlds_features
-from spin_jax.data.shards import EpisodeBuilder, LocalInfo, serialised, write_shards
+from spin_jax.data.shards import EpisodeBuilder, serialised, write_shards
 from spin_jax.envs.structured_names import LISTED, ByTask
 from spin_jax.envs.tasks import DM_CONTROL, MAZES, TASKS
 from spin_jax.errors import DataError
@@ -58,14 +57,10 @@ class SimulatedLog(EpisodeBuilder, skip_registration=True):  # type: ignore[call
     VERSION = tfds.core.Version(FIRST)  # a configuration has its own
     pieces: pathlib.Path  # where prepare() put the roll-outs
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def widths(self) -> tuple[int, int, bool]:
+        """Those of the task; logs that are played have no propensities."""
         task = TASKS[self.builder_config.task]
-        return LocalInfo(
-            builder=self,
-            description=self.__class__.__doc__,
-            features=rlds_features(task.num_features, task.num_slots),
-            disable_shuffling=True,
-        )
+        return task.num_features, task.num_slots, False
 
     def splits(self) -> dict[str, tuple[int, Iterable[Episode]]]:
         """The levels of the task."""

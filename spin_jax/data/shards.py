@@ -14,7 +14,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 from tensorflow_datasets.proto import tf_example_pb2
 
-from spin_jax.data.rlds import to_rlds
+from spin_jax.data.rlds import rlds_features, to_rlds
 from spin_jax.types import Episode
 
 
@@ -44,12 +44,20 @@ class LocalInfo(tfds.core.DatasetInfo):
 class EpisodeBuilder(FileReaderBuilder, skip_registration=True):  # type: ignore[call-arg]  # TFDS is untyped
     """The base of our data sets of episodes, which keep their order: episode i of a split is the same in every reading.
 
-    A subclass says what a TFDS builder says (`_info`, with the features of `rlds_features`), and `splits`.
+    A subclass says its VERSION, as a TFDS builder does, `widths` and `splits`; its docstring is the description.
     """
+
+    @abc.abstractmethod
+    def widths(self) -> tuple[int, int, bool]:
+        """(S, N, whether rows have propensities), the arguments of `rlds_features`."""
 
     @abc.abstractmethod
     def splits(self) -> dict[str, tuple[int, Iterable[Episode]]]:
         """{split: (how many episodes it has, the episodes)}."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = rlds_features(*self.widths())
+        return LocalInfo(builder=self, description=self.__class__.__doc__, features=features, disable_shuffling=True)
 
     def _download_and_prepare(self, dl_manager, download_config=None):
         """Fills the files of all splits; TFDS calls it with the number of shards."""

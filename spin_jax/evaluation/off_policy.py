@@ -18,6 +18,11 @@ Act = Callable[[jax.Array, jax.Array], jax.Array]
 ROWS = 4096  # states in one call of a policy
 
 
+def blocks(rows: int) -> list[slice]:
+    """All rows, at most ROWS at once."""
+    return [slice(i, i + ROWS) for i in range(0, rows, ROWS)]
+
+
 class Log(NamedTuple):
     """Rows of a log in the order of its episodes, with one-step transitions."""
 
@@ -137,8 +142,7 @@ def fitted_value(
     first = measured.data.observation[measured.starts]
     actions = draw(act, first, 4 * config.draws, start_key)
     rows = normalise(normaliser, first).astype(np.float32)
-    blocks = [slice(i, i + ROWS) for i in range(0, len(rows), ROWS)]
-    scaled = [start_values(spec, config, state.critics, rows[block], actions[:, block]) for block in blocks]
+    scaled = [start_values(spec, config, state.critics, rows[at], actions[:, at]) for at in blocks(len(rows))]
     values = scale.back(np.concatenate(scaled, axis=1).astype(np.float64), config.gamma)
     low, high = bootstrap_interval(values.mean(0))
     apart = values.mean(1) - values.mean()  # of the members, which saw different episodes

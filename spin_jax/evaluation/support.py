@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spin_jax.evaluation.off_policy import blocks
 from spin_jax.types import ActionSpec
 
 RARE = 0.1  # a choice is rare if the behaviour makes it with less than this share of a uniform choice's probability
 ENOUGH = 0.9  # coverage from which on a slot is supported
-ROWS = 4096  # states that are compared at once
 
 
 class SlotSupport(NamedTuple):
@@ -35,9 +35,8 @@ def slot_support(policy: np.ndarray, behaviour: np.ndarray, action: np.ndarray, 
     rows in which the clone is surprised; coverage does not, so coverage decides.
     """
     rare, rows, sums = RARE / np.asarray(spec.cardinalities), len(action), np.zeros((5, spec.num_slots))
-    for i in range(0, rows, ROWS):
-        block = slice(i, i + ROWS)
-        sums += _sums(policy[block], behaviour[block], action[block], rare)
+    for at in blocks(rows):
+        sums += _sums(policy[at], behaviour[at], action[at], rare)
     weight, squares, covered, apart, bits = sums
     share = weight**2 / (rows * squares).clip(1e-300)
     return SlotSupport(covered / rows, share, apart / 2 / rows, bits / rows)

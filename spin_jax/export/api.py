@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -90,7 +90,7 @@ class TrainedPolicy:
         if records is None:
             rows = checked(self.spaces, observation)
             return rows, np.ndim(observation) == 1, False
-        return rows_of(self.spaces, records), isinstance(observation, Mapping) or is_row(observation), True
+        return rows_of(self.spaces, records), is_row(observation), True
 
 
 def from_trained(trained: Trained) -> TrainedPolicy:

@@ -11,23 +11,23 @@ from spin_jax.types import Feature, Spaces
 
 def records_of(observation: Any) -> list[Mapping] | None:
     """The rows of a mapping, a list of mappings, a data frame or a row of one; None if it is none, but numbers."""
-    if isinstance(observation, Mapping):
-        return [observation]
+    if is_row(observation):
+        return [observation if isinstance(observation, Mapping) else observation.to_dict()]
     if hasattr(observation, "column_names") and hasattr(observation, "to_pylist"):  # pyarrow
         return observation.to_pylist()
     if hasattr(observation, "to_dicts"):  # polars
         return observation.to_dicts()
     if hasattr(observation, "columns") and hasattr(observation, "to_dict"):  # pandas
         return observation.to_dict("records")
-    if is_row(observation):
-        return [observation.to_dict()]
     if isinstance(observation, Sequence) and observation and isinstance(observation[0], Mapping):
         return list(observation)
     return None
 
 
 def is_row(observation: Any) -> bool:
-    """Whether it is a row of a data frame of pandas."""
+    """Whether it is one row: a mapping, or a row of a data frame of pandas."""
+    if isinstance(observation, Mapping):
+        return True
     return hasattr(observation, "to_dict") and hasattr(observation, "index") and not hasattr(observation, "columns")
 
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 import tensorflow_datasets as tfds
 
 from spin_jax.data.cards import card_path, shard_digests
-from spin_jax.data.rlds import rlds_features
-from spin_jax.data.shards import EpisodeBuilder, LocalInfo, write_shards
+from spin_jax.data.shards import EpisodeBuilder, write_shards
 from spin_jax.data.spaces import write_spaces
 from spin_jax.logs.read_log import Log
 from spin_jax.record.files import write_json, write_text
@@ -37,10 +36,10 @@ class ImportedLog(EpisodeBuilder):
     VERSION = tfds.core.Version("1.0.0")
     episodes: tuple[Episode, ...] = ()
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    def widths(self) -> tuple[int, int, bool]:
+        """Those of the configuration."""
         config = self.builder_config
-        features = rlds_features(config.num_features, config.num_slots, config.propensity)
-        return LocalInfo(builder=self, description=self.__class__.__doc__, features=features, disable_shuffling=True)
+        return config.num_features, config.num_slots, config.propensity
 
     def splits(self) -> dict[str, tuple[int, Iterable[Episode]]]:
         """One split, train."""

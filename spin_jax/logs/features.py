@@ -121,10 +121,11 @@ def _category_values(array: pa.Array, name: str, problems: Problems) -> pa.Array
 
 def _alike(name: str, values: pa.Array, after: pa.Array | None, problems: Problems) -> pa.Array | None:
     """The next observation's categories in the type of the observation's: of two columns of a CSV, one may be text."""
+    if after is None:
+        return None
     try:
-        return after if after is None else after.cast(values.type)
+        return after.cast(values.type)
     except pa.ArrowException as error:
-        assert after is not None
         raise DataError(
             f"{problems.where}: {name} holds {type_name(values.type)}, but its next observation "
             f"{type_name(after.type)}. Write both alike."

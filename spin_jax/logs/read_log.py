@@ -31,7 +31,8 @@ class Log(NamedTuple):
 def read_log(source: Source, config: ColumnConfig, where: object, across_files: bool = True) -> Log:
     """The episodes of a table; across_files: an id that occurs in two files is one episode.
 
-    Raises DataError, which names the column, the rows, and the option that mends it."""
+    Raises DataError, which names the column, the rows, and the option that mends it.
+    """
     table, problems = source.table, Problems(where, source.files)
     columns = map_columns(table, config, where)
     if not table.num_rows:

@@ -5,7 +5,6 @@ Stage 2 leaves this beside its checkpoints, so that a workdir can be loaded wher
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -84,7 +83,7 @@ def write_interfaces(team: Sequence[Member], asms: Sequence[FrozenASM], dataset:
             continue
         with contextlib.suppress(CheckpointError):  # a damaged one is left to who reads it
             stored = read_json(directory / FILE, CheckpointError, WAY_OUT, FIELDS)
-            if stored | json.loads(json.dumps(words)) != stored:
+            if stored | words != stored:
                 write_json(directory / FILE, stored | words)
 
 

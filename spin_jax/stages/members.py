@@ -10,7 +10,6 @@ from spin_jax.data.dataset import LogFacts
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.frozen.load import load_frozen
 from spin_jax.record.inputs import Input, compare_inputs
-from spin_jax.record.processes import first
 from spin_jax.record.workdir import Workdir
 from spin_jax.registry import POLICIES
 from spin_jax.training.seeds import Seeds
@@ -85,5 +84,5 @@ def frozen_of(team: Sequence[Member], dataset: LogFacts) -> list[FrozenASM]:
     if POLICIES[run.policy].distiller is not None:
         for member, asm, student in zip(team, found, students, strict=True):
             teacher = asm._replace(params=asm.params["asm"])
-            first(lambda: compare_inputs(student.parent, inputs_of(member, dataset, teacher)))  # noqa: B023 (called at once)
+            compare_inputs(student.parent, inputs_of(member, dataset, teacher))
     return found

@@ -17,7 +17,7 @@ from spin_jax.config.sections import RunConfig
 from spin_jax.data.dataset import Dataset
 from spin_jax.errors import ConfigError, WorkdirError
 from spin_jax.evaluation.behaviour import Behaviour, clone_behaviour
-from spin_jax.evaluation.off_policy import ROWS, Log, draw, fitted_value, importance_sampled_value
+from spin_jax.evaluation.off_policy import Log, blocks, draw, fitted_value, importance_sampled_value
 from spin_jax.evaluation.support import in_words, joint_share, slot_support
 from spin_jax.frozen.artefact import FrozenASM
 from spin_jax.learners.base import Learner
@@ -54,7 +54,7 @@ class Target(NamedTuple):
             drawn = draw(self.act, observation, DRAWS, key)
             return np.stack([(drawn == k).mean(0) for k in range(spec.num_choices)], axis=-1)
         exact = jax.jit(self.probabilities)
-        return np.concatenate([exact(observation[i : i + ROWS]) for i in range(0, len(observation), ROWS)])
+        return np.concatenate([exact(observation[at]) for at in blocks(len(observation))])
 
 
 def off_policy_evaluation(run: RunConfig, workdir: Workdir, dataset: Dataset, others: Sequence[Target] = ()) -> dict:

@@ -43,9 +43,7 @@ def make_probe_metrics(asm: ASM, masking: MaskingConfig, probe: Transition) -> C
     """
     count = min(PROBE_ROWS, len(probe.reward))
     batch = min(PROBE_BATCH, count)
-    rows = np.linspace(0, len(probe.reward) - 1, count // batch * batch).astype(
-        int
-    )  # whole batches, over all of the probe
+    rows = np.linspace(0, len(probe.reward) - 1, count // batch * batch).astype(int)  # whole batches, of all the probe
     observation, action = (x[rows].reshape(-1, batch, *x.shape[1:]) for x in (probe.observation, probe.action))
     choices, chosen = corrupt(stream(0, "pretrain/probe"), action.reshape(-1, asm.spec.num_slots), asm.spec, masking)
     choices, chosen = choices.reshape(action.shape), chosen.reshape(action.shape)

@@ -24,6 +24,7 @@ from spin_jax.record.progress import log
 from spin_jax.record.workdir import Workdir
 from spin_jax.stages.interface import write_interfaces
 from spin_jax.stages.members import frozen_of, inputs_of
+from spin_jax.stages.requirements import devices_of_rows
 from spin_jax.stages.stage import Stage
 from spin_jax.training.loop import Hook
 from spin_jax.types import Transition
@@ -129,7 +130,7 @@ def _encoded_log(
     encodings_dir = stage.members[0].asm.parent / "encodings"
     n_step = stage.run.train.n_step if learner.asks_next else 0
     data = scaled(dataset.train, asm.normaliser)
-    devices = 1 if stage.run.data.shards == 1 else stage.layout.shards
+    devices = devices_of_rows(stage.run, ["policy"])
     data = encode_log(policy, asm, data, encodings_dir, dataset.fingerprint, n_step, devices)
     return of_the_best(data, dataset.returns, dataset.lengths, stage.run.learner_config.best_share)
 

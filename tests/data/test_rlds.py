@@ -3,25 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from episodes import write_data_set
+from episodes import random_episode, write_data_set
 from tensorflow_datasets.proto import tf_example_pb2
 
 from spin_jax.data.rlds import EpisodeSource, from_rlds, is_plain, parsed, rlds_features, to_rlds
 from spin_jax.errors import DataError
 from spin_jax.types import Episode
 
-
-def make_episode(length, terminal, seed=0):
-    rng = np.random.default_rng(seed)
-    return Episode(
-        rng.normal(size=(length + 1, 3)).astype(np.float32),
-        rng.integers(0, 3, (length, 2)).astype(np.int32),
-        rng.normal(size=length).astype(np.float32),
-        terminal,
-    )
-
-
-EPISODES = [make_episode(4, True, 1), make_episode(3, False, 2), make_episode(1, True, 3)]
+EPISODES = [random_episode(4, True, 1), random_episode(3, False, 2), random_episode(1, True, 3)]
 
 
 def assert_same(found: Episode, expected: Episode):
@@ -37,7 +26,7 @@ def assert_same(found: Episode, expected: Episode):
 )
 def test_rows_of_three_transitions(terminal, discount, is_terminal):
     """Hand table: four rows; a termination zeroes the discount of the last transition, a time limit does not."""
-    episode = make_episode(3, terminal)
+    episode = random_episode(3, terminal)
     rows = to_rlds(episode)
     np.testing.assert_array_equal(rows["discount"], discount)
     np.testing.assert_array_equal(rows["is_terminal"], is_terminal)

@@ -6,30 +6,20 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from episodes import write_data_set
+from episodes import random_episode, write_data_set
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.proto import tf_example_pb2
 
 from spin_jax.data.rlds import parsed, rlds_features, to_rlds
-from spin_jax.data.shards import EpisodeBuilder, LocalInfo, serialised, write_shards
-from spin_jax.types import Episode
-
-
-def make_episode(length, terminal, propensity=False):
-    rng = np.random.default_rng(length)
-    return Episode(
-        rng.normal(size=(length + 1, 3)).astype(np.float32),
-        rng.integers(0, 300, (length, 2)).astype(np.int32),
-        rng.normal(size=length).astype(np.float32),
-        terminal,
-        rng.uniform(size=length).astype(np.float32) if propensity else None,
-    )
+from spin_jax.data.shards import EpisodeBuilder, serialised, write_shards
 
 
 @pytest.mark.parametrize("propensity", [False, True])
 @pytest.mark.parametrize(("length", "terminal"), [(1, True), (1, False), (7, True), (1000, False)])
 def test_a_record_is_the_one_of_tfds(length, terminal, propensity):
-    episode, features = make_episode(length, terminal, propensity), rlds_features(3, 2, propensity)
+    episode, features = random_episode(length, terminal, choices=300), rlds_features(3, 2, propensity)
+    if propensity:
+        episode = episode._replace(propensity=np.random.default_rng(1).uniform(size=length).astype(np.float32))
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
     expected = serializer.serialize_example(features.encode_example({"steps": to_rlds(episode)}))
     found = serialised(episode)
@@ -41,10 +31,10 @@ class Ours(EpisodeBuilder, skip_registration=True):
     """Two splits of episodes of different lengths."""
 
     VERSION = tfds.core.Version("1.0.0")
-    given = {"train": [make_episode(i + 1, i % 2 == 0) for i in range(10)], "test": [make_episode(4, False)] * 4}
+    given = {"train": [random_episode(i + 1, i % 2 == 0) for i in range(10)], "test": [random_episode(4, False)] * 4}
 
-    def _info(self):
-        return LocalInfo(builder=self, features=rlds_features(3, 2), disable_shuffling=True)
+    def widths(self):
+        return 3, 2, False
 
     def splits(self):
         return {name: (len(episodes), iter(episodes)) for name, episodes in self.given.items()}

@@ -172,14 +172,15 @@ def test_the_numpy_file_runs_alone(make_trained, tmp_path):
         "import json, sys; sys.modules.update(jax=None, spin_jax=None); import numpy as np, numpy_policy\n"
         "policy = numpy_policy.load('policy.npz'); rows = np.array(json.loads(sys.argv[1]))\n"
         "print(json.dumps([policy.act(rows).tolist(), policy.act(rows[0], greedy=False, seed=1).tolist(),"
-        " policy.probabilities(rows[:1]).tolist(), policy.header['spaces']['slots']]))"
+        " policy.probabilities(rows[:1]).tolist(), policy.header['spaces']['slots'], policy.act(rows[:0]).shape]))"
     )
     rows = trained.rows[:5]
     done = subprocess.run(
         [sys.executable, "-c", program, json.dumps(rows.tolist())], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    greedy, sampled, probabilities, slots = json.loads(done.stdout)
+    greedy, sampled, probabilities, slots, none = json.loads(done.stdout)
+    assert none == [0, 3]
     policy = load(tmp_path / "policy.npz")
     assert greedy == policy.act(rows).tolist()
     assert sampled == policy.act(rows[0], greedy=False, seed=1).tolist()
